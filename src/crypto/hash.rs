@@ -1,0 +1,45 @@
+//! Ids and names: keyed BLAKE3 of plain bytes, unkeyed BLAKE3 of stored bytes.
+
+use super::Keys;
+use crate::model::{Contents, Id, Id16};
+
+/// The name of an object: BLAKE3-256 of its stored bytes.
+pub fn object_name(stored: &[u8]) -> Id {
+    Id(*blake3::hash(stored).as_bytes())
+}
+
+/// BLAKE3 keyed hash of `bytes` under `key`.
+pub fn keyed(key: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
+    *blake3::keyed_hash(key, bytes).as_bytes()
+}
+
+/// Computes ids and link groups; cheap to copy into each worker.
+#[derive(Clone)]
+pub struct Hasher {
+    chunk: [u8; 32],
+    tree: [u8; 32],
+    link: [u8; 32],
+}
+
+impl Hasher {
+    /// A hasher with that repository's keys.
+    pub fn new(keys: &Keys) -> Hasher {
+        Hasher { chunk: keys.chunk_id, tree: keys.tree_id, link: keys.link_group }
+    }
+
+    /// The id of plain bytes of that kind.
+    pub fn id(&self, contents: Contents, plain: &[u8]) -> Id {
+        let key = match contents {
+            Contents::Data => &self.chunk,
+            Contents::Trees => &self.tree,
+        };
+        Id(keyed(key, plain))
+    }
+
+    /// 16 bytes that name something local (a directory's path, a link group) without telling it.
+    pub fn local(&self, bytes: &[u8]) -> Id16 {
+        let mut id = Id16::default();
+        id.0.copy_from_slice(&keyed(&self.link, bytes)[..16]);
+        id
+    }
+}

@@ -1,0 +1,104 @@
+//! Index objects: the directories of many packs. docs/format.md, section 9.
+
+use super::record::{Reader, Writer};
+use super::{Error, limits, pack, small};
+use crate::crypto::Keys;
+use crate::model::Id;
+
+/// Kind number of index objects.
+pub const KIND: u8 = 4;
+
+/// A pack as an index object names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackEntry {
+    pub name: Id,
+    /// Stored bytes.
+    pub length: u64,
+    pub salt: [u8; 32],
+    pub commitment: [u8; 32],
+    pub directory: pack::Directory,
+    pub directory_offset: u64,
+    pub directory_length: u32,
+}
+
+/// What an index object holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexObject {
+    pub packs: Vec<PackEntry>,
+    /// Stored bytes of snapshot objects.
+    pub snapshots: Vec<Vec<u8>>,
+    /// Names of the index objects that this one replaces.
+    pub replaces: Vec<Id>,
+    /// A copy of the newest `config`.
+    pub config: Vec<u8>,
+}
+
+fn encode_entry(entry: &PackEntry) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer
+        .id(1, true, Some(&entry.name))
+        .int(2, true, entry.length)
+        .field(3, true, &entry.salt)
+        .field(4, true, &entry.commitment)
+        .field(5, true, &pack::encode_directory(&entry.directory))
+        .int(6, true, entry.directory_offset)
+        .int(7, true, u64::from(entry.directory_length));
+    writer.finish()
+}
+
+fn decode_entry(bytes: &[u8]) -> Result<PackEntry, Error> {
+    let (mut name, mut length, mut salt, mut commitment) = (None, 0, None, None);
+    let (mut directory, mut directory_offset, mut directory_length): (&[u8], _, _) = (&[], 0, 0);
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.next()? {
+        match field.number {
+            1 => name = Some(field.id()?),
+            2 => length = field.int()?,
+            3 => salt = Some(field.array()?),
+            4 => commitment = Some(field.array()?),
+            5 => directory = field.value,
+            6 => directory_offset = field.int()?,
+            7 => directory_length = field.int32()?,
+            _ => field.unknown()?,
+        }
+    }
+    let (Some(name), Some(salt), Some(commitment)) = (name, salt, commitment) else {
+        return Err(Error::Malformed("an index entry lacks a field"));
+    };
+    if length > limits::PACK_MAX || directory_offset > length {
+        return Err(Error::Malformed("an index entry's lengths make no sense"));
+    }
+    let directory = pack::decode_directory(directory, directory_offset)?;
+    Ok(PackEntry { name, length, salt, commitment, directory, directory_offset, directory_length })
+}
+
+/// Encodes the object.
+pub fn encode(keys: &Keys, index: &IndexObject) -> Result<Vec<u8>, Error> {
+    let mut writer = Writer::default();
+    writer
+        .list(1, true, index.packs.iter().map(encode_entry))
+        .list(2, false, &index.snapshots)
+        .list(3, false, index.replaces.iter().map(|id| id.0))
+        .bytes(4, false, &index.config);
+    small::encode(keys, KIND, &[], &writer.finish())
+}
+
+/// Opens the object.
+pub fn decode(keys: &Keys, object: &[u8]) -> Result<IndexObject, Error> {
+    let record = small::decode(keys, KIND, object)?;
+    let mut index = IndexObject::default();
+    let mut reader = Reader::new(&record);
+    while let Some(field) = reader.next()? {
+        match field.number {
+            1 => index.packs = field.list(decode_entry)?,
+            2 => index.snapshots = field.list(|bytes| Ok(bytes.to_vec()))?,
+            3 => index.replaces = field.list(super::record::element_id)?,
+            4 => index.config = field.value.to_vec(),
+            _ => field.unknown()?,
+        }
+    }
+    if index.packs.len() > limits::INDEX_PACKS {
+        return Err(Error::Malformed("too many packs in an index object"));
+    }
+    Ok(index)
+}

@@ -1,0 +1,73 @@
+//! Small objects: a header, a plain part, and one sealed record. docs/format.md, section 2.
+
+use super::{Error, header, limits, record::Cursor, record::put_varint};
+use crate::crypto::{self, Keys, seal};
+use crate::model::Id16;
+
+const CODEC_PLAIN: u8 = 0;
+const CODEC_ZSTD: u8 = 1;
+/// Records at least this long are tried with zstd.
+const COMPRESS_FROM: usize = 512;
+
+/// Seals a record as an object of that kind number. `compress` and `decompress` below are zstd's.
+pub fn encode(keys: &Keys, kind: u8, plain_part: &[u8], record: &[u8]) -> Result<Vec<u8>, Error> {
+    if record.len() + plain_part.len() + 256 > limits::SMALL_MAX {
+        return Err(Error::Malformed("too long for a small object"));
+    }
+    let mut payload = Vec::with_capacity(record.len() + 11);
+    let compressed = if record.len() >= COMPRESS_FROM { crate::compress::zstd_small(record) } else { None };
+    match &compressed {
+        Some(bytes) => {
+            payload.push(CODEC_ZSTD);
+            put_varint(&mut payload, record.len() as u64);
+            payload.extend_from_slice(bytes);
+        }
+        None => {
+            payload.push(CODEC_PLAIN);
+            put_varint(&mut payload, record.len() as u64);
+            payload.extend_from_slice(record);
+        }
+    }
+    let mut object = header::encode(kind, keys.repository).to_vec();
+    object.extend_from_slice(&crypto::random::<16>()?);
+    object.extend_from_slice(&(plain_part.len() as u32).to_le_bytes());
+    object.extend_from_slice(plain_part);
+    let (nonce, sealed) = seal::seal_small(&keys.small(kind), &object, &payload)?;
+    object.extend_from_slice(&nonce);
+    object.extend_from_slice(&sealed);
+    Ok(object)
+}
+
+/// The parts of a small object that can be read without a key: repository id and plain part.
+pub fn plain_part(object: &[u8], kind: u8) -> Result<(Id16, &[u8]), Error> {
+    let repository = header::decode(object, kind)?;
+    let mut cursor = Cursor(object);
+    cursor.take(48)?;
+    let length = u32::from_le_bytes(cursor.array()?) as usize;
+    Ok((repository, cursor.take(length)?))
+}
+
+/// Opens a small object of that kind and gives its record.
+pub fn decode(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
+    if object.len() > limits::SMALL_MAX {
+        return Err(Error::Malformed("too long for a small object"));
+    }
+    header::check(object, kind, keys.repository)?;
+    let (_, plain) = plain_part(object, kind)?;
+    let (associated, rest) = object.split_at_checked(52 + plain.len()).ok_or(Error::Malformed("cut short"))?;
+    let mut cursor = Cursor(rest);
+    let nonce = cursor.array()?;
+    let payload = seal::open_small(&keys.small(kind), associated, &nonce, cursor.0)?;
+    let mut cursor = Cursor(&payload);
+    let [codec] = cursor.array()?;
+    let length = cursor.varint()?;
+    if length > limits::SMALL_MAX as u64 {
+        return Err(Error::Malformed("too long for a small object"));
+    }
+    match codec {
+        CODEC_PLAIN if cursor.0.len() as u64 == length => Ok(cursor.0.to_vec()),
+        CODEC_PLAIN => Err(Error::Malformed("the payload has another length")),
+        CODEC_ZSTD => crate::compress::decompress(cursor.0, length as usize).ok_or(Error::Malformed("does not decompress")),
+        other => Err(Error::Unsupported(format!("codec {other}"))),
+    }
+}

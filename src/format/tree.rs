@@ -1,0 +1,123 @@
+//! Trees: pages of a directory. docs/format.md, section 7.
+
+use super::record::{Cursor, Reader, Writer, put_varint};
+use super::{Error, limits, node};
+use crate::model::{Id, Node};
+
+/// One page of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// Level 0: nodes in order of their names.
+    Nodes(Vec<Node>),
+    /// A level above: pages below.
+    Pages(u64, Vec<PageReference>),
+}
+
+/// A page as the level above names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageReference {
+    pub id: Id,
+    /// Entries below it.
+    pub entries: u64,
+    /// Name of the last entry below it.
+    pub last: Vec<u8>,
+}
+
+/// Encodes a page of encoded nodes, which must be in order.
+pub fn encode_nodes<B: AsRef<[u8]>>(nodes: impl IntoIterator<Item = B>) -> Vec<u8> {
+    let mut list = Vec::new();
+    for bytes in nodes {
+        put_varint(&mut list, bytes.as_ref().len() as u64);
+        list.extend_from_slice(bytes.as_ref());
+    }
+    let mut writer = Writer::default();
+    writer.bytes(2, true, &list);
+    writer.finish()
+}
+
+/// Encodes a page of pages.
+pub fn encode_pages(level: u64, pages: &[PageReference]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.int(1, true, level).list(
+        2,
+        true,
+        pages.iter().map(|page| {
+            let mut writer = Writer::default();
+            writer.id(1, true, Some(&page.id)).int(2, true, page.entries).bytes(3, true, &page.last);
+            writer.finish()
+        }),
+    );
+    writer.finish()
+}
+
+fn decode_reference(bytes: &[u8]) -> Result<PageReference, Error> {
+    let (mut id, mut page) = (None, PageReference { id: Id::default(), entries: 0, last: Vec::new() });
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.next()? {
+        match field.number {
+            1 => id = Some(field.id()?),
+            2 => page.entries = field.int()?,
+            3 => page.last = field.value.to_vec(),
+            _ => field.unknown()?,
+        }
+    }
+    page.id = id.ok_or(Error::Malformed("a page reference lacks its id"))?;
+    Ok(page)
+}
+
+/// Reads a page; names must ascend.
+pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
+    let mut level = 0;
+    let mut list: &[u8] = &[];
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.next()? {
+        match field.number {
+            1 => level = field.int()?,
+            2 => list = field.value,
+            _ => field.unknown()?,
+        }
+    }
+    if level > limits::LEVEL_MAX {
+        return Err(Error::Malformed("a tree has too many levels"));
+    }
+    let mut cursor = Cursor(list);
+    if level > 0 {
+        let mut pages: Vec<PageReference> = Vec::new();
+        while !cursor.is_empty() {
+            let page = decode_reference(cursor.prefixed()?)?;
+            if pages.last().is_some_and(|before| before.last >= page.last) || pages.len() >= limits::PAGE_MAX {
+                return Err(Error::Malformed("pages are not in order"));
+            }
+            pages.push(page);
+        }
+        if pages.is_empty() {
+            return Err(Error::Malformed("an empty page of pages"));
+        }
+        return Ok(Tree::Pages(level, pages));
+    }
+    let mut nodes: Vec<Node> = Vec::new();
+    while !cursor.is_empty() {
+        let node = node::decode(cursor.prefixed()?)?;
+        if nodes.last().is_some_and(|before| before.name >= node.name) {
+            return Err(Error::Malformed("names are not in order, or double"));
+        }
+        if nodes.len() >= limits::PAGE_MAX {
+            return Err(Error::Malformed("too many entries in a page"));
+        }
+        nodes.push(node);
+    }
+    Ok(Tree::Nodes(nodes))
+}
+
+/// Whether a page may end after the entry of that name.
+pub fn page_ends_after(name: &[u8], entries: usize) -> bool {
+    if entries < limits::PAGE_MIN {
+        return false;
+    }
+    if entries >= limits::PAGE_MAX {
+        return true;
+    }
+    let hash = blake3::hash(name);
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u32::from_le_bytes([a, b, c, d]).is_multiple_of(4096)
+}

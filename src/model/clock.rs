@@ -1,0 +1,24 @@
+//! The only place that asks the system for the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Time;
+
+/// Where a verb takes the time from; tests give their own.
+pub trait Clock: Send + Sync {
+    /// The present time.
+    fn now(&self) -> Time;
+}
+
+/// The system's real-time clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => Time::new(after.as_secs() as i64, after.subsec_nanos()),
+            Err(before) => Time::new(-(before.duration().as_secs() as i64) - 1, 0),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Plain data that every room shares: identities, times, nodes, snapshots. No I/O and no clock but `clock`.
+
+pub mod clock;
+pub mod cutter;
+pub mod id;
+pub mod node;
+pub mod snapshot;
+pub mod time;
+
+pub use cutter::{Cutter, CutterKind};
+pub use id::{Contents, Id, Id16};
+pub use node::{Content, Node, NodeType, Segment, SegmentKind, Unread, Xattr, XattrValue};
+pub use snapshot::{Snapshot, Summary};
+pub use time::Time;

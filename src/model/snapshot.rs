@@ -1,0 +1,54 @@
+//! A snapshot: what a tree of sources was at one time, and who saw it.
+
+use super::{Id, Id16, Segment, Time};
+
+/// Counts of one backup, as the snapshot keeps them. Bytes are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub files: u64,
+    pub directories: u64,
+    pub others: u64,
+    /// Bytes of all files, holes included.
+    pub bytes: u64,
+    pub files_new: u64,
+    pub files_changed: u64,
+    pub files_unmodified: u64,
+    /// Plain bytes of chunks that were not in the repository.
+    pub bytes_new: u64,
+    /// Bytes of packs written for them.
+    pub bytes_stored: u64,
+    pub end: Time,
+    pub unreadable: u64,
+    pub changed_while_read: u64,
+}
+
+/// One snapshot. Fields as in docs/format.md, section 8.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub time: Time,
+    /// Seconds east of UTC where the snapshot was made.
+    pub utc_offset: i64,
+    pub zone: String,
+    pub root: Id,
+    pub host: Vec<u8>,
+    pub user: Vec<u8>,
+    /// Absolute paths, sorted.
+    pub sources: Vec<Vec<u8>>,
+    pub tags: Vec<String>,
+    pub program: String,
+    pub description: String,
+    pub client: Id16,
+    pub sequence: u64,
+    pub previous: Option<Id>,
+    pub parent: Option<Id>,
+    pub summary: Summary,
+    /// Something in it is unreadable.
+    pub incomplete: bool,
+    /// Its time was given by hand.
+    pub time_given: bool,
+    pub options: Vec<String>,
+    pub session: Id16,
+    pub state: Vec<Segment>,
+    pub options_digest: Vec<u8>,
+    pub removals_seen: Vec<Id>,
+}
