@@ -1,7 +1,24 @@
 //! copal: deduplicating, encrypted backups. This is the table of contents, from the ground floor up; imports point down.
 
 pub mod model;
+pub mod progress;
 
+pub mod backend;
 pub mod compress;
 pub mod crypto;
+pub mod files;
 pub mod format;
+pub mod index;
+pub mod patterns;
+pub mod terminal;
+
+pub mod repository;
+
+pub mod backup;
+pub mod check;
+pub mod restore;
+
+pub mod cli;
+
+
+

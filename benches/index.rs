@@ -1,0 +1,106 @@
+//! The index at stated sizes: `cargo bench --bench index -- 1000000 10000000` (numbers of chunks). Synthetic packs of 16 blocks of
+//! 4 chunks; ids are hashes of a counter, so look-ups fall anywhere. The file lies below `COPAL_BENCH_DIR` or the temporary folder.
+//!
+//! Columns: loading = rows/s when index objects are taken in, `SYNC_CHUNKS` a transaction; in a run = rows/s of packs of this run
+//! on top of that (`PENDING_MAX` a transaction); hits and misses = look-ups/s with 1 and with 4 threads, of random known and
+//! unknown chunks; bytes a chunk = size of the whole file (packs and blocks too, without their plain directories) by chunks.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use copal::index::{BlockRecord, Index, PENDING_MAX, PackRecord, SYNC_CHUNKS};
+use copal::model::{Contents, Id, Id16};
+
+const BLOCKS: u64 = 16;
+const CHUNKS: u64 = 4;
+const PACK_CHUNKS: u64 = BLOCKS * CHUNKS;
+const CHUNK: u32 = 262_144;
+/// Look-ups measured in each thread.
+const LOOKUPS: u64 = 200_000;
+
+fn id(kind: u8, number: u64) -> Id {
+    let mut bytes = [kind; 9];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    Id(*blake3::hash(&bytes).as_bytes())
+}
+
+fn pack(number: u64) -> PackRecord {
+    let block = |block: u64| BlockRecord {
+        codec: 1,
+        offset: 96 + block * 900_000,
+        stored: 900_000,
+        plain: CHUNK * CHUNKS as u32,
+        chunks: (0..CHUNKS).map(|chunk| (id(0, number * PACK_CHUNKS + block * CHUNKS + chunk), CHUNK)).collect(),
+    };
+    PackRecord {
+        name: id(1, number),
+        length: 16 << 20,
+        contents: Contents::Data,
+        salt: id(2, number).0,
+        commitment: id(3, number).0,
+        directory_offset: 15 << 20,
+        directory_length: 2400,
+        directory: Vec::new(),
+        blocks: (0..BLOCKS).map(block).collect(),
+    }
+}
+
+/// Look-ups per second, all threads together.
+fn lookups(index: &Index, threads: u64, kind: u8, chunks: u64) -> f64 {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let mut random = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(thread + 1);
+                for _ in 0..LOOKUPS {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let found = index.contains(Contents::Data, &id(kind, random % chunks)).expect("look-up");
+                    assert_eq!(found, kind == 0);
+                }
+            });
+        }
+    });
+    (threads * LOOKUPS) as f64 / start.elapsed().as_secs_f64()
+}
+
+fn measure(chunks: u64) {
+    let parent = std::env::var_os("COPAL_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = parent.join(format!("copal-index-bench-{}", std::process::id()));
+    let (index, _) = Index::open(&folder, Id16([1; 16])).expect("open");
+    let (packs, batch) = (chunks.div_ceil(PACK_CHUNKS), SYNC_CHUNKS as u64 / PACK_CHUNKS);
+    let (mut first, mut spent) = (0, 0.0);
+    while first < packs {
+        let records: Vec<PackRecord> = (first..packs.min(first + batch)).map(pack).collect();
+        let start = Instant::now();
+        index.add_index_objects(&[(id(4, first), &records)]).expect("load");
+        spent += start.elapsed().as_secs_f64();
+        first += batch;
+    }
+    let loading = (packs * PACK_CHUNKS) as f64 / spent;
+    let bytes = index.database_bytes().expect("size") as f64 / (packs * PACK_CHUNKS) as f64;
+    let hit = [lookups(&index, 1, 0, chunks), lookups(&index, 4, 0, chunks)];
+    let miss = [lookups(&index, 1, 9, chunks), lookups(&index, 4, 9, chunks)];
+    let more = 2 * PENDING_MAX as u64 / PACK_CHUNKS;
+    let records: Vec<PackRecord> = (packs..packs + more).map(pack).collect();
+    let start = Instant::now();
+    records.chunks(4).for_each(|some| index.add_packs(None, some).expect("run"));
+    index.flush().expect("flush");
+    let run = (more * PACK_CHUNKS) as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "{chunks:>11} {loading:>11.0} {run:>11.0} {:>11.0} {:>11.0} {:>11.0} {:>11.0} {bytes:>11.1}",
+        hit[0], hit[1], miss[0], miss[1]
+    );
+    drop(index);
+    std::fs::remove_dir_all(&folder).expect("remove");
+}
+
+fn main() {
+    let sizes: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    println!(
+        "{:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11}",
+        "chunks", "loading/s", "in a run/s", "hits/s 1", "hits/s 4", "misses/s 1", "misses/s 4", "bytes/chunk"
+    );
+    sizes.into_iter().for_each(measure);
+}

@@ -1,0 +1,197 @@
+//! A backend that goes wrong at a chosen operation, so that tests can run "for every N: fail operation N".
+//! Nothing is random: the same operations and the same fault give the same outcome.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Backend, Entry, Error, Kind};
+use crate::model::Time;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The operation fails and is not done.
+    FailBefore,
+    /// The operation is done, then reported as failed: a lost reply. A listing has called for every entry.
+    FailAfter,
+    /// A `get` loses so many bytes at its end (at most all); a `get_range` that loses any is `Error::Short`, as every
+    /// backend promises. Other operations go well.
+    Truncate { lost: u64 },
+    /// A `get` or `get_range` comes with this bit changed, counted from the start, modulo the length in bits. Other
+    /// operations go well.
+    FlipBit { bit: u64 },
+    /// The operation is not done, and neither is any after it: the program or the storage is gone.
+    Crash,
+}
+
+/// Counts the operations of a backend, and lets one of them go wrong. `location` is not an operation; all others are one
+/// each, `exists_repository` too. With threads, the count is exact, but which operation is number N is up to them.
+#[derive(Debug)]
+pub struct Faulty<B> {
+    inner: B,
+    operations: AtomicU64,
+    fault: Mutex<Option<(u64, Fault)>>,
+    struck: AtomicBool,
+}
+
+impl<B: Backend> Faulty<B> {
+    /// A wrapper that only counts.
+    pub fn new(inner: B) -> Faulty<B> {
+        Faulty {
+            inner,
+            operations: AtomicU64::new(0),
+            fault: Mutex::new(None),
+            struck: AtomicBool::new(false),
+        }
+    }
+
+    /// A wrapper in which operation `number` (the first is 1) goes wrong.
+    pub fn with_fault(inner: B, number: u64, fault: Fault) -> Faulty<B> {
+        let faulty = Faulty::new(inner);
+        faulty.set_fault(Some((number, fault)));
+        faulty
+    }
+
+    /// Sets the operation to go wrong, counted from the wrapper's start, or none. Ends a crash.
+    pub fn set_fault(&self, fault: Option<(u64, Fault)>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        self.struck.store(false, Ordering::SeqCst);
+    }
+
+    /// How many operations were begun, the one that went wrong and those after a crash included.
+    pub fn operations(&self) -> u64 {
+        self.operations.load(Ordering::SeqCst)
+    }
+
+    /// Whether the fault has changed an outcome. A sweep over N ends when this stays false.
+    pub fn struck(&self) -> bool {
+        self.struck.load(Ordering::SeqCst)
+    }
+
+    /// The backend below, free of faults and uncounted.
+    pub fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// Counts an operation, does it, and lets the fault that is due strike before or after. `harm` is what a fault that
+    /// spoils bytes does to a good result; it says whether it did anything.
+    fn run<T>(
+        &self,
+        object: impl Fn() -> String,
+        operation: &'static str,
+        work: impl FnOnce(&B) -> Result<T, Error>,
+        harm: impl FnOnce(Fault, T) -> (bool, Result<T, Error>),
+    ) -> Result<T, Error> {
+        let number = self.operations.fetch_add(1, Ordering::SeqCst) + 1;
+        let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = match fault {
+            Some((at, Fault::Crash)) if number >= at => Some(Fault::Crash),
+            Some((at, fault)) if number == at => Some(fault),
+            _ => None,
+        };
+        let fail = || {
+            self.struck.store(true, Ordering::SeqCst);
+            let source = io::Error::other(format!("fault set for operation {number}"));
+            Err(Error::Io { object: object(), operation, source })
+        };
+        match due {
+            None => work(&self.inner),
+            Some(Fault::FailBefore | Fault::Crash) => fail(),
+            Some(Fault::FailAfter) => {
+                let _ = work(&self.inner);
+                fail()
+            }
+            Some(fault) => {
+                let (harmed, result) = harm(fault, work(&self.inner)?);
+                self.struck.fetch_or(harmed, Ordering::SeqCst);
+                result
+            }
+        }
+    }
+
+    /// The path of an object, for the message of a fault.
+    fn object(&self, kind: Kind, name: &str) -> String {
+        format!("{}/{}", self.inner.location(), kind.path_of(name))
+    }
+}
+
+/// Operations that bring no bytes cannot be spoiled.
+fn unharmed<T>(_: Fault, value: T) -> (bool, Result<T, Error>) {
+    (false, Ok(value))
+}
+
+/// The bytes as the fault leaves them, and whether they changed.
+fn spoil(fault: Fault, mut bytes: Vec<u8>) -> (bool, Vec<u8>) {
+    let bits = bytes.len() as u64 * 8;
+    match fault {
+        Fault::Truncate { lost } if lost > 0 && bits > 0 => {
+            bytes.truncate(bytes.len().saturating_sub(usize::try_from(lost).unwrap_or(usize::MAX)));
+            (true, bytes)
+        }
+        Fault::FlipBit { bit } if bits > 0 => {
+            let bit = bit % bits;
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+            (true, bytes)
+        }
+        _ => (false, bytes),
+    }
+}
+
+impl<B: Backend> Backend for Faulty<B> {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.run(|| self.object(kind, name), "write", |inner| inner.put(kind, name, bytes), unharmed)
+    }
+
+    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
+        let harm = |fault, bytes| {
+            let (harmed, bytes) = spoil(fault, bytes);
+            (harmed, Ok(bytes))
+        };
+        self.run(|| self.object(kind, name), "read", |inner| inner.get(kind, name), harm)
+    }
+
+    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let object = || self.object(kind, name);
+        let harm = |fault, bytes| {
+            let (harmed, bytes) = spoil(fault, bytes);
+            let (wanted, got) = (length as u64, bytes.len() as u64);
+            let result = if got == wanted {
+                Ok(bytes)
+            } else {
+                Err(Error::Short { object: object(), offset, wanted, got })
+            };
+            (harmed, result)
+        };
+        self.run(object, "read", |inner| inner.get_range(kind, name, offset, length), harm)
+    }
+
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+        let object = || format!("{}/{}", self.inner.location(), kind.folder());
+        self.run(object, "list", |inner| inner.list(kind, each), unharmed)
+    }
+
+    fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
+        self.run(|| self.object(kind, name), "look at", |inner| inner.stat(kind, name), unharmed)
+    }
+
+    fn remove(&self, kind: Kind, name: &str) -> Result<(), Error> {
+        self.run(|| self.object(kind, name), "remove", |inner| inner.remove(kind, name), unharmed)
+    }
+
+    fn time(&self) -> Result<Time, Error> {
+        self.run(|| self.inner.location(), "ask for the time", |inner| inner.time(), unharmed)
+    }
+
+    fn exists_repository(&self) -> Result<bool, Error> {
+        self.run(|| self.inner.location(), "list", |inner| inner.exists_repository(), unharmed)
+    }
+
+    fn create(&self) -> Result<(), Error> {
+        self.run(|| self.inner.location(), "make the folders", |inner| inner.create(), unharmed)
+    }
+}

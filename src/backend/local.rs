@@ -1,0 +1,318 @@
+//! A repository in a folder of a mounted file system: one file for each object, made as docs/format.md section 1 says.
+
+mod folders;
+mod handles;
+mod temporary;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::kind::is_hex;
+use super::{Backend, Entry, Error, Kind, checked_path, room};
+use crate::model::Time;
+use folders::Folders;
+use handles::{Handles, Open};
+use temporary::{Naming, Temporary};
+
+/// A repository in a local folder. Holds the folder open once it was used, and a few packs while they are read.
+pub struct Local {
+    folders: Folders,
+    handles: Handles,
+    /// Set once renaming without replacing was refused: from then on link, then remove the first name.
+    links: AtomicBool,
+}
+
+impl Local {
+    /// The repository at a path. Touches nothing.
+    pub fn new(path: impl Into<PathBuf>) -> Local {
+        let folders = Folders::new(path.into());
+        Local { folders, handles: Handles::default(), links: AtomicBool::new(false) }
+    }
+
+    /// Whether the file system refused to sync as unsupported (some network mounts), so that what was stored may not
+    /// survive a power failure. For a warning.
+    pub fn is_unsynced(&self) -> bool {
+        self.folders.unsynced()
+    }
+
+    fn checked(&self, kind: Kind, name: &str) -> Result<String, Error> {
+        checked_path(&self.location(), kind, name)
+    }
+
+    fn sort(&self, path: &str, operation: &'static str, source: impl Into<io::Error>) -> Error {
+        Error::sort(self.folders.named(path), operation, source.into())
+    }
+
+    /// The repository's folder for looking at `path`, which is not found when the folder is not.
+    fn root_of(&self, path: &str) -> Result<Arc<OwnedFd>, Error> {
+        self.folders.root().map_err(|error| match error {
+            Error::NotFound { .. } => Error::NotFound { object: self.folders.named(path) },
+            error => error,
+        })
+    }
+
+    /// The length of the object at a path. Only a regular file is an object.
+    fn size_at(&self, root: &OwnedFd, path: &str) -> Result<u64, Error> {
+        let stat = retry_on_intr(|| rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(|errno| self.sort(path, "look at", errno))?;
+        size_of(&stat).ok_or_else(|| Error::NotFound { object: self.folders.named(path) })
+    }
+
+    /// Opens an object. Never follows a link and never waits on a pipe that lies there under an object's name.
+    fn open(&self, path: &str) -> Result<Open, Error> {
+        let root = self.root_of(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let not_found = || Error::NotFound { object: self.folders.named(path) };
+        let file = match retry_on_intr(|| rustix::fs::openat(&*root, path, flags, Mode::empty())) {
+            Ok(file) => File::from(file),
+            Err(Errno::LOOP | Errno::NXIO) => return Err(not_found()),
+            Err(errno) => return Err(self.sort(path, "open", errno)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|errno| self.sort(path, "look at", errno))?;
+        let size = size_of(&stat).ok_or_else(not_found)?;
+        Ok(Open { file, size })
+    }
+
+    fn held(&self, kind: Kind, name: &str, path: &str) -> Result<Arc<Open>, Error> {
+        if let Some(open) = self.handles.get(kind, name) {
+            return Ok(open);
+        }
+        let open = Arc::new(self.open(path)?);
+        self.handles.hold(kind, name, &open);
+        Ok(open)
+    }
+
+    fn read_range(&self, open: &Open, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let object = self.folders.named(path);
+        let wanted = length as u64;
+        if offset.checked_add(wanted).is_none_or(|end| end > open.size) {
+            return Err(Error::Short { object, offset, wanted, got: open.size.saturating_sub(offset) });
+        }
+        let mut bytes = room(&object, wanted)?;
+        bytes.resize(length, 0);
+        let mut got = 0;
+        while got < length {
+            match open.file.read_at(&mut bytes[got..], offset + got as u64) {
+                Ok(0) => return Err(Error::Short { object, offset, wanted, got: got as u64 }),
+                Ok(read) => got += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.sort(path, "read", error)),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Lists the objects of a kind that lie in one folder. A missing folder is empty.
+    fn list_folder(
+        &self,
+        root: &OwnedFd,
+        kind: Kind,
+        folder: &str,
+        each: &mut dyn FnMut(Entry),
+    ) -> Result<(), Error> {
+        for name in self.names(root, folder)? {
+            let path = format!("{folder}/{name}");
+            if !kind.is_name(&name) || kind.path_of(&name) != path {
+                continue;
+            }
+            match self.size_at(root, &path) {
+                Ok(size) => each(Entry { name, size }),
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self, root: &OwnedFd, folder: &str) -> Result<Vec<String>, Error> {
+        match folders::names(root, folder, false) {
+            Ok(names) => Ok(names),
+            Err(Errno::NOENT) => Ok(Vec::new()),
+            Err(errno) => Err(self.sort(folder, "list", errno)),
+        }
+    }
+
+    /// Whether an object of this length is there; another length is an error.
+    fn is_present(&self, root: &OwnedFd, path: &str, length: usize) -> Result<bool, Error> {
+        match self.size_at(root, path) {
+            Ok(size) if size == length as u64 => Ok(true),
+            Ok(_) => Err(Error::Exists { object: self.folders.named(path) }),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new file below `tmp/`, which is made again if it was removed. `path` and `operation` are for the message.
+    fn temporary<'a>(
+        &self,
+        root: &'a OwnedFd,
+        path: &str,
+        operation: &'static str,
+    ) -> Result<Temporary<'a>, Error> {
+        self.folders.ensure(root, temporary::FOLDER)?;
+        let made = match Temporary::new(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.folders.forget(temporary::FOLDER);
+                self.folders.ensure(root, temporary::FOLDER)?;
+                Temporary::new(root)
+            }
+            made => made,
+        };
+        made.map_err(|error| self.sort(path, operation, error))
+    }
+
+    /// Gives a synced file its name. `false` when its folder is missing.
+    fn publish(
+        &self,
+        root: &OwnedFd,
+        file: &mut Temporary<'_>,
+        path: &str,
+        length: usize,
+    ) -> Result<bool, Error> {
+        let failed = |errno| self.sort(path, "put in place", errno);
+        let mut naming = Naming::NoRename;
+        if !self.links.load(Ordering::Relaxed) {
+            naming = file.rename(path).map_err(failed)?;
+        }
+        if matches!(naming, Naming::NoRename) {
+            self.links.store(true, Ordering::Relaxed);
+            naming = file.link(path).map_err(failed)?;
+        }
+        match naming {
+            Naming::Done => Ok(true),
+            Naming::NoFolder => Ok(false),
+            // Another writer was faster, or a network file system did it and lost the reply.
+            Naming::Taken if self.is_present(root, path, length)? => Ok(true),
+            Naming::Taken => Err(Error::Exists { object: self.folders.named(path) }),
+            Naming::NoRename | Naming::NoLinks => Err(Error::Unsupported {
+                object: self.folders.named(path),
+                reason: "this file system has neither renaming without replacing nor hard links".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The length of a regular file; `None` for anything else.
+fn size_of(stat: &Stat) -> Option<u64> {
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    regular.then(|| u64::try_from(stat.st_size).ok()).flatten()
+}
+
+impl Backend for Local {
+    fn location(&self) -> String {
+        self.folders.path().display().to_string()
+    }
+
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.checked(kind, name)?;
+        let folder = kind.folder_of(name);
+        let root = self.folders.root()?;
+        self.folders.trusted(&folder)?;
+        self.folders.ensure(&root, &folder)?;
+        // Also what another writer just put there is only `Ok` once it is durable, so the folder is synced in any case.
+        if self.is_present(&root, &path, bytes.len())? {
+            return self.folders.sync_folder(&root, &folder);
+        }
+        let mut file = self.temporary(&root, &path, "make a file for it")?;
+        file.fill(bytes).map_err(|error| self.sort(&path, "write", error))?;
+        self.folders.synced(file.file.as_fd()).map_err(|errno| self.sort(&path, "sync", errno))?;
+        if !self.publish(&root, &mut file, &path, bytes.len())? {
+            // Somebody removed the folder since `ensure` saw it: once more.
+            self.folders.forget(&folder);
+            self.folders.ensure(&root, &folder)?;
+            if !self.publish(&root, &mut file, &path, bytes.len())? {
+                return Err(self.sort(&path, "put in place", Errno::NOENT));
+            }
+        }
+        drop(file);
+        self.folders.sync_folder(&root, &folder)
+    }
+
+    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.checked(kind, name)?;
+        let Open { file, size } = self.open(&path)?;
+        let object = self.folders.named(&path);
+        let mut bytes = room(&object, size)?;
+        file.take(size).read_to_end(&mut bytes).map_err(|error| self.sort(&path, "read", error))?;
+        let got = bytes.len() as u64;
+        if got < size { Err(Error::Short { object, offset: 0, wanted: size, got }) } else { Ok(bytes) }
+    }
+
+    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let path = self.checked(kind, name)?;
+        let open = self.held(kind, name, &path)?;
+        self.read_range(&open, &path, offset, length).inspect_err(|_| {
+            // A file that was changed or replaced from outside is opened anew next time.
+            self.handles.drop_one(kind, name);
+        })
+    }
+
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+        let folder = kind.folder();
+        let root = match self.root_of(folder) {
+            Ok(root) => root,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if kind != Kind::Packs {
+            return self.list_folder(&root, kind, folder, each);
+        }
+        for digits in self.names(&root, folder)? {
+            let path = format!("{folder}/{digits}");
+            if digits.len() != 2 || !digits.bytes().all(is_hex) {
+                continue;
+            }
+            match self.list_folder(&root, kind, &path, each) {
+                // A foreign file under a folder's name.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
+        let path = self.checked(kind, name)?;
+        self.size_at(&*self.root_of(&path)?, &path)
+    }
+
+    fn remove(&self, kind: Kind, name: &str) -> Result<(), Error> {
+        let path = self.checked(kind, name)?;
+        let folder = kind.folder_of(name);
+        let root = self.root_of(&path)?;
+        self.folders.trusted(&folder)?;
+        self.handles.drop_one(kind, name);
+        retry_on_intr(|| rustix::fs::unlinkat(&*root, &path, AtFlags::empty()))
+            .map_err(|errno| self.sort(&path, "remove", errno))?;
+        // Small objects go before what they refer to, and file systems reorder removals, so those are synced one by
+        // one. Packs go last and by the thousand; one that comes back is garbage.
+        match kind {
+            Kind::Packs | Kind::Parity => Ok(()),
+            _ => self.folders.sync_folder(&root, &folder),
+        }
+    }
+
+    fn time(&self) -> Result<Time, Error> {
+        let root = self.folders.root()?;
+        let file = self.temporary(&root, temporary::FOLDER, "ask for the time")?;
+        let stat = rustix::fs::fstat(&file.file)
+            .map_err(|errno| self.sort(temporary::FOLDER, "ask for the time", errno))?;
+        Ok(Time::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)))
+    }
+
+    fn create(&self) -> Result<(), Error> {
+        let mut folders: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).collect();
+        folders.push(temporary::FOLDER);
+        self.folders.create(&folders)
+    }
+}

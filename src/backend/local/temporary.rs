@@ -1,0 +1,99 @@
+//! A file on its way to become an object: written and synced below `tmp/`, then given its name, or removed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::folders::has_modes;
+
+/// The folder of files that are not objects yet.
+pub(super) const FOLDER: &str = "tmp";
+
+/// The mode of every file copal stores, whatever the umask.
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// How giving a file its name ended.
+pub(super) enum Naming {
+    Done,
+    /// The name is taken; it was not touched.
+    Taken,
+    /// The folder of that name is not there.
+    NoFolder,
+    /// This file system cannot rename without replacing.
+    NoRename,
+    /// This file system has no hard links.
+    NoLinks,
+}
+
+/// A file below `tmp/` with a random name. It is removed when this is dropped without having been given a name.
+pub(super) struct Temporary<'a> {
+    root: &'a OwnedFd,
+    path: String,
+    pub(super) file: File,
+    named: bool,
+}
+
+impl<'a> Temporary<'a> {
+    /// Makes an empty file that nobody else has.
+    pub(super) fn new(root: &'a OwnedFd) -> Result<Temporary<'a>, io::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let path = format!("{FOLDER}/tmp-{:032x}", u128::from_le_bytes(random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| rustix::fs::openat(root, &path, flags, FILE_MODE))?;
+        Ok(Temporary { root, path, file: file.into(), named: false })
+    }
+
+    /// Writes everything, and checks that the file has that length and copal's mode. Not synced yet.
+    pub(super) fn fill(&mut self, bytes: &[u8]) -> Result<(), io::Error> {
+        self.file.write_all(bytes)?;
+        let stat = rustix::fs::fstat(&self.file)?;
+        if Mode::from_raw_mode(stat.st_mode) != FILE_MODE {
+            has_modes(rustix::fs::fchmod(&self.file, FILE_MODE))?;
+        }
+        if u64::try_from(stat.st_size) != Ok(bytes.len() as u64) {
+            return Err(io::Error::other("the file did not get the length that was written"));
+        }
+        Ok(())
+    }
+
+    /// Moves the file to its name, unless that is taken.
+    pub(super) fn rename(&mut self, path: &str) -> Result<Naming, Errno> {
+        let root = self.root.as_fd();
+        let renamed =
+            retry_on_intr(|| rustix::fs::renameat_with(root, &self.path, root, path, RenameFlags::NOREPLACE));
+        match renamed {
+            Ok(()) => {
+                self.named = true;
+                Ok(Naming::Done)
+            }
+            Err(Errno::EXIST) => Ok(Naming::Taken),
+            Err(Errno::NOENT) => Ok(Naming::NoFolder),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(Naming::NoRename),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Gives the file a second name, unless that is taken; the first goes when this is dropped.
+    pub(super) fn link(&mut self, path: &str) -> Result<Naming, Errno> {
+        match retry_on_intr(|| rustix::fs::linkat(self.root, &self.path, self.root, path, AtFlags::empty())) {
+            Ok(()) => Ok(Naming::Done),
+            Err(Errno::EXIST) => Ok(Naming::Taken),
+            Err(Errno::NOENT) => Ok(Naming::NoFolder),
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => Ok(Naming::NoLinks),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.named {
+            // A leftover is harmless: nothing below tmp/ is ever listed.
+            let _ = rustix::fs::unlinkat(self.root, &self.path, AtFlags::empty());
+        }
+    }
+}

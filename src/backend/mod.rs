@@ -1,0 +1,150 @@
+//! Storage: named, immutable byte strings. Knows names and bytes, nothing of what they mean.
+
+mod error;
+mod fault;
+mod kind;
+mod local;
+mod memory;
+
+use std::sync::Arc;
+
+use crate::model::Time;
+
+pub use error::Error;
+pub use fault::{Fault, Faulty};
+pub use kind::Kind;
+pub use local::Local;
+pub use memory::Memory;
+
+/// One object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The object's name, without folders: lower-case hex digits.
+    pub name: String,
+    /// The object's length in bytes.
+    pub size: u64,
+}
+
+/// A place that holds a repository's objects. Only what every storage can do: no rename, no lock, no compare-and-swap.
+///
+/// A name that the kind cannot have (`Kind::is_name`) is refused with `Error::Unsupported`, so no name leads elsewhere.
+/// After `Error::Io` it is not known whether a `put` or `remove` took effect.
+pub trait Backend: Send + Sync {
+    /// Where this is, for messages. Holds no secrets.
+    fn location(&self) -> String;
+
+    /// Stores an object: wholly or not at all, and durable when this returns `Ok`. Never overwrites: an object of the
+    /// same name and length is left as it is (`Ok`, durable too), one of another length gives `Error::Exists`.
+    /// Contents are not compared; where names are not hashes (`Config`, `Fences`), the first writer's bytes stay.
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error>;
+
+    /// All bytes of an object. Errors: `NotFound`. The size is the storage's word: where it is not trusted, `stat` first.
+    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error>;
+
+    /// Exactly `length` bytes from byte `offset` on. Errors: `NotFound`; `Short` when the object ends before that.
+    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error>;
+
+    /// Calls `each` for every object of a kind, in no promised order; anything without a well-formed name is passed over,
+    /// and a missing folder is empty. An object put or removed meanwhile may or may not come. After an error, what
+    /// came before is true, but not all.
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error>;
+
+    /// An object's length in bytes. Errors: `NotFound`.
+    fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error>;
+
+    /// Removes an object. Errors: `NotFound`. Durable when this returns, except that a pack or its parity may come back
+    /// after a power failure, as garbage.
+    fn remove(&self, kind: Kind, name: &str) -> Result<(), Error>;
+
+    /// The storage's clock, to compare with the ages of objects. May need to write.
+    fn time(&self) -> Result<Time, Error>;
+
+    /// Whether a repository is here: any object in `config/` or `keys/`.
+    fn exists_repository(&self) -> Result<bool, Error> {
+        let mut found = false;
+        self.list(Kind::Config, &mut |_| found = true)?;
+        if !found {
+            self.list(Kind::Keys, &mut |_| found = true)?;
+        }
+        Ok(found)
+    }
+
+    /// Prepares an empty place: makes the folders, for the owner alone. What is there already stays.
+    fn create(&self) -> Result<(), Error>;
+}
+
+/// A shared backend is a backend, so that one storage can stand under several wrappers.
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        (**self).put(kind, name, bytes)
+    }
+    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
+        (**self).get(kind, name)
+    }
+    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        (**self).get_range(kind, name, offset, length)
+    }
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
+        (**self).list(kind, each)
+    }
+    fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
+        (**self).stat(kind, name)
+    }
+    fn remove(&self, kind: Kind, name: &str) -> Result<(), Error> {
+        (**self).remove(kind, name)
+    }
+    fn time(&self) -> Result<Time, Error> {
+        (**self).time()
+    }
+    fn exists_repository(&self) -> Result<bool, Error> {
+        (**self).exists_repository()
+    }
+    fn create(&self) -> Result<(), Error> {
+        (**self).create()
+    }
+}
+
+/// The backend of a location as the user writes it: a path of a folder (which need not exist). Touches nothing yet.
+/// Errors: `Unsupported` for an empty location and for every URL, of which only the scheme is told, as the rest may
+/// hold a password. A folder whose name looks like a URL can be given as `./sftp:...`.
+pub fn open(location: &str) -> Result<Box<dyn Backend>, Error> {
+    if location.is_empty() {
+        return Err(Error::Unsupported { object: "\"\"".to_owned(), reason: "is not a location".to_owned() });
+    }
+    if let Some(scheme) = scheme(location) {
+        return Err(Error::Unsupported {
+            object: format!("{scheme}:"),
+            reason: "not supported yet".to_owned(),
+        });
+    }
+    Ok(Box::new(Local::new(location)))
+}
+
+/// The scheme of a location that is not a path: `sftp:` and `s3:` always, any other word before `://`.
+fn scheme(location: &str) -> Option<&str> {
+    let (scheme, rest) = location.split_once(':')?;
+    let known = matches!(scheme, "sftp" | "s3");
+    let word = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+    (known || (word && rest.starts_with("//"))).then_some(scheme)
+}
+
+/// The name's path below the repository, or `Unsupported` when no object of this kind can have this name.
+fn checked_path(location: &str, kind: Kind, name: &str) -> Result<String, Error> {
+    if kind.is_name(name) {
+        return Ok(kind.path_of(name));
+    }
+    Err(Error::Unsupported {
+        object: format!("{location}/{}", kind.folder()),
+        reason: format!("{name:?} is not a name that an object there can have"),
+    })
+}
+
+/// `wanted` bytes of room without the abort that a huge `Vec::with_capacity` is.
+fn room(object: &str, wanted: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let fits = usize::try_from(wanted).is_ok_and(|wanted| bytes.try_reserve_exact(wanted).is_ok());
+    if fits { Ok(bytes) } else { Err(Error::sort(object, "read", std::io::ErrorKind::OutOfMemory.into())) }
+}

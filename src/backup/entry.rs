@@ -1,0 +1,206 @@
+//! One entry that has to be looked at: its metadata captured, its content read, again when it moved meanwhile.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::directory::Parents;
+use super::file::{Failure, Reader, reason};
+use super::run::Run;
+use super::walk::Directory;
+use crate::files::{self, FileSystem, OpenError, Stat};
+use crate::format::limits::{SYMLINK_MAX, XATTR_INLINE};
+use crate::model::{Content, Contents, Node, NodeType, Time, Unread, Xattr, XattrValue};
+use crate::repository::Error;
+
+/// How often a file that changes while it is read is read.
+const TRIES: usize = 3;
+/// Largest file that is read again because it changed: a growing log of gigabytes would only change again.
+const RETRY_MOST: u64 = 256 << 20;
+
+/// What came of an entry.
+pub enum Outcome {
+    /// Its node, its stat as read, and when it was looked at.
+    Node(Node, Stat, Time),
+    Unreadable(Unread),
+    Gone,
+}
+
+/// One of the threads that walk.
+pub struct Worker<'r> {
+    pub run: &'r Run<'r>,
+    pub number: usize,
+    pub reader: Reader<'r>,
+    pub parents: Parents,
+}
+
+/// Copies what a stat says into a node.
+pub fn put_stat(node: &mut Node, stat: &Stat) {
+    node.mode = stat.mode;
+    node.uid = stat.uid;
+    node.gid = stat.gid;
+    node.mtime = stat.mtime;
+    node.btime = stat.btime;
+    node.device = stat.device;
+}
+
+impl<'r> Worker<'r> {
+    /// The node of an entry without its content or tree, and whether everything about it could be read.
+    pub fn capture(
+        &self,
+        handle: BorrowedFd<'_>,
+        directory: &Arc<Directory>,
+        name: &[u8],
+        stat: &Stat,
+        opened: Option<BorrowedFd<'_>>,
+    ) -> Result<(Node, bool), Error> {
+        let mut node = Node::new(name, stat.kind);
+        put_stat(&mut node, stat);
+        self.run.name_owners(&mut node, stat);
+        let (attributes, unread) = match opened {
+            Some(file) => files::xattrs_fd(file),
+            None => files::xattrs(handle, name),
+        };
+        for (name, value) in attributes {
+            let value = if value.len() <= XATTR_INLINE {
+                XattrValue::Inline(value)
+            } else {
+                let (id, _) = self.run.store.save(self.number, Contents::Data, &value)?;
+                XattrValue::Chunk(id, value.len() as u64)
+            };
+            node.xattrs.push(Xattr { name, value });
+        }
+        node.xattrs.sort_by(|a, b| a.name.cmp(&b.name));
+        for (name, error) in unread {
+            let what = format!("attribute {}", String::from_utf8_lossy(&name));
+            self.run.problem(directory, Some(&node.name), &format!("{what}: {error}"), "metadata_not_read");
+            node.unread.push(what);
+        }
+        if matches!(stat.kind, NodeType::File | NodeType::Directory) {
+            node.flags = match opened {
+                Some(file) => files::inode_flags(file),
+                None => files::inode_flags_at(handle, name),
+            }
+            .unwrap_or(0);
+        }
+        let clean = node.unread.is_empty();
+        Ok((node, clean))
+    }
+
+    /// Reads an entry that is no directory.
+    pub fn read_entry(
+        &mut self,
+        handle: BorrowedFd<'_>,
+        directory: &Arc<Directory>,
+        file_system: &FileSystem,
+        name: &[u8],
+        mut stat: Stat,
+    ) -> Result<Outcome, Error> {
+        for attempt in 1.. {
+            let looked_at = self.run.clock.now();
+            let again = attempt < TRIES && stat.size <= RETRY_MOST;
+            let read = match stat.kind {
+                NodeType::File => self.read_file(handle, directory, file_system, name, &stat, again)?,
+                _ => self.read_special(handle, directory, file_system, name, &stat)?,
+            };
+            match read {
+                Some(Outcome::Node(node, stat, _)) => return Ok(Outcome::Node(node, stat, looked_at)),
+                Some(outcome) => return Ok(outcome),
+                None => {}
+            }
+            // It changed under us, perhaps into something else.
+            match files::stat(handle, name) {
+                Ok(now) if now.kind == NodeType::Directory || attempt >= 2 * TRIES => {
+                    self.run.problem(directory, Some(name), Unread::Changed.words(), "unreadable");
+                    return Ok(Outcome::Unreadable(Unread::Changed));
+                }
+                Ok(now) => stat = now,
+                Err(rustix::io::Errno::NOENT) => return Ok(Outcome::Gone),
+                Err(error) => {
+                    self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
+                    return Ok(Outcome::Unreadable(reason(error)));
+                }
+            }
+        }
+        Ok(Outcome::Gone)
+    }
+
+    /// None: look again, it is not what it was.
+    fn read_file(
+        &mut self,
+        handle: BorrowedFd<'_>,
+        directory: &Arc<Directory>,
+        file_system: &FileSystem,
+        name: &[u8],
+        stat: &Stat,
+        again: bool,
+    ) -> Result<Option<Outcome>, Error> {
+        let file = match files::open_file(handle, name, stat) {
+            Ok(file) => file,
+            Err(OpenError::Changed) => return Ok(None),
+            Err(OpenError::Io(rustix::io::Errno::NOENT)) => return Ok(Some(Outcome::Gone)),
+            Err(OpenError::Io(error)) => {
+                self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
+                return Ok(Some(Outcome::Unreadable(reason(error))));
+            }
+        };
+        let (mut node, _) = self.capture(handle, directory, name, stat, Some(file.as_fd()))?;
+        node.size = stat.size;
+        if stat.nlink > 1 {
+            node.link = Some(self.run.link_group(stat, file_system));
+            if let Some(content) = self.run.linked_content(&node, stat) {
+                node.content = content;
+                return Ok(Some(Outcome::Node(node, *stat, Time::default())));
+            }
+        }
+        match self.reader.read(file.as_fd(), stat) {
+            Ok(read) => {
+                if read.changed && again {
+                    return Ok(None);
+                }
+                node.content = read.content;
+                node.size = read.size;
+                if read.changed {
+                    node.error = Some(Unread::Changed);
+                    self.run.counts.changed_while_read.fetch_add(1, Ordering::Relaxed);
+                    self.run.problem(directory, Some(name), Unread::Changed.words(), "changed_while_read");
+                } else if stat.nlink > 1 {
+                    self.run.remember_link(&node, stat);
+                }
+                Ok(Some(Outcome::Node(node, *stat, Time::default())))
+            }
+            Err(Failure::Storage(error)) => Err(error),
+            Err(Failure::Source(why)) => {
+                self.run.problem(directory, Some(name), why.words(), "unreadable");
+                Ok(Some(Outcome::Unreadable(why)))
+            }
+        }
+    }
+
+    fn read_special(
+        &mut self,
+        handle: BorrowedFd<'_>,
+        directory: &Arc<Directory>,
+        file_system: &FileSystem,
+        name: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<Outcome>, Error> {
+        let (mut node, _) = self.capture(handle, directory, name, stat, None)?;
+        if stat.kind == NodeType::Symlink {
+            match files::read_link(handle, name) {
+                Ok(target) if target.len() <= SYMLINK_MAX => node.target = target,
+                Ok(_) | Err(rustix::io::Errno::INVAL) => return Ok(None),
+                Err(rustix::io::Errno::NOENT) => return Ok(Some(Outcome::Gone)),
+                Err(error) => {
+                    self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
+                    return Ok(Some(Outcome::Unreadable(reason(error))));
+                }
+            }
+        }
+        if stat.nlink > 1 {
+            node.link = Some(self.run.link_group(stat, file_system));
+        }
+        node.content = Content::default();
+        Ok(Some(Outcome::Node(node, *stat, Time::default())))
+    }
+}

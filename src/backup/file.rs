@@ -1,0 +1,190 @@
+//! Reading one file: its data runs, cut, hashed and stored; its holes kept as holes; and whether it held still meanwhile.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rayon::prelude::*;
+
+use super::chunk::Chunker;
+use super::tree::ContentBuilder;
+use crate::files::{self, Stat};
+use crate::model::{Content, Contents, Id, Segment, SegmentKind, Unread};
+use crate::repository::{Error, store::Store};
+
+/// Bytes read at once from a large file, at least.
+const READ: usize = 4 << 20;
+/// Bytes of chunks from which hashing is worth sharing among cores.
+const SHARE_FROM: usize = 1 << 20;
+
+/// What came of reading a file.
+pub struct Read {
+    pub content: Content,
+    /// Bytes, holes included.
+    pub size: u64,
+    /// The stat after reading differs from the one before.
+    pub changed: bool,
+}
+
+/// Why a file was not read: its own fault, or the repository's.
+pub enum Failure {
+    Source(Unread),
+    Storage(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Storage(error)
+    }
+}
+
+/// A worker's tools for reading files.
+pub struct Reader<'s> {
+    store: &'s Store<'s>,
+    worker: usize,
+    chunker: Chunker,
+    buffer: Vec<u8>,
+    /// Told how many bytes were read.
+    on_bytes: &'s (dyn Fn(u64) + Sync),
+}
+
+/// The reason that an error number stands for.
+pub fn reason(error: rustix::io::Errno) -> Unread {
+    use rustix::io::Errno;
+    match error {
+        Errno::ACCESS | Errno::PERM => Unread::Permission,
+        Errno::IO | Errno::STALE => Unread::InputOutput,
+        Errno::NOENT => Unread::Vanished,
+        _ => Unread::Other,
+    }
+}
+
+impl<'s> Reader<'s> {
+    pub fn new(store: &'s Store<'s>, worker: usize, chunker: Chunker, on_bytes: &'s (dyn Fn(u64) + Sync)) -> Reader<'s> {
+        Reader { store, worker, chunker, buffer: Vec::new(), on_bytes }
+    }
+
+    /// Reads an open regular file that looked like `stat`.
+    pub fn read(&mut self, file: BorrowedFd<'_>, stat: &Stat) -> Result<Read, Failure> {
+        let mut content = ContentBuilder::new(self.store, self.worker);
+        let mut size = 0;
+        if stat.size > 0 {
+            // Fewer blocks than bytes: there are holes (or the file system compresses, which SEEK_DATA then tells).
+            if stat.blocks.saturating_mul(512) < stat.size {
+                for run in files::data_runs(file, stat.size) {
+                    let run = run.map_err(|error| Failure::Source(reason(error)))?;
+                    if run.is_hole {
+                        content.push(Segment { kind: SegmentKind::Hole, length: run.length })?;
+                        size = run.offset + run.length;
+                        (self.on_bytes)(run.length);
+                        continue;
+                    }
+                    let read = self.run(file, run.offset, run.length, &mut content)?;
+                    size = run.offset + read;
+                    if read < run.length {
+                        break;
+                    }
+                }
+            } else {
+                size = self.run(file, 0, stat.size, &mut content)?;
+            }
+        }
+        let after = files::stat_fd(file).map_err(|error| Failure::Source(reason(error)))?;
+        let changed = after.size != stat.size || after.mtime != stat.mtime || after.ctime != stat.ctime || size != stat.size;
+        Ok(Read { content: content.finish()?, size, changed })
+    }
+
+    /// Reads, cuts and stores `length` bytes from `offset` on, or fewer when the file ends before; gives the bytes read.
+    fn run(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64, content: &mut ContentBuilder<'_>) -> Result<u64, Failure> {
+        let most = READ.max(2 * self.chunker.maximum());
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(most);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(if wanted > READ / 4 { most } else { wanted.next_power_of_two() }, 0);
+        }
+        let (mut filled, mut done) = (0usize, 0u64);
+        loop {
+            let room = self.buffer.len() - filled;
+            let left = length - done - filled as u64;
+            let ask = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+            let read = read_full(file, &mut self.buffer[filled..filled + ask], offset + done + filled as u64)
+                .map_err(|error| Failure::Source(reason(error)))?;
+            (self.on_bytes)(read as u64);
+            filled += read;
+            let ended = read < ask || done + filled as u64 == length;
+            let mut cuts = Vec::new();
+            let mut start = 0;
+            while start < filled && (ended || filled - start >= self.chunker.maximum()) {
+                let cut = self.chunker.cut(&self.buffer[start..filled]);
+                cuts.push(start..start + cut);
+                start += cut;
+            }
+            self.save(&cuts, content)?;
+            done += start as u64;
+            self.buffer.copy_within(start..filled, 0);
+            filled -= start;
+            if ended {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn save(&self, cuts: &[std::ops::Range<usize>], content: &mut ContentBuilder<'_>) -> Result<(), Error> {
+        let total: usize = cuts.iter().map(|cut| cut.len()).sum();
+        let hash = |cut: &std::ops::Range<usize>| self.store.id(Contents::Data, &self.buffer[cut.clone()]);
+        let ids: Vec<Id> =
+            if total >= SHARE_FROM && cuts.len() > 1 { cuts.par_iter().map(hash).collect() } else { cuts.iter().map(hash).collect() };
+        for (cut, id) in cuts.iter().zip(ids) {
+            self.store.save_hashed(self.worker, Contents::Data, id, &self.buffer[cut.clone()])?;
+            content.push(Segment { kind: SegmentKind::Data(id), length: cut.len() as u64 })?;
+        }
+        Ok(())
+    }
+
+    /// Stores everything that comes out of a stream until its end; gives content and bytes.
+    pub fn read_stream(&mut self, stream: &mut dyn std::io::Read) -> Result<(Content, u64), Failure> {
+        let most = READ.max(2 * self.chunker.maximum());
+        self.buffer.resize(most, 0);
+        let mut content = ContentBuilder::new(self.store, self.worker);
+        let (mut filled, mut size, mut ended) = (0, 0, false);
+        while !ended {
+            while filled < most {
+                match stream.read(&mut self.buffer[filled..]) {
+                    Ok(0) => {
+                        ended = true;
+                        break;
+                    }
+                    Ok(read) => {
+                        filled += read;
+                        (self.on_bytes)(read as u64);
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => return Err(Failure::Source(Unread::InputOutput)),
+                }
+            }
+            let mut cuts = Vec::new();
+            let mut start = 0;
+            while start < filled && (ended || filled - start >= self.chunker.maximum()) {
+                let cut = self.chunker.cut(&self.buffer[start..filled]);
+                cuts.push(start..start + cut);
+                start += cut;
+            }
+            self.save(&cuts, &mut content)?;
+            size += start as u64;
+            self.buffer.copy_within(start..filled, 0);
+            filled -= start;
+        }
+        Ok((content.finish()?, size))
+    }
+}
+
+/// Fills `buffer` from `offset` on; fewer bytes mean that the file ended.
+fn read_full(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, rustix::io::Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match rustix::io::pread(file.as_fd(), &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

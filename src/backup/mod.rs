@@ -1,0 +1,363 @@
+//! Backing up: sources in, one snapshot out. This file wires the pipeline: workers walk and read, the store's threads compress,
+//! seal and put, and the snapshot comes last.
+
+mod change;
+pub mod chunk;
+mod directory;
+mod entry;
+pub mod exclude;
+mod file;
+mod run;
+mod sources;
+mod state;
+mod stream;
+mod tree;
+mod walk;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::compress::Level;
+use crate::files;
+use crate::model::clock::Clock;
+use crate::model::{Id, Id16, Snapshot, Summary, Time, Unread};
+use crate::progress::{Event, Listener};
+use crate::repository::session::Session;
+use crate::repository::snapshots::Named;
+use crate::repository::store::{self, Store};
+use crate::repository::{Error, Repository};
+
+use chunk::Chunker;
+use entry::Worker;
+use exclude::Excludes;
+use file::Reader;
+use run::Run;
+use walk::{Child, Directory};
+
+pub use change::RACY_SECONDS;
+pub use stream::{Stream, backup_stream};
+
+/// How often an overtaken run begins again before it gives up.
+const TRIES: usize = 5;
+/// Stack of a walking thread: the walk itself does not recurse.
+const WORKER_STACK: usize = 4 << 20;
+
+/// What to back up, and how.
+pub struct Options {
+    /// Absolute paths without `..`.
+    pub sources: Vec<Vec<u8>>,
+    pub host: Vec<u8>,
+    pub user: Vec<u8>,
+    pub tags: Vec<String>,
+    /// The snapshot's time, when it is given by hand.
+    pub time: Option<Time>,
+    /// Seconds east of UTC, and the zone's name.
+    pub utc_offset: i64,
+    pub zone: String,
+    /// A snapshot to compare with, when it is named by hand.
+    pub parent: Option<Id>,
+    /// Read everything, whatever is known.
+    pub force: bool,
+    pub dry_run: bool,
+    /// Store no snapshot when nothing differs from the parent.
+    pub skip_if_unchanged: bool,
+    pub level: Level,
+    /// Threads that walk and read.
+    pub workers: usize,
+    pub excludes: Excludes,
+    pub one_file_system: bool,
+    pub racy_seconds: i64,
+    /// Seconds between two points that a crash can not take back.
+    pub checkpoint_seconds: f64,
+    /// Device and inode of copal's own files and folders: never part of a backup.
+    pub own: HashSet<(u64, u64)>,
+    /// Tell the listener of each file.
+    pub tell_files: bool,
+    /// What was asked for, as the snapshot keeps it.
+    pub described: Vec<String>,
+}
+
+/// What came of a backup.
+pub struct Outcome {
+    /// The snapshot's name; none after a dry run, or when nothing had changed and that was asked for.
+    pub name: Option<Id>,
+    pub snapshot: Snapshot,
+    /// The parent it was compared with.
+    pub parent: Option<Named>,
+}
+
+/// Backs up. Problems of single files go to the listener and make the snapshot incomplete; they are no error.
+///
+/// Errors: whatever keeps the repository from taking the data; then nothing was reported as saved. `Stopped` when `stop` was set.
+pub fn backup(
+    repository: &Repository,
+    options: &Options,
+    clock: &dyn Clock,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let client = repository.client()?;
+    for attempt in 0..TRIES {
+        let result = attempt_backup(repository, options, client, attempt > 0, clock, listener, stop);
+        match result {
+            Err(Error::Overtaken) if attempt + 1 < TRIES => {
+                listener.event(Event::Note("another machine marked packs for removal meanwhile: going over everything again"));
+            }
+            other => return other,
+        }
+    }
+    Err(Error::Overtaken)
+}
+
+/// The snapshot to compare with: that named by hand, or the newest of this host and these sources.
+fn find_parent(options: &Options, confirmed: &[Named]) -> Option<Named> {
+    let mut sources = options.sources.clone();
+    sources.sort();
+    confirmed
+        .iter()
+        .rev()
+        .find(|named| match &options.parent {
+            Some(parent) => named.name == *parent,
+            None => named.snapshot.host == options.host && named.snapshot.sources == sources,
+        })
+        .cloned()
+}
+
+/// Digest of everything besides the sources that decides how a tree looks.
+fn options_digest(options: &Options) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"tree 1").update(&options.excludes.digest_input()).update(&[u8::from(options.one_file_system)]);
+    for path in ["/etc/passwd", "/etc/group"] {
+        let text = std::fs::read(path).unwrap_or_default();
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(&text);
+    }
+    hasher.finalize().as_bytes()[..16].to_vec()
+}
+
+fn source_key(repository: &Repository, options: &Options) -> Id16 {
+    let mut bytes = options.host.clone();
+    for source in &options.sources {
+        bytes.push(0);
+        bytes.extend_from_slice(source);
+    }
+    repository.hasher().local(&bytes)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn attempt_backup(
+    repository: &Repository,
+    options: &Options,
+    client: Id16,
+    overtaken: bool,
+    clock: &dyn Clock,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let started = clock.now();
+    let source = source_key(repository, options);
+    let lineage = repository.index.lineage(&source)?;
+    // The session first: from here on nobody removes what it relies on (docs/concurrency.md).
+    let mut session = match options.dry_run {
+        true => None,
+        false => Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?),
+    };
+    let synced = repository.sync()?;
+    for problem in &synced.problems {
+        let what = problem.to_string();
+        listener.event(Event::Problem { path: None, what: &what, code: "repository_damaged", during: "backup" });
+    }
+    let all = repository.snapshots()?;
+    let parent = find_parent(options, &all.confirmed);
+    // Only a snapshot that the session named is taken over without looking everything up.
+    let trusted = parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && !overtaken;
+    if lineage.is_none() && !options.force && let Some(parent) = &parent {
+        state::load(repository, &source, &parent.snapshot)?;
+    }
+    let digest = options_digest(options);
+    let tree_reuse = parent.as_ref().is_some_and(|parent| parent.snapshot.options_digest == digest);
+
+    let workers = options.workers.max(1);
+    let store_options = store::Options {
+        level: options.level,
+        workers,
+        compressors: std::thread::available_parallelism().map_or(2, usize::from),
+        domain: client,
+        discard: options.dry_run,
+    };
+    listener.event(Event::Started);
+    let mut snapshot = store::with(repository, store_options, clock, |store| {
+        let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse);
+        let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
+        let root = walk(&run, expected, || match &mut session {
+            Some(session) => session.keep_alive(),
+            None => Ok(()),
+        });
+        // A run that is stopped keeps what it finished.
+        if !options.dry_run {
+            run.checkpoint()?;
+        }
+        let (root, _) = root?;
+        let mut snapshot = describe(options, &run, store, root, started, client);
+        let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.root == root);
+        let state_changed = !options.dry_run && (!unchanged || !trusted || run.has_journalled());
+        if state_changed {
+            snapshot.state = state::save(repository, store, &source)?;
+            store.checkpoint(|| {})?;
+        } else if let Some(parent) = &parent {
+            snapshot.state.clone_from(&parent.snapshot.state);
+        }
+        let stored = store.stored();
+        snapshot.summary.bytes_new = stored.bytes_new;
+        snapshot.summary.bytes_stored = stored.bytes_stored;
+        Ok(snapshot)
+    })?;
+
+    snapshot.options_digest = digest;
+    snapshot.parent = parent.as_ref().map(|parent| parent.name);
+    snapshot.summary.end = clock.now();
+    let Some(mut session) = session else {
+        listener.event(Event::Finished);
+        return Ok(Outcome { name: None, snapshot, parent });
+    };
+    let same = parent.as_ref().is_some_and(|parent| parent.snapshot.root == snapshot.root);
+    if options.skip_if_unchanged && same && !snapshot.incomplete {
+        repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
+        session.end();
+        listener.event(Event::Finished);
+        return Ok(Outcome { name: None, snapshot, parent });
+    }
+    let name = commit(repository, &mut session, &mut snapshot, &all.confirmed)?;
+    repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
+    session.end();
+    listener.event(Event::Finished);
+    Ok(Outcome { name: Some(name), snapshot, parent })
+}
+
+/// A cache that can not be written costs time, nothing else.
+fn passing(error: crate::index::Error) -> Result<(), crate::index::Error> {
+    if error.is_passing() { Ok(()) } else { Err(error) }
+}
+
+/// Puts the snapshot into this client's chain and commits it.
+fn commit(
+    repository: &Repository,
+    session: &mut Session<'_>,
+    snapshot: &mut Snapshot,
+    confirmed: &[Named],
+) -> Result<Id, Error> {
+    let newest = confirmed.iter().filter(|named| named.snapshot.client == snapshot.client).max_by_key(|named| named.snapshot.sequence);
+    let remembered = repository.index.fact("sequence")?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    snapshot.previous = newest.map(|named| named.name);
+    snapshot.sequence = newest.map_or(0, |named| named.snapshot.sequence).max(remembered) + 1;
+    snapshot.session = session.id;
+    snapshot.removals_seen = repository.removals_known();
+    let name = session.commit(snapshot)?;
+    repository.index.set_fact("sequence", &snapshot.sequence.to_le_bytes()).or_else(passing)?;
+    Ok(name)
+}
+
+/// Walks from `/` to the sources and gives the root tree.
+fn walk(run: &Run<'_>, expected: Option<Id>, mut keep_alive: impl FnMut() -> Result<(), Error>) -> Result<(Id, bool), Error> {
+    let ways = sources::ways(&run.options.sources);
+    let root = files::open_root(std::path::Path::new("/"))
+        .and_then(|root| files::stat_fd(std::os::fd::AsFd::as_fd(&root)))
+        .map_err(|error| Error::Refused(format!("the root directory can not be read: {error}")))?;
+    run.scheduler.push(vec![Arc::new(Directory {
+        parent: None,
+        name: Vec::new(),
+        stat: root,
+        key: run.repository.hasher().local(b"/"),
+        depth: 0,
+        way: (!ways.whole).then_some(ways.below),
+        expected,
+        pending: AtomicUsize::new(0),
+        state: Default::default(),
+    })]);
+    let table = run.repository.gear_table();
+    let on_bytes = |bytes| run.listener.event(Event::Bytes(bytes));
+    let failure = std::sync::Mutex::new(None);
+    std::thread::scope(|scope| {
+        for number in 0..run.options.workers.max(1) {
+            let chunker = Chunker::new(table.clone(), run.repository.config.cutter);
+            let (failure, on_bytes) = (&failure, &on_bytes);
+            let work = move || {
+                let reader = Reader::new(run.store, number, chunker, on_bytes);
+                let mut worker = Worker { run, number, reader, parents: Default::default() };
+                while let Some(directory) = run.scheduler.next() {
+                    let result = match run.is_stopped() {
+                        true => Err(Error::Stopped),
+                        false => worker.begin(&directory).and_then(|()| run.checkpoint_when_due()),
+                    };
+                    if let Err(error) = result {
+                        failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+                        run.scheduler.stop();
+                    }
+                }
+            };
+            if let Err(error) = std::thread::Builder::new().stack_size(WORKER_STACK).spawn_scoped(scope, work) {
+                *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Error::Refused(format!("no thread: {error}")));
+                run.scheduler.stop();
+            }
+        }
+    });
+    keep_alive()?;
+    if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        return Err(error);
+    }
+    match run.take_root() {
+        Some(Child::Done { tree, same }) => Ok((tree, same)),
+        Some(Child::Unreadable(why)) => Err(Error::Refused(format!("the root directory can not be read: {}", why.words()))),
+        _ => Err(Error::Stopped),
+    }
+}
+
+fn describe(options: &Options, run: &Run<'_>, store: &Store<'_>, root: Id, started: Time, client: Id16) -> Snapshot {
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let counts = &run.counts;
+    let stored = store.stored();
+    let mut sources = options.sources.clone();
+    sources.sort();
+    Snapshot {
+        time: options.time.unwrap_or(started),
+        time_given: options.time.is_some(),
+        utc_offset: options.utc_offset,
+        zone: options.zone.clone(),
+        root,
+        host: options.host.clone(),
+        user: options.user.clone(),
+        sources,
+        tags: options.tags.clone(),
+        program: concat!("copal ", env!("CARGO_PKG_VERSION")).to_owned(),
+        client,
+        incomplete: read(&counts.unreadable) + read(&counts.changed_while_read) > 0,
+        options: options.described.clone(),
+        summary: Summary {
+            files: read(&counts.files),
+            directories: read(&counts.directories),
+            others: read(&counts.others),
+            bytes: read(&counts.bytes),
+            files_new: read(&counts.files_new),
+            files_changed: read(&counts.files_changed),
+            files_unmodified: read(&counts.files_unmodified),
+            bytes_new: stored.bytes_new,
+            bytes_stored: stored.bytes_stored,
+            end: Time::default(),
+            unreadable: read(&counts.unreadable),
+            changed_while_read: read(&counts.changed_while_read),
+        },
+        ..Snapshot::default()
+    }
+}
+
+/// Whether a source is there, so that a mistyped path is an error and not an empty backup.
+pub fn source_problem(path: &[u8]) -> Option<Unread> {
+    use std::os::unix::ffi::OsStrExt;
+    match std::fs::symlink_metadata(std::ffi::OsStr::from_bytes(path)) {
+        Ok(_) => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(Unread::Vanished),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Some(Unread::Permission),
+        Err(_) => Some(Unread::Other),
+    }
+}
+

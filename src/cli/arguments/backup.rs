@@ -1,0 +1,138 @@
+//! `copal backup`: sources, what is left out, what is written down with the snapshot.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use super::values;
+use crate::backup::exclude::IfPresent;
+use crate::compress::Level;
+
+/// Save files and folders as a new snapshot
+///
+/// Patterns: without a slash they match a name anywhere (`*.o`), with one at the start an absolute path (`/home/*/tmp`), otherwise the end
+/// of a path (`target/debug`); `**` spans folders, a slash at the end means folders only, `!` takes back what an earlier pattern left out.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  copal backup ~/Documents --exclude '*.tmp' --exclude-caches\n  \
+        copal backup --stdin-from-command --stdin-filename all.sql -- pg_dumpall -U postgres",
+    group(ArgGroup::new("streamed").args(["stdin", "stdin_from_command"])),
+)]
+pub struct Backup {
+    /// Files and folders to save, under their absolute path; with --stdin-from-command the command and its arguments
+    #[arg(
+        value_name = "SOURCE",
+        required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin"],
+        conflicts_with = "stdin"
+    )]
+    pub sources: Vec<OsString>,
+
+    /// Leave out what matches. Example: -e '*.o' -e /home/ann/tmp -e '!keep.o'
+    #[arg(short, long, value_name = "PATTERN", value_parser = values::bytes(), help_heading = "What is left out")]
+    pub exclude: Vec<OsString>,
+
+    /// The same, ignoring the difference between capitals and small letters
+    #[arg(long, value_name = "PATTERN", value_parser = values::bytes(), help_heading = "What is left out")]
+    pub iexclude: Vec<OsString>,
+
+    /// Read patterns from a file, one a line; blank lines and lines that start with # are skipped
+    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
+    pub exclude_file: Vec<PathBuf>,
+
+    /// Leave out the contents of folders that hold a CACHEDIR.TAG
+    #[arg(long, help_heading = "What is left out")]
+    pub exclude_caches: bool,
+
+    /// Leave out the contents of folders that hold that file (beginning with CONTENT). Example: --exclude-if-present .nobackup
+    #[arg(long, value_name = "NAME[:CONTENT]", value_parser = values::if_present(), help_heading = "What is left out")]
+    pub exclude_if_present: Vec<IfPresent>,
+
+    /// Leave out files larger than this. Example: --exclude-larger-than 2G
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "What is left out")]
+    pub exclude_larger_than: Option<u64>,
+
+    /// Leave out what .gitignore files say
+    #[arg(long, help_heading = "What is left out")]
+    pub git_ignore: bool,
+
+    /// Stay on the file systems of the sources
+    #[arg(short = 'x', long, help_heading = "What is left out")]
+    pub one_file_system: bool,
+
+    /// Read sources from a file, one pattern a line, with # comments (- for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with = "streamed", help_heading = "Other inputs")]
+    pub files_from: Vec<PathBuf>,
+
+    /// Read sources from a file, one path a line, taken as it is
+    #[arg(long, value_name = "FILE", conflicts_with = "streamed", help_heading = "Other inputs")]
+    pub files_from_verbatim: Vec<PathBuf>,
+
+    /// Read sources from a file, each ended by a NUL byte. Example: find . -newer x -print0 | copal backup --files-from-raw -
+    #[arg(long, value_name = "FILE", conflicts_with = "streamed", help_heading = "Other inputs")]
+    pub files_from_raw: Vec<PathBuf>,
+
+    /// Save standard input as one file
+    #[arg(long, help_heading = "Other inputs")]
+    pub stdin: bool,
+
+    /// The name of that file [default: stdin]
+    #[arg(long, value_name = "NAME", value_parser = values::bytes(), requires = "streamed", help_heading = "Other inputs")]
+    pub stdin_filename: Option<OsString>,
+
+    /// Run a command and save what it prints as one file; no snapshot is kept when the command fails
+    #[arg(long, requires = "sources", help_heading = "Other inputs")]
+    pub stdin_from_command: bool,
+
+    /// Label the snapshot; may be repeated or separated by commas
+    #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = values::text)]
+    pub tag: Vec<String>,
+
+    /// The host name to write down instead of this machine's
+    #[arg(short = 'H', long, value_name = "NAME", value_parser = values::bytes())]
+    pub host: Option<OsString>,
+
+    /// The time to write down instead of the present. Example: --time '2026-11-01 14:00'
+    #[arg(long, value_name = "TIME", value_parser = values::text)]
+    pub time: Option<String>,
+
+    /// Compare with that snapshot [default: this host's latest with the same sources]
+    #[arg(long, value_name = "SNAP", value_parser = values::text)]
+    pub parent: Option<String>,
+
+    /// Read every file again, also those that look unchanged
+    #[arg(short, long, conflicts_with = "parent")]
+    pub force: bool,
+
+    /// Only say what would be saved
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Make no snapshot when nothing has changed
+    #[arg(long)]
+    pub skip_if_unchanged: bool,
+
+    /// Read that many files at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub read_concurrency: Option<u16>,
+
+    /// How hard to compress: off, fast, auto, max, or a zstd level from 1 to 22
+    #[arg(long, value_name = "LEVEL", default_value = "auto", value_parser = values::compression)]
+    pub compression: Level,
+}
+
+impl Backup {
+    /// Refuses what the parser cannot see to be wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let sources = if self.stdin_from_command { &self.sources[..1] } else { &self.sources[..] };
+        if sources.iter().any(|source| source.is_empty()) {
+            return Err("a source must not be empty".into());
+        }
+        Ok(())
+    }
+
+    /// The name of the file that a stream is saved as.
+    pub fn stream_name(&self) -> &std::ffi::OsStr {
+        self.stdin_filename.as_deref().unwrap_or("stdin".as_ref())
+    }
+}

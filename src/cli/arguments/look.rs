@@ -1,0 +1,98 @@
+//! Commands that look at a repository, or at copal itself: `snapshots`, `ls`, `check`, `stats`, `completions`, `man`, `version`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::values::{self, Subset};
+
+/// List snapshots
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  copal snapshots --tag weekly")]
+pub struct Snapshots {
+    /// Only these
+    #[arg(value_name = "SNAP", value_parser = values::text)]
+    pub snapshots: Vec<String>,
+    /// Only those of that host
+    #[arg(short = 'H', long, value_name = "NAME", value_parser = values::bytes())]
+    pub host: Option<OsString>,
+    /// Only those with that tag; several: with any of them
+    #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = values::text)]
+    pub tag: Vec<String>,
+    /// Only those that saved this source
+    #[arg(long, value_name = "PATH", value_parser = values::bytes())]
+    pub path: Vec<OsString>,
+}
+
+/// List what a snapshot holds
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  copal ls -l latest:Documents")]
+pub struct Ls {
+    /// A snapshot, or a path in one
+    #[arg(value_name = "SNAP[:PATH]", default_value = "latest", value_parser = values::bytes())]
+    pub wanted: OsString,
+    /// Show modes, owners, sizes and times
+    #[arg(short, long)]
+    pub long: bool,
+    /// Folders within folders too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Only snapshots of that host [default: this machine's]
+    #[arg(short = 'H', long, value_name = "NAME", value_parser = values::bytes())]
+    pub host: Option<OsString>,
+}
+
+/// Check that everything in the repository is there and whole
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  copal check --read-data\n  copal check --read-data-subset 1/7\n  copal check --budget 10m"
+)]
+pub struct Check {
+    /// Read and verify all data
+    #[arg(long, group = "read")]
+    pub read_data: bool,
+    /// Read and verify a part: n/t, x% or a size
+    #[arg(long, value_name = "PART", value_parser = values::subset, group = "read")]
+    pub read_data_subset: Option<Subset>,
+    /// Read and verify data for that long, what was verified longest ago first
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, group = "read")]
+    pub budget: Option<Duration>,
+}
+
+/// Show sizes: of the files, of the data after deduplication, of what is stored
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  copal stats latest")]
+pub struct Stats {
+    /// Only these snapshots [default: all]
+    #[arg(value_name = "SNAP", value_parser = values::text)]
+    pub snapshots: Vec<String>,
+    /// Only those of that host
+    #[arg(short = 'H', long, value_name = "NAME", value_parser = values::bytes())]
+    pub host: Option<OsString>,
+}
+
+/// Print a completion script for a shell
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Example:\n  copal completions bash > ~/.local/share/bash-completion/completions/copal"
+)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Print the manual page
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  copal man backup | man -l -")]
+pub struct Man {
+    /// That of one command
+    #[arg(value_name = "COMMAND", value_parser = values::text)]
+    pub command: Option<String>,
+}
+
+/// Print the versions of the program and of the repository format
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  copal version --json")]
+pub struct Version {}

@@ -1,0 +1,87 @@
+//! The command line as it is typed: one tree of options, read once and completed from the environment.
+
+mod backup;
+mod global;
+mod key;
+mod look;
+mod restore;
+mod values;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::environment::Lookup;
+
+pub use backup::Backup;
+pub use global::Global;
+pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
+pub use look::{Check, Completions, Ls, Man, Snapshots, Stats, Version};
+pub use restore::{Overwrite, Restore};
+pub use values::Subset;
+
+/// Deduplicating, encrypted backups that give back exactly what was there.
+///
+/// SNAP names a snapshot: the beginning of its id, `latest`, `latest~2` (two before it), or a time such as 2026-11-01 or "3 days ago"
+/// (the newest snapshot not later than that). SNAP:PATH names a path in it.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "copal",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    infer_long_args = false,
+    after_help = "Examples:\n  copal backup ~/Documents\n  copal snapshots\n  copal restore latest:Documents/report.odt --target .\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but incomplete, 5 repository damaged,\n\
+        6 refused by a guard, 10 no repository, 11 busy, 12 wrong password or key, 13 unknown format,\n\
+        130 and 143 interrupted."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    Init(Init),
+    Backup(Box<Backup>),
+    Snapshots(Snapshots),
+    Ls(Ls),
+    Restore(Restore),
+    Check(Check),
+    Key(Key),
+    Stats(Stats),
+    Completions(Completions),
+    Man(Man),
+    Version(Version),
+}
+
+impl Arguments {
+    /// Reads what was typed (the program's name first) and completes it from the environment: options count before variables.
+    pub fn read(
+        typed: impl IntoIterator<Item = OsString>,
+        environment: Lookup<'_>,
+    ) -> Result<Arguments, clap::Error> {
+        let mut arguments = Arguments::try_parse_from(typed)?;
+        let outcome = match &arguments.command {
+            Command::Backup(backup) => backup.check(),
+            _ => Ok(()),
+        };
+        outcome
+            .and_then(|()| arguments.global.complete(environment))
+            .map_err(|message| Arguments::command().error(ErrorKind::ValueValidation, message))?;
+        Ok(arguments)
+    }
+}
+
+/// Whether `--json` was typed, for errors in what was typed itself.
+pub fn wants_json(typed: &[OsString]) -> bool {
+    typed.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Tests of the command line: what is accepted, what is refused with exit code 2, and which source counts.
+
+use std::path::Path;
+
+use super::super::environment::tests::given;
+use super::super::exit::{Code, from_parser};
+use super::*;
+use crate::compress::Level;
+
+fn read_with(line: &str, environment: &[(&str, &str)]) -> Result<Arguments, clap::Error> {
+    let typed = std::iter::once("copal")
+        .chain(line.split_whitespace())
+        .map(|word| OsString::from(word.replace('_', "")));
+    Arguments::read(typed, &given(environment))
+}
+
+fn read(line: &str) -> Result<Arguments, clap::Error> {
+    read_with(line, &[])
+}
+
+#[test]
+fn the_tree_is_sound() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn what_users_type_is_accepted() {
+    for line in [
+        "init -r /media/disk/backup",
+        "init --average-chunk 64K --key-file k",
+        "backup /a",
+        "-r /r backup /a -e *.o --iexclude *.TMP --exclude-file f --exclude-caches --exclude-if-present .no:yes -x --git-ignore",
+        "backup /a --exclude-larger-than 2G --tag a,b --tag c -H host --time 2026-11-01 --parent latest -n --skip-if-unchanged",
+        "backup --files-from - --files-from-raw x --files-from-verbatim y /z -f --read-concurrency 4 --compression max",
+        "backup --stdin --stdin-filename x",
+        "backup --stdin-from-command --stdin-filename x -- pg_dump -U me --json",
+        "snapshots latest --json",
+        "ls",
+        "ls latest:Documents -l -R",
+        "restore latest -t /x -i *.odt -e b --overwrite if-changed --numeric-ids --delete --sparse --verify -n",
+        "restore --at yesterday /a /b --in-place",
+        "check",
+        "check --budget 10m",
+        "check --read-data-subset 2/5",
+        "key list",
+        "key add --new-key-file k --label laptop",
+        "key remove 3f",
+        "key passwd --new-password-file p",
+        "key export",
+        "stats latest -H h",
+        "completions bash",
+        "man backup",
+        "version -vv --memory 256M",
+    ] {
+        read(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_with_code_2() {
+    for line in [
+        "",
+        "fly",
+        "backup",
+        "backup _",
+        "backup --stdin /a",
+        "backup --stdin --files-from x",
+        "backup --stdin --stdin-from-command x",
+        "backup --stdin-from-command",
+        "backup --stdin-from-command --files-from x y",
+        "backup /a --stdin-filename x",
+        "backup /a --compression 23",
+        "backup /a --compression ultra",
+        "backup /a --exclude-larger-than big",
+        "backup /a --exclude-if-present a/b",
+        "backup /a --read-concurrency 0",
+        "backup /a -f --parent latest",
+        "backup /a --fs-snapshot",
+        "backup /a --exclud x",
+        "backup /a --tag a,,b",
+        "restore latest",
+        "restore -t /x",
+        "restore latest -t /x --in-place",
+        "restore latest -t /x --overwrite sometimes",
+        "check --read-data --budget 10m",
+        "check --budget 10",
+        "check --read-data-subset 6/5",
+        "key",
+        "key add --new-key-file a --new-password-file b",
+        "init --average-chunk 0",
+        "snapshots -r _",
+        "snapshots -r a --repository-file b",
+        "-r a snapshots --repository-file b",
+        "snapshots -p a --key-file b",
+        "snapshots --no-cache --cache-dir c",
+        "snapshots -q -v",
+        "snapshots --memory lots",
+        "snapshots --password secret",
+    ] {
+        let error = read(line).map(|found| panic!("{line}: {found:?}")).unwrap_err();
+        let failure = from_parser(&error).unwrap_err();
+        assert_eq!(failure.code, Code::Usage, "{line}");
+        assert!(!failure.message.is_empty() && !failure.message.starts_with("error"), "{line}: {failure:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_texts_and_every_command_has_an_example() {
+    assert!(from_parser(&read("--version").unwrap_err()).unwrap().starts_with("copal "));
+    for command in Arguments::command().get_subcommands() {
+        let help = from_parser(
+            &read(&format!("{} --help", command.get_name().replace("help", "init"))).unwrap_err(),
+        )
+        .unwrap();
+        assert!(help.contains("Example"), "{help}");
+    }
+}
+
+#[test]
+fn messages_say_what_is_wrong() {
+    let failure = from_parser(&read("backup").unwrap_err()).unwrap_err();
+    assert!(failure.message.contains("SOURCE"), "{failure:?}");
+    let failure = from_parser(&read("backup /a --exclude-larger-than big").unwrap_err()).unwrap_err();
+    assert!(failure.message.contains("'big'") && failure.message.contains("1.5MiB"), "{failure:?}");
+    let failure = from_parser(&read("snapshots -q -v").unwrap_err()).unwrap_err();
+    assert!(failure.message.contains("--quiet"), "{failure:?}");
+}
+
+#[test]
+fn options_count_before_variables() {
+    let all = [
+        ("COPAL_REPOSITORY", "/env"),
+        ("COPAL_PASSWORD_FILE", "/pass"),
+        ("COPAL_PASSWORD", "x"),
+        ("COPAL_CACHE_DIR", "/cache"),
+    ];
+    let global = read_with("snapshots", &all).unwrap().global;
+    assert_eq!(global.repo, Some("/env".into()));
+    assert_eq!(global.origin().password_file, Some(Path::new("/pass")));
+    assert_eq!((global.password, global.cache_dir), (None, Some("/cache".into())));
+
+    let global = read_with("snapshots --repository-file f --key-file k --no-cache", &all).unwrap().global;
+    assert_eq!((global.repo, global.repository_file), (None, Some("f".into())));
+    assert_eq!((global.key_file, global.password_file, global.cache_dir), (Some("k".into()), None, None));
+
+    let global =
+        read_with("snapshots", &[("COPAL_PASSWORD", "x"), ("COPAL_KEY_FILE", ""), ("COPAL_REPOSITORY", "")])
+            .unwrap()
+            .global;
+    assert_eq!(global.origin().password.map(|secret| secret.bytes().to_vec()), Some(b"x".to_vec()));
+    assert_eq!((global.repo, global.key_file), (None, None));
+}
+
+#[test]
+fn variables_that_contradict_each_other_are_refused() {
+    for pair in [["COPAL_REPOSITORY", "COPAL_REPOSITORY_FILE"], ["COPAL_KEY_FILE", "COPAL_PASSWORD_COMMAND"]]
+    {
+        let error = read_with("snapshots", &[(pair[0], "a"), (pair[1], "b")]).unwrap_err();
+        assert!(error.to_string().contains(pair[1]), "{error}");
+    }
+}
+
+#[test]
+fn values_arrive_as_meant() {
+    let Command::Backup(backup) =
+        read("backup /a --tag a,b --tag c --exclude-larger-than 1K --compression 7").unwrap().command
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (backup.tag.len(), backup.exclude_larger_than, backup.compression),
+        (3, Some(1024), Level::Zstd(7))
+    );
+    assert_eq!(backup.stream_name(), "stdin");
+    let Command::Backup(backup) = read("backup --stdin-from-command -- pgdump -f --json").unwrap().command
+    else {
+        panic!()
+    };
+    assert_eq!((backup.sources.len(), backup.force), (3, false));
+}
+
+#[test]
+fn json_is_seen_before_anything_is_parsed() {
+    let typed = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+    assert!(wants_json(&typed("copal fly --json")));
+    assert!(!wants_json(&typed("copal backup --stdin-from-command -- x --json")));
+}

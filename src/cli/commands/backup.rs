@@ -1,0 +1,370 @@
+//! `copal backup`: saves folders, files, or what a command prints.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use super::init;
+use crate::backup::exclude::Excludes;
+use crate::backup::{self, Options, Outcome, RACY_SECONDS, Stream};
+use crate::cli::arguments::Backup;
+use crate::cli::context::{Context, absolute, failure};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::listener::Show;
+use crate::cli::{select, signals};
+use crate::model::clock::Clock;
+use crate::patterns::PatternsBuilder;
+use crate::progress::{Event, Listener};
+use crate::repository::Repository;
+use crate::terminal::escape::escape;
+use crate::terminal::size::{show_duration, show_size};
+use crate::terminal::time;
+
+/// Seconds between two points that a crash can not take back.
+const CHECKPOINT_SECONDS: f64 = 60.0;
+
+fn read_lines(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    let result = if path.as_os_str() == "-" {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).map(|_| text)
+    } else {
+        std::fs::read(path)
+    };
+    result.map_err(|error| Failure::usage(format!("{} can not be read: {error}", path.display())))
+}
+
+/// All sources as absolute paths; those that are not there are an error before anything is done.
+fn sources(wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut typed: Vec<OsString> = wanted.sources.clone();
+    for file in &wanted.files_from {
+        for line in read_lines(file)?.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii();
+            if !line.is_empty() && line[0] != b'#' {
+                typed.push(OsString::from_vec(line.to_vec()));
+            }
+        }
+    }
+    for (files, separator) in [(&wanted.files_from_verbatim, b'\n'), (&wanted.files_from_raw, 0)] {
+        for file in files {
+            let text = read_lines(file)?;
+            typed.extend(text.split(|byte| *byte == separator).filter(|line| !line.is_empty()).map(|line| OsString::from_vec(line.to_vec())));
+        }
+    }
+    if typed.is_empty() {
+        return Err(Failure::usage("there is nothing to back up: the lists of files are empty"));
+    }
+    let mut paths = Vec::new();
+    for source in &typed {
+        let path = absolute(source)?;
+        if let Some(why) = backup::source_problem(&path) {
+            let shown = escape(&path).into_owned();
+            return Err(match why {
+                crate::model::Unread::Vanished => Failure::usage(format!("{shown} does not exist")),
+                why => Failure::new(Code::Failed, format!("{shown}: {}", why.words())),
+            });
+        }
+        paths.push(path);
+    }
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
+}
+
+fn excludes(context: &Context<'_>, wanted: &Backup) -> Result<Excludes, Failure> {
+    let home = context.defaults.home();
+    let mut builder = PatternsBuilder::new(home.as_ref().map(|home| home.as_os_str().as_bytes()));
+    let bad = |error: crate::patterns::PatternError| Failure::usage(error.to_string());
+    for file in &wanted.exclude_file {
+        builder.add_lines(&read_lines(file)?, false).map_err(bad)?;
+    }
+    for pattern in &wanted.exclude {
+        builder.add(pattern.as_bytes(), false).map_err(bad)?;
+    }
+    for pattern in &wanted.iexclude {
+        builder.add(pattern.as_bytes(), true).map_err(bad)?;
+    }
+    Ok(Excludes {
+        patterns: builder.build().map_err(bad)?,
+        if_present: wanted.exclude_if_present.clone(),
+        caches: wanted.exclude_caches,
+        larger_than: wanted.exclude_larger_than,
+        git_ignore: wanted.git_ignore,
+    })
+}
+
+fn options(context: &Context<'_>, wanted: &Backup, repository: &Repository, sources: Vec<Vec<u8>>, own: HashSet<(u64, u64)>) -> Result<Options, Failure> {
+    let time = match &wanted.time {
+        Some(text) => Some(time::parse(text, context.clock.now()).map_err(|error| Failure::usage(error.to_string()))?.start),
+        None => None,
+    };
+    let (zone, offset) = time::local_zone(time.unwrap_or(context.clock.now()));
+    let host = wanted.host.as_ref().map_or_else(|| context.host(), |host| host.as_bytes().to_vec());
+    let parent = match &wanted.parent {
+        Some(text) => {
+            let all = select::load(context, repository)?;
+            Some(select::find(context, &all, text, Some(&host))?.name)
+        }
+        None => None,
+    };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut described = Vec::new();
+    for pattern in &wanted.exclude {
+        described.push(format!("exclude {}", escape(pattern.as_bytes())));
+    }
+    for pattern in &wanted.iexclude {
+        described.push(format!("iexclude {}", escape(pattern.as_bytes())));
+    }
+    for (given, name) in [
+        (wanted.exclude_caches, "exclude-caches"),
+        (wanted.git_ignore, "git-ignore"),
+        (wanted.one_file_system, "one-file-system"),
+    ] {
+        if given {
+            described.push(name.to_owned());
+        }
+    }
+    Ok(Options {
+        sources,
+        host,
+        user: uzers::get_current_username().unwrap_or_default().into_vec(),
+        tags: wanted.tag.clone(),
+        time,
+        utc_offset: i64::from(offset),
+        zone: zone.unwrap_or_default(),
+        parent,
+        force: wanted.force,
+        dry_run: wanted.dry_run,
+        skip_if_unchanged: wanted.skip_if_unchanged,
+        level: wanted.compression,
+        workers: wanted.read_concurrency.map_or(cores.max(2), usize::from),
+        excludes: excludes(context, wanted)?,
+        one_file_system: wanted.one_file_system,
+        racy_seconds: test_number(context, "COPAL_TEST_RACY_SECONDS").unwrap_or(RACY_SECONDS),
+        checkpoint_seconds: test_number(context, "COPAL_TEST_CHECKPOINT_SECONDS").map_or(CHECKPOINT_SECONDS, |seconds| seconds as f64),
+        own,
+        tell_files: false,
+        described,
+    })
+}
+
+/// A number that only tests set.
+fn test_number(context: &Context<'_>, name: &str) -> Option<i64> {
+    (context.environment)(name)?.to_str()?.parse().ok()
+}
+
+#[derive(Serialize)]
+struct Summary {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<String>,
+    files_new: u64,
+    files_changed: u64,
+    files_unmodified: u64,
+    dirs_total: u64,
+    total_files_processed: u64,
+    total_bytes_processed: u64,
+    data_added: u64,
+    data_added_packed: u64,
+    unreadable: u64,
+    changed_while_read: u64,
+    total_duration: f64,
+    dry_run: bool,
+}
+
+fn report(context: &Context<'_>, outcome: &Outcome, wanted: &Backup, seconds: f64) -> Result<(), Failure> {
+    let summary = &outcome.snapshot.summary;
+    if context.global.json {
+        let line = Summary {
+            snapshot_id: outcome.name.map(|name| name.to_string()),
+            files_new: summary.files_new,
+            files_changed: summary.files_changed,
+            files_unmodified: summary.files_unmodified,
+            dirs_total: summary.directories,
+            total_files_processed: summary.files,
+            total_bytes_processed: summary.bytes,
+            data_added: summary.bytes_new,
+            data_added_packed: summary.bytes_stored,
+            unreadable: summary.unreadable,
+            changed_while_read: summary.changed_while_read,
+            total_duration: seconds,
+            dry_run: wanted.dry_run,
+        };
+        return Ok(context.out.json("summary", &line)?);
+    }
+    if context.global.quiet {
+        return Ok(());
+    }
+    let mut text = String::new();
+    if outcome.parent.is_some() {
+        text += &format!(
+            "files   {} new, {} changed, {} unchanged\n",
+            summary.files_new, summary.files_changed, summary.files_unmodified
+        );
+    } else {
+        text += &format!("files   {}, in {} folders\n", summary.files, summary.directories);
+    }
+    let verb = if wanted.dry_run { "would be new" } else { "new" };
+    text += &format!("size    {}, {} of it {verb}", show_size(summary.bytes), show_size(summary.bytes_new));
+    if !wanted.dry_run {
+        text += &format!(", stored in {}", show_size(summary.bytes_stored));
+    }
+    text += &format!("\ntime    {}\n", show_duration(std::time::Duration::from_millis((seconds * 1000.0) as u64)));
+    match (&outcome.name, wanted.dry_run) {
+        (Some(name), _) => text += &format!("snapshot {} saved\n", name.short()),
+        (None, true) => text += "dry run: nothing was saved\n",
+        (None, false) => text += "nothing had changed: no snapshot was made\n",
+    }
+    context.out.write(text)?;
+    Ok(())
+}
+
+/// How to get something back, said while it is new to the person; and warnings about where the repository lies.
+fn advise(context: &Context<'_>, repository: &Repository, outcome: &Outcome, sources: &[Vec<u8>]) {
+    if context.global.quiet || context.global.json {
+        return;
+    }
+    if let (Some(_), None) = (&outcome.name, &outcome.parent) {
+        let named = match context.is_default_repository() {
+            true => String::new(),
+            false => format!(" -r {}", repository.location()),
+        };
+        context.say(&format!("to restore: copal restore{named} latest -t FOLDER   (see what there is: copal ls{named} latest)"));
+    }
+    let device = |path: &OsStr| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let here = device(OsStr::new(&repository.location()));
+    if here.is_some() && sources.iter().any(|source| device(OsStr::from_bytes(source)) == here) {
+        context.say("note: the repository is on the same disk as what was backed up: it does not help when that disk is lost");
+    }
+    if context.is_default_repository() && repository.index.fact("key exported").ok().flatten().is_none() {
+        context.say("note: no copy of the key was ever exported: copal key export");
+    }
+}
+
+/// Adds up what there is to read, for the bar, while the backup runs.
+fn estimate(sources: &[Vec<u8>], excludes: &Excludes, show: &Show<'_>, stop: &AtomicBool, done: &AtomicBool) {
+    let (mut files, mut bytes) = (0u64, 0u64);
+    for source in sources {
+        let walk = walkdir::WalkDir::new(OsStr::from_bytes(source)).follow_links(false);
+        let wanted = |entry: &walkdir::DirEntry| {
+            !excludes.excluded_entry(entry.path().as_os_str().as_bytes(), entry.file_type().is_dir())
+        };
+        for entry in walk.into_iter().filter_entry(wanted).flatten() {
+            if stop.load(Ordering::Relaxed) || done.load(Ordering::Relaxed) {
+                return;
+            }
+            if entry.file_type().is_file() {
+                files += 1;
+                bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+            }
+        }
+    }
+    show.event(Event::Totals { files, bytes });
+}
+
+/// Backs up what the options say.
+pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
+    let is_stream = wanted.stdin || wanted.stdin_from_command;
+    let sources = if is_stream { Vec::new() } else { sources(wanted)? };
+    let missing = !context.backend()?.exists_repository().map_err(|error| failure(&error.into()))?;
+    if missing && context.is_default_repository() && context.global.origin().is_empty() && !wanted.dry_run {
+        init::create_default(context)?;
+    }
+    let stop = signals::stop();
+    let began = std::time::Instant::now();
+    let (repository, _) = context.open_synced()?;
+    let own = context.own_files();
+    for (path, _) in &own {
+        let path_bytes = path.as_os_str().as_bytes();
+        if sources.iter().any(|source| path_bytes.starts_with(source) && path_bytes.len() > source.len()) {
+            context.say(&format!("leaving out copal's own {}", path.display()));
+        }
+    }
+    let own = own.into_iter().map(|(_, id)| id).collect();
+    let mut options = options(context, wanted, &repository, sources.clone(), own)?;
+    let show = Show::new(context)?;
+    options.tell_files = show.wants_files();
+    let outcome = if is_stream {
+        stream(context, wanted, &repository, &mut options, &show)
+    } else {
+        let done = AtomicBool::new(false);
+        let outcome = std::thread::scope(|scope| {
+            if !show.is_hidden() {
+                scope.spawn(|| estimate(&options.sources, &options.excludes, &show, stop, &done));
+            }
+            let outcome = backup::backup(&repository, &options, &context.clock, &show, stop);
+            done.store(true, Ordering::Relaxed);
+            outcome
+        });
+        outcome.map_err(|error| failure(&error))
+    };
+    show.finish();
+    let outcome = outcome?;
+    report(context, &outcome, wanted, began.elapsed().as_secs_f64())?;
+    advise(context, &repository, &outcome, &sources);
+    let summary = &outcome.snapshot.summary;
+    if outcome.snapshot.incomplete {
+        let mut parts = Vec::new();
+        if summary.unreadable > 0 {
+            parts.push(format!("{} entries could not be read", summary.unreadable));
+        }
+        if summary.changed_while_read > 0 {
+            parts.push(format!("{} files changed while they were read", summary.changed_while_read));
+        }
+        context.warn(&format!("the snapshot is incomplete: {}", parts.join(", ")));
+        return Ok(Code::Incomplete);
+    }
+    Ok(Code::Done)
+}
+
+fn stream(context: &Context<'_>, wanted: &Backup, repository: &Repository, options: &mut Options, show: &Show<'_>) -> Result<Outcome, Failure> {
+    let name = wanted.stream_name().as_bytes();
+    let path: Vec<Vec<u8>> = stream_path(name)?;
+    options.sources = vec![[&b"/"[..], &path.join(&b'/')].concat()];
+    let stop = signals::stop();
+    if !wanted.stdin_from_command {
+        let mut input = std::io::stdin();
+        let stream = Stream { path, input: &mut input, verdict: &mut || Ok(()) };
+        return backup::backup_stream(repository, options, stream, &context.clock, show, stop).map_err(|error| failure(&error));
+    }
+    let (program, arguments) = wanted.sources.split_first().ok_or_else(|| Failure::usage("no command to run"))?;
+    let shown = escape(program.as_bytes()).into_owned();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| Failure::new(Code::Failed, format!("{shown} does not start: {error}")))?;
+    let mut output = child.stdout.take().ok_or_else(|| Failure::new(Code::Failed, "the command has no output"))?;
+    let mut waited = false;
+    let mut verdict = || {
+        waited = true;
+        match child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("{shown} failed: {status}")),
+            Err(error) => Err(format!("{shown}: {error}")),
+        }
+    };
+    let stream = Stream { path, input: &mut output, verdict: &mut verdict };
+    let outcome = backup::backup_stream(repository, options, stream, &context.clock, show, stop);
+    if !waited {
+        // The repository failed first: the command must not go on writing into nothing.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    outcome.map_err(|error| failure(&error))
+}
+
+/// The names of the path under which a stream is stored.
+fn stream_path(name: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+    let names: Vec<Vec<u8>> =
+        name.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").map(<[u8]>::to_vec).collect();
+    if names.is_empty() || !names.iter().all(|name| crate::format::node::is_sound_name(name)) {
+        return Err(Failure::usage(format!("--stdin-filename {} is no file name", escape(name))));
+    }
+    Ok(names)
+}

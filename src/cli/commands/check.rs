@@ -1,0 +1,88 @@
+//! `copal check`: is everything there, and does it still read as it was written?
+
+use serde::Serialize;
+
+use crate::check::{self, Reading};
+use crate::cli::arguments::{Check, Subset};
+use crate::cli::context::{Context, failure};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::listener::Show;
+use crate::cli::signals;
+use crate::terminal::size::show_size;
+
+#[derive(Serialize)]
+struct FindingLine<'a> {
+    kind: &'a str,
+    object: &'a str,
+    what: &'a str,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    snapshots: u64,
+    trees: u64,
+    files: u64,
+    packs: u64,
+    packs_read: u64,
+    bytes_read: u64,
+    leftover_packs: u64,
+    num_errors: u64,
+}
+
+/// Checks the repository.
+pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
+    let reading = match (wanted.read_data, &wanted.read_data_subset, wanted.budget) {
+        (true, ..) => Reading::Everything,
+        (_, Some(Subset::Part { number, of }), _) => Reading::Part(u64::from(*number), u64::from(*of)),
+        (_, Some(Subset::Percent(percent)), _) => Reading::Share(percent / 100.0),
+        (_, Some(Subset::Size(size)), _) => Reading::Bytes(*size),
+        (_, _, Some(budget)) => Reading::Time(budget),
+        _ => Reading::Nothing,
+    };
+    let stop = signals::stop();
+    let (repository, synced) = context.open_synced()?;
+    let show = Show::new(context)?;
+    let report = check::check(&repository, &synced, reading, &context.clock, &show, stop);
+    show.finish();
+    let report = report.map_err(|error| failure(&error))?;
+    if context.global.json {
+        for finding in &report.findings {
+            let line = FindingLine { kind: finding.kind, object: &finding.object, what: &finding.what };
+            context.out.json("finding", &line)?;
+        }
+        let summary = Summary {
+            snapshots: report.snapshots,
+            trees: report.trees,
+            files: report.files,
+            packs: report.packs,
+            packs_read: report.packs_read,
+            bytes_read: report.bytes_read,
+            leftover_packs: report.leftover_packs,
+            num_errors: report.findings.len() as u64,
+        };
+        context.out.json("summary", &summary)?;
+    } else {
+        for finding in &report.findings {
+            context.out.write(format!("{:<9} {}: {}\n", finding.kind, finding.object, finding.what))?;
+        }
+        let read = match reading {
+            Reading::Nothing => "; contents not read (--read-data reads them)".to_owned(),
+            _ => format!("; {} packs read, {}", report.packs_read, show_size(report.bytes_read)),
+        };
+        context.out.write(format!("{} snapshots, {} packs{read}\n", report.snapshots, report.packs))?;
+        if report.leftover_packs > 0 {
+            context.out.write(format!("{} packs are left over from interrupted backups: harmless\n", report.leftover_packs))?;
+        }
+        if report.unconfirmed > 0 {
+            context.out.write(format!("{} snapshots were never completed: harmless\n", report.unconfirmed))?;
+        }
+    }
+    if report.findings.is_empty() {
+        if !context.global.json {
+            context.out.write("no errors were found\n")?;
+        }
+        return Ok(Code::Done);
+    }
+    Err(Failure::new(Code::Damaged, format!("{} errors were found", report.findings.len()))
+        .with_hint("Files still on this machine heal it: run the backup again. What is not hit can be restored as ever."))
+}

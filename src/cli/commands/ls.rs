@@ -1,0 +1,160 @@
+//! `copal ls`: what a snapshot holds.
+
+use std::os::unix::ffi::OsStrExt;
+
+use serde::Serialize;
+
+use crate::cli::arguments::Ls;
+use crate::cli::context::{Context, failure};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::{paths, select};
+use crate::model::{Id, Node, NodeType};
+use crate::repository::Repository;
+use crate::terminal::escape::escape;
+use crate::terminal::time;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    name: std::borrow::Cow<'a, str>,
+    path: std::borrow::Cow<'a, str>,
+    r#type: &'a str,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    mode: u32,
+    permissions: String,
+    mtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linktarget: Option<String>,
+}
+
+/// Type and permissions as `ls -l` shows them.
+pub fn permissions(node: &Node) -> String {
+    let kind = match node.kind {
+        NodeType::File => '-',
+        NodeType::Directory => 'd',
+        NodeType::Symlink => 'l',
+        NodeType::Fifo => 'p',
+        NodeType::Socket => 's',
+        NodeType::CharacterDevice => 'c',
+        NodeType::BlockDevice => 'b',
+        NodeType::Unreadable => '?',
+    };
+    let mut text = String::from(kind);
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = node.mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (bits & 1 != 0, node.mode & special != 0) {
+            (true, false) => 'x',
+            (false, false) => '-',
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+        });
+    }
+    text
+}
+
+fn owner(name: &[u8], id: u32) -> String {
+    if name.is_empty() { id.to_string() } else { escape(name).into_owned() }
+}
+
+fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), Failure> {
+    if context.global.json {
+        let line = Line {
+            name: escape(&node.name),
+            path: escape(path),
+            r#type: node.kind.name(),
+            uid: node.uid,
+            gid: node.gid,
+            size: node.size,
+            mode: node.mode,
+            permissions: permissions(node),
+            mtime: time::iso(node.mtime),
+            linktarget: (node.kind == NodeType::Symlink).then(|| escape(&node.target).into_owned()),
+        };
+        context.out.json("node", &line)?;
+        return Ok(());
+    }
+    let shown = escape(path);
+    if !ls.long {
+        context.out.write(format!("{shown}\n"))?;
+        return Ok(());
+    }
+    let size = match node.kind {
+        NodeType::CharacterDevice | NodeType::BlockDevice => format!("{},{}", node.device.0, node.device.1),
+        _ => node.size.to_string(),
+    };
+    let mut line = format!(
+        "{} {:<8} {:<8} {size:>12} {} {shown}",
+        permissions(node),
+        owner(&node.user, node.uid),
+        owner(&node.group, node.gid),
+        time::show(node.mtime)
+    );
+    if node.kind == NodeType::Symlink {
+        line.push_str(&format!(" -> {}", escape(&node.target)));
+    }
+    if let Some(error) = node.error {
+        line.push_str(&format!("  ({})", error.words()));
+    }
+    line.push('\n');
+    context.out.write(line)?;
+    Ok(())
+}
+
+fn list(context: &Context<'_>, repository: &Repository, ls: &Ls, tree: Id, path: &[u8]) -> Result<(), Failure> {
+    let mut stack = vec![(repository.nodes(tree), path.to_vec())];
+    while let Some((nodes, path)) = stack.last_mut() {
+        let Some(node) = nodes.next() else {
+            stack.pop();
+            continue;
+        };
+        let node = node.map_err(|error| failure(&error))?;
+        let mut below = path.clone();
+        below.push(b'/');
+        below.extend_from_slice(&node.name);
+        show(context, ls, &node, &below)?;
+        if let (true, NodeType::Directory, Some(tree)) = (ls.recursive, node.kind, node.tree) {
+            stack.push((repository.nodes(tree), below));
+        }
+    }
+    Ok(())
+}
+
+/// Lists a folder of a snapshot, or shows one entry.
+pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
+    let (repository, _) = context.open_synced()?;
+    let all = select::load(context, &repository)?;
+    let (snapshot, path) = paths::split(ls.wanted.as_bytes());
+    let host = ls.host.as_ref().map(|host| host.as_bytes());
+    let named = select::find(context, &all, &String::from_utf8_lossy(&snapshot), host)?;
+    if !context.global.json {
+        context.say(&format!("snapshot {} of {}", named.name.short(), time::show(named.snapshot.time)));
+    }
+    let names = match &path {
+        Some(path) => paths::find(&repository, &named, path)?,
+        // What a person wants to see is what was backed up, not the way there.
+        None if named.snapshot.sources.len() == 1 && !ls.recursive => {
+            paths::find(&repository, &named, &named.snapshot.sources[0]).unwrap_or_default()
+        }
+        None => Vec::new(),
+    };
+    let mut shown = Vec::new();
+    for name in &names {
+        shown.push(b'/');
+        shown.extend_from_slice(name);
+    }
+    if names.is_empty() {
+        list(context, &repository, ls, named.snapshot.root, b"")?;
+        return Ok(Code::Done);
+    }
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
+    match found {
+        Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => list(context, &repository, ls, tree, &shown)?,
+        Some(node) => show(context, ls, &node, &shown)?,
+        None => {}
+    }
+    Ok(Code::Done)
+}

@@ -1,0 +1,164 @@
+//! `copal restore`: gives back folders and files.
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::cli::arguments::{Overwrite, Restore};
+use crate::cli::context::{Context, failure};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::listener::Show;
+use crate::cli::{paths, select, signals};
+use crate::model::NodeType;
+use crate::patterns::{Patterns, PatternsBuilder};
+use crate::repository::snapshots::{Named, Snapshots};
+use crate::repository::Repository;
+use crate::restore::{self, Options, Restored};
+use crate::terminal::size::{show_duration, show_size};
+use crate::terminal::time;
+
+fn patterns(context: &Context<'_>, list: &[std::ffi::OsString]) -> Result<Patterns, Failure> {
+    let home = context.defaults.home();
+    let mut builder = PatternsBuilder::new(home.as_ref().map(|home| home.as_os_str().as_bytes()));
+    for pattern in list {
+        builder.add(pattern.as_bytes(), false).map_err(|error| Failure::usage(error.to_string()))?;
+    }
+    builder.build().map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn overwrite(wanted: Option<Overwrite>) -> restore::Overwrite {
+    match wanted {
+        None => restore::Overwrite::Keep,
+        Some(Overwrite::Always) => restore::Overwrite::Always,
+        Some(Overwrite::IfChanged) => restore::Overwrite::IfChanged,
+        Some(Overwrite::IfNewer) => restore::Overwrite::IfNewer,
+        Some(Overwrite::Never) => restore::Overwrite::Never,
+    }
+}
+
+/// One thing to restore: from which snapshot, what, and to where.
+fn job(context: &Context<'_>, repository: &Repository, all: &Snapshots, wanted: &Restore, text: &[u8]) -> Result<(Named, Vec<Vec<u8>>, PathBuf), Failure> {
+    let host = wanted.host.as_ref().map(|host| host.as_bytes());
+    let (named, path) = match &wanted.at {
+        Some(at) => (select::find(context, all, at, host)?, Some(text.to_vec())),
+        None => {
+            let (snapshot, path) = paths::split(text);
+            (select::find(context, all, &String::from_utf8_lossy(&snapshot), host)?, path)
+        }
+    };
+    let names = match &path {
+        Some(path) => paths::find(repository, &named, path)?,
+        None => Vec::new(),
+    };
+    if let Some(target) = &wanted.target {
+        return Ok((named, names, target.clone()));
+    }
+    // In place: a folder's contents go into that folder, a file into the folder that held it.
+    let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let node = repository.find_node(named.snapshot.root, &slices).map_err(|error| failure(&error))?;
+    let is_folder = node.is_none_or(|node| node.kind == NodeType::Directory);
+    let depth = if is_folder { names.len() } else { names.len() - 1 };
+    let target = [&b"/"[..], &names[..depth].join(&b'/')].concat();
+    Ok((named, names, PathBuf::from(std::ffi::OsString::from_vec(target))))
+}
+
+#[derive(Serialize)]
+struct Summary {
+    total_files: u64,
+    files_restored: u64,
+    files_skipped: u64,
+    files_deleted: u64,
+    total_bytes: u64,
+    bytes_restored: u64,
+    problems: u64,
+    damaged: u64,
+    seconds_elapsed: u64,
+    dry_run: bool,
+}
+
+/// Restores what the options say.
+pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
+    let stop = signals::stop();
+    let began = std::time::Instant::now();
+    let include = patterns(context, &wanted.include)?;
+    let exclude = patterns(context, &wanted.exclude)?;
+    let (repository, _) = context.open_synced()?;
+    let all = select::load(context, &repository)?;
+    let mut sum = Restored::default();
+    let mut targets = Vec::new();
+    for text in &wanted.wanted {
+        let (named, names, target) = job(context, &repository, &all, wanted, text.as_bytes())?;
+        context.say(&format!("restoring snapshot {} of {} to {}", named.name.short(), time::show(named.snapshot.time), target.display()));
+        let show = Show::new(context)?;
+        let options = Options {
+            target: target.clone(),
+            path: names,
+            include: include.clone(),
+            exclude: exclude.clone(),
+            overwrite: overwrite(wanted.overwrite),
+            delete: wanted.delete,
+            dry_run: wanted.dry_run,
+            verify: wanted.verify,
+            numeric_ids: wanted.numeric_ids,
+            tell_files: show.wants_files(),
+            beside: time::show(named.snapshot.time).replace(' ', "T").replace(':', ""),
+        };
+        if options.path.is_empty() && include.is_empty() {
+            let summary = &named.snapshot.summary;
+            crate::progress::Listener::event(&show, crate::progress::Event::Totals { files: summary.files, bytes: summary.bytes });
+        }
+        let restored = restore::restore(&repository, &named, &options, &show, stop);
+        show.finish();
+        let restored = restored.map_err(|error| failure(&error))?;
+        add(&mut sum, &restored);
+        targets.push(target.display().to_string());
+    }
+    let seconds = began.elapsed();
+    if context.global.json {
+        let line = Summary {
+            total_files: sum.files + sum.skipped,
+            files_restored: sum.files,
+            files_skipped: sum.skipped,
+            files_deleted: sum.deleted,
+            total_bytes: sum.bytes,
+            bytes_restored: sum.bytes,
+            problems: sum.problems,
+            damaged: sum.damaged,
+            seconds_elapsed: seconds.as_secs(),
+            dry_run: wanted.dry_run,
+        };
+        context.out.json("summary", &line)?;
+    } else if !context.global.quiet {
+        let verb = if wanted.dry_run { "would restore" } else { "restored" };
+        let mut text = format!("{verb} {} files, {}, in {}", sum.files, show_size(sum.bytes), show_duration(seconds));
+        if sum.skipped > 0 {
+            text += &format!("; {} were there already", sum.skipped);
+        }
+        if sum.deleted > 0 {
+            text += &format!("; {} were removed", sum.deleted);
+        }
+        text.push('\n');
+        context.out.write(text)?;
+    }
+    if sum.damaged > 0 {
+        return Err(Failure::new(Code::Damaged, format!("{} entries could not be restored whole: the repository is damaged", sum.damaged))
+            .with_hint("Everything else was restored. See what is hit: copal check --read-data"));
+    }
+    if sum.problems > 0 {
+        context.warn(&format!("{} things could not be given back as they were", sum.problems));
+        return Ok(Code::Incomplete);
+    }
+    Ok(Code::Done)
+}
+
+fn add(sum: &mut Restored, one: &Restored) {
+    sum.files += one.files;
+    sum.directories += one.directories;
+    sum.others += one.others;
+    sum.bytes += one.bytes;
+    sum.skipped += one.skipped;
+    sum.deleted += one.deleted;
+    sum.problems += one.problems;
+    sum.damaged += one.damaged;
+}

@@ -1,0 +1,257 @@
+//! From options to an opened repository: which one, with which key, with which cache.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::arguments::Global;
+use super::defaults::Defaults;
+use super::environment::Lookup;
+use super::exit::{Code, Failure};
+use super::secrets::{self, Credential, Purpose, Terminal};
+use super::signals;
+use crate::backend::{self, Backend};
+use crate::crypto::MasterKey;
+use crate::format::slot::Unlock;
+use crate::index::Opened;
+use crate::model::clock::SystemClock;
+use crate::repository::{self, Error, Repository, Synced};
+use crate::terminal::json::Output;
+
+/// What every command has at hand.
+pub struct Context<'e> {
+    pub global: Global,
+    pub defaults: Defaults<'e>,
+    pub environment: Lookup<'e>,
+    pub clock: SystemClock,
+    pub out: Output,
+}
+
+/// A password or key that is had.
+pub enum Secret {
+    Password(secrets::Secret),
+    Key(MasterKey),
+}
+
+impl Secret {
+    pub fn unlock(&self) -> Unlock<'_> {
+        match self {
+            Secret::Password(secret) => Unlock::Password(secret.bytes()),
+            Secret::Key(key) => Unlock::KeyFile(key),
+        }
+    }
+}
+
+impl<'e> Context<'e> {
+    pub fn new(global: Global, environment: Lookup<'e>) -> Context<'e> {
+        Context { global, defaults: Defaults::new(environment), environment, clock: SystemClock, out: Output::stdout() }
+    }
+
+    /// Says something to the person, unless they want quiet.
+    pub fn say(&self, text: &str) {
+        if !self.global.quiet && !self.global.json {
+            eprint_line(text);
+        }
+    }
+
+    /// A warning; shown unless quiet.
+    pub fn warn(&self, text: &str) {
+        if !self.global.quiet {
+            eprint_line(&format!("copal: warning: {text}"));
+        }
+    }
+
+    /// Whether the built-in default repository is meant: none was named.
+    pub fn is_default_repository(&self) -> bool {
+        self.global.repo.is_none() && self.global.repository_file.is_none()
+    }
+
+    /// The repository's location as it is opened.
+    pub fn location(&self) -> Result<OsString, Failure> {
+        if let Some(repository) = &self.global.repo {
+            return Ok(repository.clone());
+        }
+        let Some(file) = &self.global.repository_file else {
+            return Ok(self.defaults.repository()?.into_os_string());
+        };
+        let text = std::fs::read(file)
+            .map_err(|error| Failure::usage(format!("the repository file {} can not be read: {error}", file.display())))?;
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        if line.is_empty() {
+            return Err(Failure::usage(format!("the repository file {} is empty", file.display())));
+        }
+        Ok(OsString::from_vec(line.to_vec()))
+    }
+
+    pub fn backend(&self) -> Result<Box<dyn Backend>, Failure> {
+        let location = self.location()?;
+        let text = location.to_str().ok_or_else(|| Failure::usage("the repository's location is not UTF-8; give it through a symlink"))?;
+        backend::open(text).map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    /// The cache folder in use; none with `--no-cache`.
+    pub fn cache_folder(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.global.no_cache {
+            return Ok(None);
+        }
+        match &self.global.cache_dir {
+            Some(folder) => Ok(Some(folder.clone())),
+            None => self.defaults.cache_folder().map(Some),
+        }
+    }
+
+    /// The password or key that opens the repository.
+    fn secret(&self) -> Result<Secret, Failure> {
+        let default_key = self.defaults.key_file().ok();
+        let mut origin = self.global.origin();
+        if self.is_default_repository() && origin.is_empty() && default_key.as_ref().is_some_and(|path| path.exists()) {
+            origin.key_file = default_key.as_deref();
+        }
+        self.obtain(origin, Purpose::Open)
+    }
+
+    /// Gets a secret and reads it.
+    pub fn obtain(&self, origin: secrets::Origin<'_>, purpose: Purpose) -> Result<Secret, Failure> {
+        match secrets::obtain(origin, purpose, &Terminal, &mut |text| self.warn(&text))? {
+            Credential::Password(secret) => Ok(Secret::Password(secret)),
+            Credential::KeyFile { path, text } => std::str::from_utf8(text.bytes())
+                .ok()
+                .and_then(MasterKey::from_key_file)
+                .map(Secret::Key)
+                .ok_or_else(|| Failure::new(Code::WrongKey, format!("{} is no copal key file", path.display()))),
+            Credential::NewKeyFile { path } => {
+                let key = MasterKey::generate().map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+                secrets::write_key_file(&path, key.to_key_file().as_bytes())?;
+                self.say(&format!("A new key was written to {}. Keep a copy of it elsewhere.", path.display()));
+                Ok(Secret::Key(key))
+            }
+        }
+    }
+
+    /// Opens the repository, saying what is odd about the cache.
+    pub fn open(&self) -> Result<Repository, Failure> {
+        let backend = self.backend()?;
+        if !backend.exists_repository().map_err(|error| failure(&Error::from(error)))? {
+            let failure = Failure::new(Code::NoRepository, format!("no repository at {}", backend.location()));
+            return Err(failure.with_hint(match self.is_default_repository() {
+                true => "Back up something first: copal backup FOLDER. Or name a repository: -r PATH.".to_owned(),
+                false => "Make one: copal init -r PATH.".to_owned(),
+            }));
+        }
+        let secret = self.secret()?;
+        let cache = self.cache_folder()?;
+        let open = |backend| repository::open(backend, secret.unlock(), cache.as_deref());
+        let repository = match open(backend) {
+            Err(Error::Index(crate::index::Error::Damaged(_))) => open(self.backend()?),
+            other => other,
+        };
+        let repository = repository.map_err(|error| failure(&error))?;
+        match &repository.cache {
+            Opened::Rebuilt { reason } => self.warn(&format!("the local cache is made anew: {reason}")),
+            Opened::Private { reason } => self.warn(&format!("working without the local cache: {reason}")),
+            _ => {}
+        }
+        Ok(repository)
+    }
+
+    /// Opens the repository and brings the local index up to it. A cache that turns out to be damaged is put aside once.
+    pub fn open_synced(&self) -> Result<(Repository, Synced), Failure> {
+        let repository = self.open()?;
+        match repository.sync() {
+            Ok(synced) => Ok((repository, synced)),
+            Err(Error::Index(crate::index::Error::Damaged(reason))) => {
+                self.warn(&format!("the local cache is made anew: {reason}"));
+                let id = repository.id();
+                drop(repository);
+                if let Some(folder) = self.cache_folder()? {
+                    crate::index::Index::put_aside(&folder, &id)
+                        .map_err(|error| failure(&Error::from(error)))?;
+                }
+                let repository = self.open()?;
+                let synced = repository.sync().map_err(|error| failure(&error))?;
+                Ok((repository, synced))
+            }
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    /// This machine's name.
+    pub fn host(&self) -> Vec<u8> {
+        rustix::system::uname().nodename().to_bytes().to_vec()
+    }
+
+    /// Device and inode of copal's own files and folders, which are never part of a backup.
+    pub fn own_files(&self) -> Vec<(PathBuf, (u64, u64))> {
+        let mut paths = vec![PathBuf::from(self.location().unwrap_or_default())];
+        paths.extend(self.cache_folder().ok().flatten());
+        paths.extend(self.defaults.key_file().ok());
+        paths.extend(self.global.key_file.clone());
+        paths.extend(self.global.password_file.clone());
+        let mut own = Vec::new();
+        for path in paths {
+            if let Ok(metadata) = std::fs::metadata(&path) {
+                own.push((path, (metadata.dev(), metadata.ino())));
+            }
+        }
+        own
+    }
+}
+
+/// Writes a line to standard error; there is nowhere to say that this fails.
+pub fn eprint_line(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The bytes of a path as typed, absolute and without `.` and `..`; symlinks are kept, as people name folders by them.
+pub fn absolute(path: &OsStr) -> Result<Vec<u8>, Failure> {
+    let path = Path::new(path);
+    let whole = std::path::absolute(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let mut clean = PathBuf::from("/");
+    for component in whole.components() {
+        match component {
+            std::path::Component::Normal(name) => clean.push(name),
+            std::path::Component::ParentDir => {
+                // `..` of a symlinked folder is not what the text says: the system knows.
+                clean = std::fs::canonicalize(&clean).unwrap_or(clean);
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    Ok(clean.as_os_str().as_bytes().to_vec())
+}
+
+/// What an error of the repository means for the person and the exit code.
+pub fn failure(error: &Error) -> Failure {
+    use crate::backend::Error as Storage;
+    let message = error.to_string();
+    match error {
+        Error::NoRepository { .. } => Failure::new(Code::NoRepository, message),
+        Error::Exists { .. } => Failure::new(Code::Failed, message).with_hint("It was left as it is."),
+        Error::WrongKey { .. } => Failure::new(Code::WrongKey, message),
+        Error::Damaged { .. } | Error::Lost { .. } => {
+            Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check --read-data")
+        }
+        Error::Unsupported { .. } => Failure::new(Code::UnknownFormat, message),
+        Error::Overtaken => Failure::new(Code::Busy, message).with_hint("Run it again."),
+        Error::Refused(_) => Failure::new(Code::Failed, message),
+        Error::Conflict { .. } => Failure::new(Code::Refused, message)
+            .with_hint("Restore to another folder, or say what to do with what is there: --overwrite always|if-changed|if-newer|never"),
+        Error::Stopped => match signals::code() {
+            Some(code) => Failure::new(code, "interrupted; what was finished so far is found again next time"),
+            None => Failure::new(Code::Failed, message),
+        },
+        Error::Backend(error) if error.is_not_found() => {
+            Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check")
+        }
+        Error::Backend(Storage::Short { .. }) => {
+            Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check")
+        }
+        Error::Backend(error) if error.is_no_space() => {
+            Failure::new(Code::Failed, message).with_hint("Nothing that was saved before is hurt. Make room and run it again.")
+        }
+        _ => Failure::new(Code::Failed, message),
+    }
+}

@@ -1,0 +1,211 @@
+//! Listens to a running verb for a person at a terminal, for a log, or for a program.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::context::{Context, eprint_line};
+use super::exit::Failure;
+use crate::progress::{Event, FileStatus, Listener};
+use crate::terminal::escape::escape;
+use crate::terminal::json;
+use crate::terminal::progress::{Bar, Position};
+
+/// How often a status line goes to a program.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Problems of one kind that are told one by one without `-v`.
+const TOLD: usize = 3;
+
+#[derive(Default)]
+struct State {
+    bytes: u64,
+    bytes_total: Option<u64>,
+    files: u64,
+    files_total: Option<u64>,
+    errors: u64,
+    current: Vec<u8>,
+    problems: BTreeMap<&'static str, (u64, Vec<String>)>,
+    status: Option<Instant>,
+}
+
+/// Shows events as they come and problems at the end.
+pub struct Show<'c> {
+    context: &'c Context<'c>,
+    bar: Bar,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    seconds_elapsed: u64,
+    percent_done: f64,
+    total_files: u64,
+    files_done: u64,
+    total_bytes: u64,
+    bytes_done: u64,
+    error_count: u64,
+    current_files: Vec<std::borrow::Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: Message<'a>,
+    during: &'a str,
+    item: std::borrow::Cow<'a, str>,
+    code: &'a str,
+}
+
+#[derive(Serialize)]
+struct FileLine<'a> {
+    action: &'a str,
+    item: std::borrow::Cow<'a, str>,
+    size: u64,
+}
+
+impl<'c> Show<'c> {
+    pub fn new(context: &'c Context<'c>) -> Result<Show<'c>, Failure> {
+        let wanted = !context.global.quiet && !context.global.json;
+        let frames = (context.environment)("COPAL_PROGRESS_FPS");
+        let frames = frames.as_ref().map(|value| value.to_string_lossy());
+        let bar = Bar::new(wanted, frames.as_deref()).map_err(Failure::usage)?;
+        Ok(Show { context, bar, began: Instant::now(), state: Mutex::default() })
+    }
+
+    pub fn is_hidden(&self) -> bool {
+        self.bar.is_hidden()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() { eprint_line(text) } else { self.bar.line(text) }
+    }
+
+    fn to_program(&self, message_type: &str, fields: &impl Serialize) {
+        // Whoever stopped reading does not stop a backup.
+        if let Ok(line) = json::encode(message_type, fields) {
+            let _ = self.context.out.write(line);
+        }
+    }
+
+    fn status(&self, state: &mut State) {
+        if self.context.global.json && !self.context.global.quiet {
+            if state.status.is_some_and(|last| last.elapsed() < STATUS_EVERY) {
+                return;
+            }
+            state.status = Some(Instant::now());
+            let total = state.bytes_total.unwrap_or(0);
+            let status = Status {
+                seconds_elapsed: self.began.elapsed().as_secs(),
+                percent_done: if total > 0 { (state.bytes as f64 / total as f64).min(1.0) } else { 0.0 },
+                total_files: state.files_total.unwrap_or(0),
+                files_done: state.files,
+                total_bytes: total,
+                bytes_done: state.bytes,
+                error_count: state.errors,
+                current_files: if state.current.is_empty() { Vec::new() } else { vec![escape(&state.current)] },
+            };
+            self.to_program("status", &status);
+            return;
+        }
+        if !self.bar.is_hidden() {
+            self.bar.set(Position {
+                bytes_done: state.bytes,
+                bytes_total: state.bytes_total,
+                files_done: state.files,
+                files_total: state.files_total,
+                current: &state.current,
+                errors: state.errors,
+            });
+        }
+    }
+
+    /// Ends the bar and tells the problems, one line for each kind without `-v`. How many there were.
+    pub fn finish(&self) -> u64 {
+        self.bar.finish();
+        let state = self.lock();
+        if !self.context.global.json && self.context.global.verbose == 0 {
+            for (code, (count, first)) in &state.problems {
+                for text in first {
+                    eprint_line(&format!("copal: {text}"));
+                }
+                let more = count - first.len() as u64;
+                if more > 0 {
+                    eprint_line(&format!("copal: and {more} more of this kind ({code}); -v shows all"));
+                }
+            }
+        }
+        state.errors
+    }
+
+    /// Whether a file is to be told of by itself.
+    pub fn wants_files(&self) -> bool {
+        !self.bar.is_hidden() || self.context.global.verbose > 1 || self.context.global.json
+    }
+}
+
+impl Listener for Show<'_> {
+    fn event(&self, event: Event<'_>) {
+        let mut state = self.lock();
+        match event {
+            Event::Started | Event::Finished => {}
+            Event::Totals { files, bytes } => {
+                state.files_total = Some(files);
+                state.bytes_total = Some(bytes);
+            }
+            Event::Bytes(bytes) => {
+                state.bytes += bytes;
+                self.status(&mut state);
+            }
+            Event::File { path, bytes, status } => {
+                state.files += 1;
+                if !self.bar.is_hidden() || self.context.global.json {
+                    state.current.clear();
+                    state.current.extend_from_slice(path);
+                }
+                self.status(&mut state);
+                if self.context.global.verbose > 1 && (status != FileStatus::Unmodified || self.context.global.verbose > 2) {
+                    if self.context.global.json {
+                        self.to_program("verbose_status", &FileLine { action: status.word(), item: escape(path), size: bytes });
+                    } else {
+                        self.line(&format!("{:<10} {}", status.word(), escape(path)));
+                    }
+                }
+            }
+            Event::Problem { path, what, code, during } => {
+                state.errors += 1;
+                let path = path.unwrap_or_default();
+                if self.context.global.json {
+                    self.to_program("error", &Problem { error: Message { message: what }, during, item: escape(path), code });
+                    return;
+                }
+                let text = if path.is_empty() { what.to_owned() } else { format!("{}: {what}", escape(path)) };
+                if self.context.global.verbose > 0 {
+                    self.line(&format!("copal: {text}"));
+                }
+                let (count, first) = state.problems.entry(code).or_default();
+                *count += 1;
+                if first.len() < TOLD {
+                    first.push(text);
+                }
+            }
+            Event::Note(text) => {
+                if self.context.global.json {
+                    self.to_program("note", &Message { message: text });
+                } else if !self.context.global.quiet {
+                    self.line(text);
+                }
+            }
+        }
+    }
+}

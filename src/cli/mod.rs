@@ -1,0 +1,61 @@
+//! The command line: what is typed, what it means, where secrets and defaults come from, and how a run ends.
+
+pub mod arguments;
+mod commands;
+mod context;
+pub mod defaults;
+pub mod environment;
+pub mod exit;
+mod listener;
+pub mod manual;
+mod paths;
+pub mod secrets;
+mod select;
+mod signals;
+
+use std::ffi::OsString;
+
+use arguments::{Arguments, Command};
+use context::Context;
+use exit::{Code, Failure};
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub fn run(typed: Vec<OsString>) -> Code {
+    let json = arguments::wants_json(&typed);
+    let arguments = match Arguments::read(typed, &environment::process) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            return match exit::from_parser(&error) {
+                Ok(text) => finish(crate::terminal::json::Output::stdout().write(text).map_err(Failure::from).map(|()| Code::Done), json),
+                Err(failure) => finish(Err(failure), json),
+            };
+        }
+    };
+    crate::files::raise_file_limit();
+    let json = arguments.global.json;
+    let context = Context::new(arguments.global, &environment::process);
+    let result = match arguments.command {
+        Command::Init(init) => commands::init::run(&context, &init),
+        Command::Backup(backup) => commands::backup::run(&context, &backup),
+        Command::Snapshots(snapshots) => commands::snapshots::run(&context, &snapshots),
+        Command::Ls(ls) => commands::ls::run(&context, &ls),
+        Command::Restore(restore) => commands::restore::run(&context, &restore),
+        Command::Check(check) => commands::check::run(&context, &check),
+        Command::Key(key) => commands::key::run(&context, &key),
+        Command::Stats(stats) => commands::stats::run(&context, &stats),
+        Command::Completions(completions) => commands::about::completions(&context, &completions),
+        Command::Man(man) => commands::about::man(&context, &man),
+        Command::Version(_) => commands::about::version(&context),
+    };
+    finish(result, json)
+}
+
+fn finish(result: Result<Code, Failure>, json: bool) -> Code {
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print(json);
+            failure.code
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Finding the path that a person means inside a snapshot: as given, from where they stand, or as the end of a stored path.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::context::{absolute, failure};
+use super::exit::{Code, Failure};
+use crate::model::NodeType;
+use crate::repository::Repository;
+use crate::repository::snapshots::Named;
+use crate::terminal::escape::escape;
+
+/// Splits `SNAP:PATH`. A time may hold colons, so the path begins at the first colon that is followed by something that no time has there.
+pub fn split(wanted: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+    for (place, byte) in wanted.iter().enumerate() {
+        let after = &wanted[place + 1..];
+        let in_a_time = place > 0 && wanted[place - 1].is_ascii_digit() && after.first().is_some_and(u8::is_ascii_digit)
+            && wanted[..place].iter().any(|byte| matches!(byte, b'-' | b' ' | b'T'));
+        if *byte == b':' && !in_a_time {
+            return (wanted[..place].to_vec(), Some(after.to_vec()));
+        }
+    }
+    (wanted.to_vec(), None)
+}
+
+fn names(path: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for name in path.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => return None,
+            name => names.push(name.to_vec()),
+        }
+    }
+    Some(names)
+}
+
+fn exists(repository: &Repository, named: &Named, names: &[Vec<u8>]) -> Result<bool, Failure> {
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
+    Ok(names.is_empty() || found.is_some())
+}
+
+/// The names from the snapshot's root down to what `path` means.
+pub fn find(repository: &Repository, named: &Named, path: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+    if let Some(names) = names(path)
+        && exists(repository, named, &names)?
+    {
+        return Ok(names);
+    }
+    let shown = escape(path).into_owned();
+    let missing = || {
+        Failure::new(Code::Failed, format!("snapshot {} holds no {shown}", named.name.short()))
+            .with_hint(format!("See what it holds: copal ls {}", named.name.short()))
+    };
+    if path.starts_with(b"/") {
+        return Err(missing());
+    }
+    let from_here = absolute(std::ffi::OsStr::from_bytes(path))?;
+    if let Some(names) = names(&from_here)
+        && exists(repository, named, &names)?
+    {
+        return Ok(names);
+    }
+    let Some(wanted) = names(path).filter(|names| !names.is_empty()) else { return Err(missing()) };
+    let matching = ends_with(repository, named, &wanted)?;
+    match &matching[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(missing()),
+        several => {
+            let shown: Vec<String> =
+                several.iter().map(|names| escape(&[&b"/"[..], &names.join(&b'/')].concat()).into_owned()).collect();
+            Err(Failure::usage(format!("several stored paths end so: {}; give the whole path", shown.join(", "))))
+        }
+    }
+}
+
+/// Paths that are named so: a source's name and what follows, else, searched through the whole snapshot, any that end so (a few of them).
+fn ends_with(repository: &Repository, named: &Named, wanted: &[Vec<u8>]) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
+    let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
+    for source in &named.snapshot.sources {
+        let Some(source) = names(source) else { continue };
+        for above in [source.len(), source.len().saturating_sub(1)] {
+            let path: Vec<Vec<u8>> = source[..above].iter().chain(wanted).cloned().collect();
+            if !found.contains(&path) && exists(repository, named, &path)? {
+                found.push(path);
+            }
+        }
+    }
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let Some((last, before)) = wanted.split_last() else { return Ok(found) };
+    let mut stack = vec![(named.snapshot.root, Vec::<Vec<u8>>::new())];
+    while let Some((tree, path)) = stack.pop() {
+        for node in repository.nodes(tree) {
+            let node = node.map_err(|error| failure(&error))?;
+            let mut below = path.clone();
+            below.push(node.name.clone());
+            if node.name == *last && path.ends_with(before) {
+                found.push(below.clone());
+                if found.len() > 4 {
+                    return Ok(found);
+                }
+            }
+            if let (NodeType::Directory, Some(tree)) = (node.kind, node.tree) {
+                stack.push((tree, below));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_keeps_its_colons() {
+        let cases: [(&str, &str, Option<&str>); 6] = [
+            ("latest", "latest", None),
+            ("latest:/home/ann", "latest", Some("/home/ann")),
+            ("2026-11-03 14:00:docs", "2026-11-03 14:00", Some("docs")),
+            ("2026-11-03T14:00:05", "2026-11-03T14:00:05", None),
+            ("3 days ago:a:b", "3 days ago", Some("a:b")),
+            ("1a2b3c4d:5", "1a2b3c4d", Some("5")),
+        ];
+        for (text, snapshot, path) in cases {
+            assert_eq!(split(text.as_bytes()), (snapshot.as_bytes().to_vec(), path.map(|path| path.as_bytes().to_vec())), "{text}");
+        }
+    }
+}

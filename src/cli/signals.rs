@@ -1,0 +1,37 @@
+//! Interrupts: the first asks the run to stop where it loses nothing, the second ends it at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::exit::Code;
+
+struct Flags {
+    stop: Arc<AtomicBool>,
+    interrupted: Arc<AtomicBool>,
+}
+
+static FLAGS: LazyLock<Flags> = LazyLock::new(|| {
+    let flags = Flags { stop: Arc::default(), interrupted: Arc::default() };
+    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 143)] {
+        // In this order: the shutdown looks at the flag as the signal before left it.
+        let _ = signal_hook::flag::register_conditional_shutdown(signal, code, flags.stop.clone());
+        let _ = signal_hook::flag::register(signal, flags.stop.clone());
+    }
+    let _ = signal_hook::flag::register(SIGINT, flags.interrupted.clone());
+    flags
+});
+
+/// The flag that a running verb looks at. From the first call on signals are caught.
+pub fn stop() -> &'static AtomicBool {
+    &FLAGS.stop
+}
+
+/// The exit code that the signal asks for, when there was one.
+pub fn code() -> Option<Code> {
+    if !FLAGS.stop.load(Ordering::Relaxed) {
+        return None;
+    }
+    Some(if FLAGS.interrupted.load(Ordering::Relaxed) { Code::Interrupted } else { Code::Terminated })
+}

@@ -1,0 +1,208 @@
+//! The change cache: one row a directory of what the last scan saw, and the files that an interrupted run had finished.
+//!
+//! Whether a row may be trusted is the caller's judgement (the snapshot it came from must be listed, confirmed and not forgotten);
+//! here it is only kept, by *source*: the caller's digest of everything that influences the tree.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+
+use super::{Error, Index};
+use crate::model::{Id, Id16, Time};
+
+/// Rows fetched at a time by `each_directory`.
+const DIRECTORIES_PAGE: u32 = 256;
+/// A directory's columns, in the order that `directory_of` reads.
+const SELECT_DIRECTORY: &str = "SELECT key, tree, digest, inode, finished, side FROM directories
+    WHERE source = (SELECT id FROM sources WHERE name = ?1)";
+/// The row of a source.
+const SOURCE: &str = "(SELECT id FROM sources WHERE name = ?1)";
+
+/// What the last scan saw of one directory: a row of the change cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryRow {
+    pub key: Id16,
+    pub tree: Id,
+    pub digest: [u8; 16],
+    pub inode: u64,
+    /// Whether a finished run wrote this row.
+    pub finished: bool,
+    pub side: Vec<u8>,
+}
+
+/// A file that an interrupted run had stored completely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedFile {
+    pub directory: Id16,
+    pub name: Vec<u8>,
+    pub inode: u64,
+    pub ctime: Time,
+    pub node: Vec<u8>,
+}
+
+/// A directory from its row.
+fn directory_of(row: &Row<'_>) -> rusqlite::Result<DirectoryRow> {
+    Ok(DirectoryRow {
+        key: Id16(row.get(0)?),
+        tree: Id(row.get(1)?),
+        digest: row.get(2)?,
+        inode: row.get::<_, i64>(3)? as u64,
+        finished: row.get(4)?,
+        side: row.get(5)?,
+    })
+}
+
+/// The row of a source, made when it is not there.
+fn source_row(transaction: &Transaction<'_>, source: &Id16) -> Result<i64, Error> {
+    transaction.prepare_cached("INSERT OR IGNORE INTO sources (name) VALUES (?1)")?.execute([&source.0[..]])?;
+    let mut query = transaction.prepare_cached("SELECT id FROM sources WHERE name = ?1")?;
+    Ok(query.query_row([&source.0[..]], |row| row.get(0))?)
+}
+
+/// Up to a page of directories after `last`, in order of their key.
+fn page_after(reader: &Connection, source: &Id16, last: Option<Id16>) -> Result<Vec<DirectoryRow>, Error> {
+    let from = last.as_ref().map_or(&[][..], |key| &key.0[..]);
+    let mut query = reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND key > ?2 ORDER BY key LIMIT ?3"))?;
+    let rows = query.query_map((&source.0[..], from, DIRECTORIES_PAGE), directory_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+impl Index {
+    /// The row of a directory.
+    pub fn directory(&self, source: &Id16, key: &Id16) -> Result<Option<DirectoryRow>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND key = ?2"))?;
+        Ok(query.query_row((&source.0[..], &key.0[..]), directory_of).optional()?)
+    }
+
+    /// The rows of directories with this inode number: where a moved directory may have been.
+    pub fn directory_by_inode(&self, source: &Id16, inode: u64) -> Result<Vec<DirectoryRow>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND inode = ?2"))?;
+        let rows = query.query_map((&source.0[..], inode as i64), directory_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Writes rows, each in place of an older one of its key.
+    pub fn save_directories(&self, source: &Id16, rows: &[DirectoryRow]) -> Result<(), Error> {
+        let mut sorted: Vec<&DirectoryRow> = rows.iter().collect();
+        sorted.sort_by_key(|row| row.key);
+        self.change(|transaction| {
+            let source = source_row(transaction, source)?;
+            let mut insert =
+                transaction.prepare_cached("INSERT OR REPLACE INTO directories VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+            for row in sorted {
+                let (key, tree, digest) = (&row.key.0[..], &row.tree.0[..], &row.digest[..]);
+                insert.execute((source, key, tree, digest, row.inode as i64, row.finished, &row.side))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes rows.
+    pub fn remove_directories(&self, source: &Id16, keys: &[Id16]) -> Result<(), Error> {
+        self.remove_by_key(source, keys, &format!("DELETE FROM directories WHERE source = {SOURCE} AND key = ?2"))
+    }
+
+    /// Every row of a source in order of its key, until `each` answers false. `each` may use the index.
+    pub fn each_directory(
+        &self,
+        source: &Id16,
+        after: Option<Id16>,
+        each: &mut dyn FnMut(DirectoryRow) -> bool,
+    ) -> Result<(), Error> {
+        let mut last = after;
+        loop {
+            let page = page_after(&self.reader(), source, last)?;
+            let Some(end) = page.last() else { return Ok(()) };
+            last = Some(end.key);
+            for row in page {
+                if !each(row) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Removes all rows of a source, and its lineage.
+    pub fn clear_directories(&self, source: &Id16) -> Result<(), Error> {
+        self.change(|transaction| {
+            transaction.execute(&format!("DELETE FROM directories WHERE source = {SOURCE}"), [&source.0[..]])?;
+            transaction.execute("UPDATE sources SET lineage = NULL WHERE name = ?1", [&source.0[..]])?;
+            Ok(())
+        })
+    }
+
+    /// The snapshot whose rows a source's are.
+    pub fn lineage(&self, source: &Id16) -> Result<Option<Id>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached("SELECT lineage FROM sources WHERE name = ?1")?;
+        let lineage: Option<Option<[u8; 32]>> = query.query_row([&source.0[..]], |row| row.get(0)).optional()?;
+        Ok(lineage.flatten().map(Id))
+    }
+
+    /// Says which snapshot's rows a source's are; `None` = of no snapshot that can be named.
+    pub fn set_lineage(&self, source: &Id16, snapshot: Option<Id>) -> Result<(), Error> {
+        self.change(|transaction| {
+            let row = source_row(transaction, source)?;
+            let snapshot = snapshot.as_ref().map(|name| &name.0[..]);
+            transaction.execute("UPDATE sources SET lineage = ?2 WHERE id = ?1", (row, snapshot))?;
+            Ok(())
+        })
+    }
+
+    /// Notes files that are stored, while their directory is not finished.
+    pub fn save_finished(&self, source: &Id16, files: &[FinishedFile]) -> Result<(), Error> {
+        self.change(|transaction| {
+            let source = source_row(transaction, source)?;
+            let insert = "INSERT OR REPLACE INTO finished_files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let mut insert = transaction.prepare_cached(insert)?;
+            for file in files {
+                let (inode, ctime) = (file.inode as i64, file.ctime);
+                let directory = &file.directory.0[..];
+                insert.execute((source, directory, &file.name, inode, ctime.seconds, ctime.nanos, &file.node))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The files noted of one directory, in order of their name.
+    pub fn finished(&self, source: &Id16, directory: &Id16) -> Result<Vec<FinishedFile>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(&format!(
+            "SELECT name, inode, ctime_seconds, ctime_nanos, node FROM finished_files
+             WHERE source = {SOURCE} AND directory = ?2 ORDER BY name"
+        ))?;
+        let files = query.query_map((&source.0[..], &directory.0[..]), |row| {
+            let (inode, ctime) = (row.get::<_, i64>(1)? as u64, Time::new(row.get(2)?, row.get(3)?));
+            Ok(FinishedFile { directory: *directory, name: row.get(0)?, inode, ctime, node: row.get(4)? })
+        })?;
+        Ok(files.collect::<Result<_, _>>()?)
+    }
+
+    /// Forgets the files noted of directories: they are finished, and in their rows.
+    pub fn remove_finished(&self, source: &Id16, directories: &[Id16]) -> Result<(), Error> {
+        let delete = format!("DELETE FROM finished_files WHERE source = {SOURCE} AND directory = ?2");
+        self.remove_by_key(source, directories, &delete)
+    }
+
+    /// Forgets all files noted of a source.
+    pub fn clear_finished(&self, source: &Id16) -> Result<(), Error> {
+        self.change(|transaction| {
+            transaction.execute(&format!("DELETE FROM finished_files WHERE source = {SOURCE}"), [&source.0[..]])?;
+            Ok(())
+        })
+    }
+
+    /// Runs `delete` once for each key, in one transaction.
+    fn remove_by_key(&self, source: &Id16, keys: &[Id16], delete: &str) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.change(|transaction| {
+            let mut delete = transaction.prepare_cached(delete)?;
+            for key in keys {
+                delete.execute((&source.0[..], &key.0[..]))?;
+            }
+            Ok(())
+        })
+    }
+}

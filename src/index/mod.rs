@@ -1,0 +1,127 @@
+//! The local index: which chunks and packs the repository has, what the last scan saw, and small facts.
+//!
+//! A disposable cache, one SQLite file per repository: nothing in it is needed to restore, and deleting it costs a
+//! synchronisation. This is the only room with SQL. What the caller must know:
+//!
+//! - `lookup` and `contains` answer only for what may be relied on: packs that a known index object lists, and packs that
+//!   this very process wrote; never hidden ones (marked, removed, damaged). `lookup_for_reading` answers with all.
+//! - Packs written in a run wait in memory (bounded by `PENDING_MAX`), visible at once; `flush` writes them.
+//! - `Error::Damaged` at any call: drop the index, `Index::put_aside`, open again, synchronise.
+//! - Several processes may share the file. A write that meets another's answers `Error::Busy`; nothing is lost by going on.
+
+mod chunks;
+mod directories;
+mod error;
+mod facts;
+mod hidden;
+mod open;
+mod packs;
+mod pending;
+mod records;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+pub use directories::{DirectoryRow, FinishedFile};
+pub use error::Error;
+pub use open::Opened;
+pub use packs::SYNC_CHUNKS;
+pub use pending::PENDING_MAX;
+pub use records::{BlockInfo, BlockRecord, Location, PackInfo, PackRecord};
+
+/// The index of one repository. All calls take `&self` and may come from many threads.
+pub struct Index {
+    /// The only connection that writes (and, for a database in memory, the only one).
+    writer: Mutex<Connection>,
+    /// Connections that read; empty for a database in memory.
+    readers: Vec<Mutex<Connection>>,
+    /// Where the next reader begins to look for a free connection.
+    turn: AtomicUsize,
+    pending: RwLock<pending::Pending>,
+    hidden: RwLock<hidden::Hidden>,
+    /// Facts of packs lately asked for.
+    packs: RwLock<chunks::PackCache>,
+    /// Rows of packs that this process wrote and that no index object lists yet.
+    own: RwLock<HashSet<u64>>,
+    /// What keeps the file ours; dropped after the connections.
+    _place: open::Place,
+}
+
+/// Locks, also after a panic in another thread: what is behind these locks is whole between statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks for reading, as `lock`.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks for writing, as `lock`.
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Index {
+    /// An index of connections that are set up.
+    fn assemble(set: open::OpenSet, place: open::Place) -> Index {
+        Index {
+            writer: Mutex::new(set.writer),
+            readers: set.readers.into_iter().map(Mutex::new).collect(),
+            turn: AtomicUsize::new(0),
+            pending: RwLock::default(),
+            hidden: RwLock::new(set.hidden),
+            packs: RwLock::default(),
+            own: RwLock::default(),
+            _place: place,
+        }
+    }
+
+    /// A connection for reading: a free one when there is one. Not to be held while a caller's closure runs.
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        let count = self.readers.len();
+        if count == 0 {
+            return lock(&self.writer);
+        }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        for step in 0..count {
+            if let Ok(reader) = self.readers[first.wrapping_add(step) % count].try_lock() {
+                return reader;
+            }
+        }
+        lock(&self.readers[first % count])
+    }
+
+    /// Runs `change` in one transaction.
+    fn change<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        change_on(&mut lock(&self.writer), change)
+    }
+
+    /// Bytes of the database, without its log.
+    pub fn database_bytes(&self) -> Result<u64, Error> {
+        let reader = self.reader();
+        let number = |name: &str| reader.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        Ok(number("page_count")? as u64 * number("page_size")? as u64)
+    }
+}
+
+/// Runs `change` in one transaction of this connection; an error undoes it.
+fn change_on<T>(writer: &mut Connection, change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let result = change(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}
+
+impl Drop for Index {
+    /// Writes what is pending, if it can be: a failure costs a synchronisation, nothing else.
+    fn drop(&mut self) {
+        let _ = self.flush();
+    }
+}

@@ -1,0 +1,103 @@
+//! The change cache, finished files, facts and cached objects.
+
+use super::*;
+use crate::model::Time;
+
+const SOURCE: Id16 = Id16([1; 16]);
+const OTHER: Id16 = Id16([2; 16]);
+
+fn row(number: u64, inode: u64) -> DirectoryRow {
+    let mut key = Id16::default();
+    key.0[..8].copy_from_slice(&number.to_be_bytes());
+    let side = vec![number as u8; (number % 7) as usize * 400];
+    DirectoryRow { key, tree: id(number), digest: [9; 16], inode, finished: number.is_multiple_of(2), side }
+}
+
+#[test]
+fn directory_rows_come_back_by_key_by_inode_and_in_order() {
+    let index = index();
+    let rows: Vec<DirectoryRow> = (0..1000).rev().map(|number| row(number, u64::MAX - number / 2)).collect();
+    index.save_directories(&SOURCE, &rows).unwrap();
+    index.save_directories(&OTHER, &rows[..1]).unwrap();
+    assert_eq!(index.directory(&SOURCE, &rows[5].key).unwrap().unwrap(), rows[5]);
+    assert!(index.directory(&OTHER, &rows[5].key).unwrap().is_none());
+    assert_eq!(index.directory_by_inode(&SOURCE, u64::MAX - 3).unwrap().len(), 2);
+    let mut seen = Vec::new();
+    index.each_directory(&SOURCE, None, &mut |row| {
+        assert!(index.directory(&SOURCE, &row.key).unwrap().is_some());
+        seen.push(row);
+        true
+    }).unwrap();
+    assert!(seen.iter().eq(rows.iter().rev()));
+    let mut count = 0;
+    index.each_directory(&SOURCE, None, &mut |_| { count += 1; count < 300 }).unwrap();
+    assert_eq!(count, 300);
+    let changed = DirectoryRow { side: b"new".to_vec(), ..rows[5].clone() };
+    index.save_directories(&SOURCE, std::slice::from_ref(&changed)).unwrap();
+    assert_eq!(index.directory(&SOURCE, &changed.key).unwrap().unwrap(), changed);
+    index.remove_directories(&SOURCE, &[rows[5].key, rows[6].key]).unwrap();
+    assert!(index.directory(&SOURCE, &rows[6].key).unwrap().is_none());
+    index.clear_directories(&SOURCE).unwrap();
+    assert!(index.directory(&SOURCE, &rows[7].key).unwrap().is_none());
+    assert!(index.directory(&OTHER, &rows[0].key).unwrap().is_some());
+}
+
+#[test]
+fn lineage_goes_with_its_rows() {
+    let index = index();
+    assert_eq!(index.lineage(&SOURCE).unwrap(), None);
+    index.set_lineage(&SOURCE, Some(id(1))).unwrap();
+    index.set_lineage(&OTHER, Some(id(2))).unwrap();
+    assert_eq!(index.lineage(&SOURCE).unwrap(), Some(id(1)));
+    index.set_lineage(&OTHER, None).unwrap();
+    index.clear_directories(&SOURCE).unwrap();
+    assert_eq!((index.lineage(&SOURCE).unwrap(), index.lineage(&OTHER).unwrap()), (None, None));
+}
+
+#[test]
+fn finished_files_come_back_by_directory() {
+    let index = index();
+    let file = |directory: u8, name: &[u8]| FinishedFile {
+        directory: Id16([directory; 16]),
+        name: name.to_vec(),
+        inode: u64::MAX,
+        ctime: Time::new(-5, 999_999_999),
+        node: vec![1, 2, 3],
+    };
+    let files = [file(1, b"b"), file(1, b"a\xff"), file(2, b"a")];
+    index.save_finished(&SOURCE, &files).unwrap();
+    index.save_finished(&SOURCE, &files).unwrap();
+    assert_eq!(index.finished(&SOURCE, &Id16([1; 16])).unwrap(), [files[1].clone(), files[0].clone()]);
+    assert!(index.finished(&OTHER, &Id16([1; 16])).unwrap().is_empty());
+    index.remove_finished(&SOURCE, &[Id16([1; 16])]).unwrap();
+    assert!(index.finished(&SOURCE, &Id16([1; 16])).unwrap().is_empty());
+    assert_eq!(index.finished(&SOURCE, &Id16([2; 16])).unwrap().len(), 1);
+    index.clear_finished(&SOURCE).unwrap();
+    assert!(index.finished(&SOURCE, &Id16([2; 16])).unwrap().is_empty());
+}
+
+#[test]
+fn facts_and_cached_objects_come_back() {
+    let index = index();
+    for (key, value) in [("head/a", "1"), ("head/b", "2"), ("heads", "3"), ("head%", "4")] {
+        index.set_fact(key, value.as_bytes()).unwrap();
+    }
+    index.set_fact("head/b", b"5").unwrap();
+    assert_eq!(index.fact("head/b").unwrap().unwrap(), b"5");
+    let heads = index.facts_with_prefix("head/").unwrap();
+    assert_eq!(heads, [("head/a".to_owned(), b"1".to_vec()), ("head/b".to_owned(), b"5".to_vec())]);
+    assert_eq!(index.facts_with_prefix("").unwrap().len(), 4);
+    index.remove_fact("heads").unwrap();
+    assert_eq!(index.fact("heads").unwrap(), None);
+    for number in 0..300 {
+        index.cache_object(5, &id(number), &number.to_le_bytes()).unwrap();
+    }
+    index.cache_object(10, &id(1), b"note").unwrap();
+    assert_eq!(index.cached_object(5, &id(1)).unwrap().unwrap(), 1u64.to_le_bytes());
+    index.drop_cached_objects(5, &[id(1), id(2)]).unwrap();
+    assert_eq!(index.cached_object(5, &id(1)).unwrap(), None);
+    assert_eq!(index.cached_object(10, &id(1)).unwrap().unwrap(), b"note");
+    let mut names = Vec::new();
+    index.each_cached_object(5, &mut |name, _| names.push(name)).unwrap();
+    assert!(names.len() == 298 && names.is_sorted());
+}

@@ -1,0 +1,92 @@
+//! Key slots: unlocking a repository, adding, listing and removing the ways in. Data is never rewritten.
+
+use super::{Error, Repository, get_named, list_names, put_named};
+use crate::backend::{Backend, Kind};
+use crate::crypto::Keys;
+use crate::crypto::password::Cost;
+use crate::format::slot::{self, Derivation, Description, Unlock};
+use crate::model::{Id, Id16};
+
+/// Finds the slot that opens; `remembered` (a slot's name) is tried first, since every password slot costs half a second.
+pub(super) fn unlock(
+    backend: &dyn Backend,
+    repository: Id16,
+    unlock: Unlock<'_>,
+    remembered: Option<Vec<u8>>,
+) -> Result<(Keys, Id), Error> {
+    let mut names = list_names(backend, Kind::Keys)?;
+    if let Some(first) = remembered.and_then(|bytes| bytes.try_into().ok()).map(Id) {
+        names.sort_by_key(|name| *name != first);
+    }
+    let mut problem = None;
+    for name in &names {
+        let text = name.to_string();
+        let opened = get_named(backend, Kind::Keys, name).and_then(|object| {
+            let slot = slot::decode(&object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
+            if slot.repository != repository {
+                return Err(Error::damaged(Kind::Keys, &text, "it is of another repository"));
+            }
+            slot::open(&object, unlock).map_err(|error| Error::decode(Kind::Keys, &text, error))
+        });
+        match opened {
+            Ok(Some(master)) => return Ok((Keys::new(master, repository), *name)),
+            Ok(None) => {}
+            Err(error) => problem = Some(error),
+        }
+    }
+    // A damaged slot may be the one that fits: saying "wrong password" would mislead.
+    Err(problem.unwrap_or_else(|| match names.is_empty() {
+        true => Error::damaged(Kind::Keys, "", "there is no key slot at all"),
+        false => Error::WrongKey { location: backend.location() },
+    }))
+}
+
+/// One slot as a person sees it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub name: Id,
+    pub derivation: Derivation,
+    pub description: Description,
+    /// Whether this slot opened the repository in this run (or would have been tried first).
+    pub current: bool,
+}
+
+impl Repository {
+    /// All key slots, oldest first, and what is wrong with those that can not be read.
+    pub fn key_slots(&self) -> Result<(Vec<Listed>, Vec<Error>), Error> {
+        let current = self.index.fact("slot")?;
+        let (mut slots, mut problems) = (Vec::new(), Vec::new());
+        for name in list_names(&*self.backend, Kind::Keys)? {
+            let text = name.to_string();
+            let listed = get_named(&*self.backend, Kind::Keys, &name).and_then(|object| {
+                let slot = slot::decode(&object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
+                let description =
+                    slot::describe(&self.keys, &object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
+                let current = current.as_deref() == Some(&name.0[..]);
+                Ok(Listed { name, derivation: slot.derivation, description, current })
+            });
+            match listed {
+                Ok(slot) => slots.push(slot),
+                Err(error) => problems.push(error),
+            }
+        }
+        slots.sort_by_key(|slot| (slot.description.made, slot.name));
+        Ok((slots, problems))
+    }
+
+    /// Adds a slot that `unlock` opens, and gives its name.
+    pub fn add_key(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+        let object = slot::encode(&self.keys, unlock, cost, description, &self.config_object)
+            .map_err(|error| Error::format("the new key slot", error))?;
+        put_named(&*self.backend, Kind::Keys, &object)
+    }
+
+    /// Removes a slot. Refuses the last one that can be read.
+    pub fn remove_key(&self, name: &Id) -> Result<(), Error> {
+        let (slots, _) = self.key_slots()?;
+        if slots.iter().all(|slot| slot.name == *name) {
+            return Err(Error::Refused("this is the last key: without it the repository could never be opened again".to_owned()));
+        }
+        Ok(self.backend.remove(Kind::Keys, &name.to_string())?)
+    }
+}

@@ -1,0 +1,271 @@
+//! A repository: storage, keys and index together, and what every verb needs of them. The verbs themselves are upstairs.
+
+mod error;
+pub mod keys;
+pub mod packs;
+pub mod reader;
+pub mod session;
+pub mod snapshots;
+pub mod store;
+mod sync;
+pub mod trees;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::backend::{self, Backend, Kind};
+use crate::crypto::password::Cost;
+use crate::crypto::{self, Hasher, Keys, MasterKey};
+use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock};
+use crate::index::{Index, Opened};
+use crate::model::{Cutter, Id, Id16, clock::Clock};
+
+pub use error::Error;
+pub use sync::Synced;
+
+/// An opened repository.
+pub struct Repository {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) keys: Keys,
+    pub(crate) hasher: Hasher,
+    pub config: Config,
+    pub(crate) config_object: Vec<u8>,
+    pub index: Index,
+    pub(crate) blocks: reader::BlockCache,
+    /// What was said about the cache when it was opened.
+    pub cache: Opened,
+    /// Removal records seen at the last synchronisation.
+    pub(crate) removals: Mutex<HashSet<Id>>,
+}
+
+/// What `create` needs to know.
+pub struct Creation<'a> {
+    pub unlock: Unlock<'a>,
+    pub cost: Cost,
+    pub cutter: Cutter,
+    pub pack_target: usize,
+    pub description: Description,
+}
+
+/// Makes an empty repository. Errors: `Exists` when there is one already.
+pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock) -> Result<Id16, Error> {
+    if backend.exists_repository()? {
+        return Err(Error::Exists { location: backend.location() });
+    }
+    backend.create()?;
+    let keys = Keys::new(MasterKey::generate()?, Id16(crypto::random()?));
+    let config = Config { generation: 1, cutter: creation.cutter, pack_target: creation.pack_target, made: clock.now() };
+    let object = format::config::encode(&keys, &config).map_err(|error| Error::format("config", error))?;
+    let slot = slot::encode(&keys, creation.unlock, creation.cost, &creation.description, &object)
+        .map_err(|error| Error::format("the new key slot", error))?;
+    // The slot first: a config without any key could never be opened.
+    put_named(backend, Kind::Keys, &slot)?;
+    backend.put(Kind::Config, &config_name(1), &object)?;
+    Ok(keys.repository)
+}
+
+fn config_name(generation: u64) -> String {
+    format!("{generation:016x}")
+}
+
+/// Stores bytes under their own hash.
+pub(crate) fn put_named(backend: &dyn Backend, kind: Kind, bytes: &[u8]) -> Result<Id, Error> {
+    let name = crypto::object_name(bytes);
+    backend.put(kind, &name.to_string(), bytes)?;
+    Ok(name)
+}
+
+/// Fetches an object that is named by its hash, and checks that it is what its name says.
+pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<Vec<u8>, Error> {
+    let text = name.to_string();
+    if kind != Kind::Packs && backend.stat(kind, &text)? > format::limits::SMALL_MAX as u64 {
+        return Err(Error::damaged(kind, &text, "it is far too long"));
+    }
+    let bytes = backend.get(kind, &text)?;
+    if crypto::object_name(&bytes) == *name {
+        return Ok(bytes);
+    }
+    Err(Error::damaged(kind, &text, "its bytes are not those that were stored"))
+}
+
+/// Names of all objects of a kind that are named by hash.
+pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, Error> {
+    let mut names = Vec::new();
+    backend.list(kind, &mut |entry| names.extend(Id::parse(&entry.name)))?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// All copies of `config`, newest first: the objects themselves, then those that key slots carry. Errors are kept for the message.
+fn config_candidates(backend: &dyn Backend) -> Result<(Vec<Vec<u8>>, Option<Error>), Error> {
+    let mut names = Vec::new();
+    backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    let (mut objects, mut problem) = (Vec::new(), None);
+    for name in &names {
+        match backend.get(Kind::Config, name) {
+            Ok(bytes) => objects.push(bytes),
+            Err(error) => problem = Some(error.into()),
+        }
+    }
+    for name in list_names(backend, Kind::Keys)? {
+        if let Ok(bytes) = get_named(backend, Kind::Keys, &name)
+            && let Ok(slot) = slot::decode(&bytes)
+            && !slot.config.is_empty()
+        {
+            objects.push(slot.config);
+        }
+    }
+    Ok((objects, problem))
+}
+
+/// Opens a repository. `cache` is the folder for the index; without one, the index lives in memory for this run.
+///
+/// Errors: `NoRepository`, `WrongKey`, `Unsupported` for a later format, `Damaged`.
+pub fn open(backend: Box<dyn Backend>, unlock: Unlock<'_>, cache: Option<&Path>) -> Result<Repository, Error> {
+    if !backend.exists_repository()? {
+        return Err(Error::NoRepository { location: backend.location() });
+    }
+    let (candidates, problem) = config_candidates(&*backend)?;
+    let mut first = None;
+    let mut repository_id = None;
+    for object in &candidates {
+        match format::config::peek(object) {
+            Ok((id, _)) if repository_id.is_none() => repository_id = Some(id),
+            Ok(_) => {}
+            Err(error) if error.is_unsupported() => return Err(Error::format("config", error)),
+            Err(error) => first = first.or(Some(Error::format("config", error))),
+        }
+    }
+    let Some(repository_id) = repository_id else {
+        return Err(first.or(problem).unwrap_or_else(|| Error::damaged(Kind::Config, "", "there is none, and no key slot has a copy")));
+    };
+    let (index, cache) = match cache {
+        Some(folder) => Index::open(folder, repository_id)?,
+        None => (Index::in_memory(repository_id)?, Opened::Fresh),
+    };
+    let (keys, slot_name) = keys::unlock(&*backend, repository_id, unlock, index.fact("slot")?)?;
+    let _ = index.set_fact("slot", &slot_name.0);
+    let mut opened = None;
+    for object in candidates {
+        match format::config::decode(&keys, &object) {
+            Ok(config) => {
+                opened = Some((config, object));
+                break;
+            }
+            Err(error) if error.is_unsupported() => return Err(Error::format("config", error)),
+            Err(error) => first = first.or(Some(Error::format("config", error))),
+        }
+    }
+    let Some((config, config_object)) = opened else {
+        return Err(first.unwrap_or_else(|| Error::damaged(Kind::Config, "", "no copy opens")));
+    };
+    // A rolled-back config must not go unnoticed.
+    if let Some(seen) = index.fact("config generation")?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
+        && config.generation < seen
+    {
+        return Err(Error::damaged(Kind::Config, &config_name(seen), "a newer one was here before: the repository was rolled back"));
+    }
+    let _ = index.set_fact("config generation", &config.generation.to_le_bytes());
+    Ok(Repository {
+        backend,
+        hasher: Hasher::new(&keys),
+        keys,
+        config,
+        config_object,
+        index,
+        blocks: reader::BlockCache::default(),
+        cache,
+        removals: Mutex::default(),
+    })
+}
+
+impl Repository {
+    /// The repository's id.
+    pub fn id(&self) -> Id16 {
+        self.keys.repository
+    }
+
+    /// Where it is, for messages.
+    pub fn location(&self) -> String {
+        self.backend.location()
+    }
+
+    /// What is wrong with the `config` objects themselves; copies elsewhere may have opened the repository all the same.
+    pub fn config_problems(&self) -> Result<Vec<Error>, Error> {
+        let (mut problems, mut sound) = (Vec::new(), 0);
+        let mut names = Vec::new();
+        self.backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
+        for name in names {
+            let object = self.backend.get(Kind::Config, &name)?;
+            match format::config::decode(&self.keys, &object) {
+                Ok(_) => sound += 1,
+                Err(error) => problems.push(Error::decode(Kind::Config, &name, error)),
+            }
+        }
+        if sound == 0 && problems.is_empty() {
+            problems.push(Error::damaged(Kind::Config, &config_name(self.config.generation), "it is missing; a copy in a key slot is in use"));
+        }
+        Ok(problems)
+    }
+
+    /// Writes down what a check found damaged.
+    pub fn put_damage(&self, damage: &format::session::Damage) -> Result<(), Error> {
+        // What is written down already need not be so again at every check.
+        for name in list_names(&*self.backend, Kind::Damage)? {
+            let known = get_named(&*self.backend, Kind::Damage, &name)
+                .ok()
+                .and_then(|object| format::session::decode_damage(&self.keys, &object).ok());
+            if known.is_some_and(|known| known.packs == damage.packs && known.chunks == damage.chunks) {
+                return Ok(());
+            }
+        }
+        let object = format::session::encode_damage(&self.keys, damage)
+            .map_err(|error| Error::format("the damage record", error))?;
+        put_named(&*self.backend, Kind::Damage, &object)?;
+        Ok(())
+    }
+
+    /// Computes ids under this repository's keys.
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// The secret table of its cutter.
+    pub fn gear_table(&self) -> Box<[u64; 256]> {
+        self.keys.gear_table()
+    }
+
+    /// The storage's clock.
+    pub fn storage_time(&self) -> Result<crate::model::Time, Error> {
+        Ok(self.backend.time()?)
+    }
+
+    /// Stored bytes and number of objects of a kind.
+    pub fn usage(&self, kind: Kind) -> Result<(u64, u64), Error> {
+        let (mut bytes, mut count) = (0, 0);
+        self.backend.list(kind, &mut |entry: backend::Entry| {
+            bytes += entry.size;
+            count += 1;
+        })?;
+        Ok((bytes, count))
+    }
+
+    /// The client id of this machine and cache: random, remembered in the cache, and made anew when the cache moved to another machine.
+    pub fn client(&self) -> Result<Id16, Error> {
+        let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+        let machine = self.hasher.local(&machine);
+        if let Some(fact) = self.index.fact("client")?
+            && let Ok(bytes) = <[u8; 32]>::try_from(fact)
+            && bytes[16..] == machine.0
+            && let Some(id) = bytes.first_chunk()
+        {
+            return Ok(Id16(*id));
+        }
+        let id: [u8; 16] = crypto::random()?;
+        // A cache that can not be written gives a new id at every run, which costs nothing but a name.
+        let _ = self.index.set_fact("client", &[id, machine.0].concat());
+        Ok(Id16(id))
+    }
+}

@@ -1,0 +1,73 @@
+//! Packs as objects: their directories, read from the packs themselves, and the records that the index keeps.
+
+use super::{Error, Repository};
+use crate::backend::Kind;
+use crate::format::index::PackEntry;
+use crate::format::pack::{self, FOOTER_LEN};
+use crate::index::{BlockRecord, PackRecord};
+use crate::model::Id;
+
+/// What the local index keeps of a pack.
+pub fn record(entry: &PackEntry) -> PackRecord {
+    PackRecord {
+        name: entry.name,
+        length: entry.length,
+        contents: entry.directory.contents,
+        salt: entry.salt,
+        commitment: entry.commitment,
+        directory_offset: entry.directory_offset,
+        directory_length: entry.directory_length,
+        // The blocks say it all; the text would only take room in the cache.
+        directory: Vec::new(),
+        blocks: entry
+            .directory
+            .blocks
+            .iter()
+            .map(|block| BlockRecord {
+                codec: block.codec,
+                offset: block.offset,
+                stored: block.stored,
+                plain: block.plain,
+                chunks: block.chunks.clone(),
+            })
+            .collect(),
+    }
+}
+
+impl Repository {
+    /// Reads the directory that stands in a pack: what an index object says, without the index object.
+    pub fn read_pack_entry(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
+        let text = name.to_string();
+        let wrong = |error| Error::decode(Kind::Packs, &text, error);
+        let start = length
+            .checked_sub(FOOTER_LEN as u64)
+            .ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is shorter than a footer"))?;
+        let bytes = self.backend.get_range(Kind::Packs, &text, start, FOOTER_LEN)?;
+        let footer: &[u8; FOOTER_LEN] =
+            bytes.first_chunk().ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is cut short"))?;
+        let footer = pack::decode_footer(footer, length, self.keys.repository).map_err(wrong)?;
+        let (_, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
+            .ok_or_else(|| Error::damaged(Kind::Packs, &text, "its salt or commitment was changed"))?;
+        let sealed =
+            self.backend.get_range(Kind::Packs, &text, footer.directory_offset, footer.directory_length as usize)?;
+        let plain = key.open_directory(footer.directory_offset, sealed).map_err(wrong)?;
+        let directory = pack::decode_directory(&plain, footer.directory_offset).map_err(wrong)?;
+        Ok(PackEntry {
+            name: *name,
+            length,
+            salt: footer.salt,
+            commitment: footer.commitment,
+            directory,
+            directory_offset: footer.directory_offset,
+            directory_length: footer.directory_length,
+        })
+    }
+
+    /// Names and lengths of all packs in storage.
+    pub fn stored_packs(&self) -> Result<Vec<(Id, u64)>, Error> {
+        let mut packs = Vec::new();
+        self.backend.list(Kind::Packs, &mut |entry| packs.extend(Id::parse(&entry.name).map(|id| (id, entry.size))))?;
+        packs.sort_unstable();
+        Ok(packs)
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading chunks: fetch the block, open it, decompress it, and check the id. Every step must succeed.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use super::{Error, Repository};
+use crate::backend::Kind;
+use crate::compress::{Blocks, Level};
+use crate::format::pack::{CODEC_ZSTD, PackKey};
+use crate::index::Location;
+use crate::model::{Contents, Id};
+
+/// Plain bytes of blocks that are kept.
+const CACHE_BYTES: usize = 24 << 20;
+
+type BlockKey = (Id, u32);
+
+#[derive(Default)]
+struct Cached {
+    blocks: HashMap<BlockKey, (u64, Arc<Vec<u8>>)>,
+    bytes: usize,
+    clock: u64,
+}
+
+/// The blocks read last, bounded by `CACHE_BYTES`.
+#[derive(Default)]
+pub struct BlockCache(Mutex<Cached>);
+
+impl BlockCache {
+    fn get(&self, key: &BlockKey) -> Option<Arc<Vec<u8>>> {
+        let mut cached = self.0.lock().ok()?;
+        cached.clock += 1;
+        let clock = cached.clock;
+        let (used, block) = cached.blocks.get_mut(key)?;
+        *used = clock;
+        Some(block.clone())
+    }
+
+    fn put(&self, key: BlockKey, block: Arc<Vec<u8>>) {
+        let Ok(mut cached) = self.0.lock() else { return };
+        cached.clock += 1;
+        let clock = cached.clock;
+        cached.bytes += block.len();
+        if let Some((_, before)) = cached.blocks.insert(key, (clock, block)) {
+            cached.bytes -= before.len();
+        }
+        while cached.bytes > CACHE_BYTES && cached.blocks.len() > 1 {
+            let oldest = cached.blocks.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
+            if let Some((_, block)) = oldest.and_then(|key| cached.blocks.remove(&key)) {
+                cached.bytes -= block.len();
+            }
+        }
+    }
+}
+
+/// A chunk's plain bytes, inside its block.
+#[derive(Clone)]
+pub struct Chunk {
+    block: Arc<Vec<u8>>,
+    range: Range<usize>,
+}
+
+impl std::ops::Deref for Chunk {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.block[self.range.clone()]
+    }
+}
+
+thread_local! {
+    static BLOCKS: RefCell<Option<Blocks>> = const { RefCell::new(None) };
+}
+
+/// Decompresses with this thread's context.
+pub(super) fn decompress(stored: &[u8], length: usize, out: &mut Vec<u8>) -> std::io::Result<()> {
+    BLOCKS.with_borrow_mut(|slot| {
+        let blocks = match slot {
+            Some(blocks) => blocks,
+            None => slot.insert(Blocks::new(Level::Off)?),
+        };
+        blocks.decompress(stored, length, out)
+    })
+}
+
+impl Repository {
+    /// Opens and decompresses the sealed bytes of the block at `location`; chunk ids are for the caller to check.
+    pub fn open_block(&self, location: &Location, mut sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let name = location.pack.name.to_string();
+        let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
+        key.open_block(u64::from(location.block), &mut sealed)
+            .map_err(|error| Error::damaged(Kind::Packs, &name, &format!("block {}: {error}", location.block)))?;
+        let length = location.block_plain as usize;
+        if location.codec == CODEC_ZSTD {
+            let mut plain = Vec::new();
+            decompress(&sealed, length, &mut plain).map_err(|error| {
+                Error::damaged(Kind::Packs, &name, &format!("block {} does not decompress: {error}", location.block))
+            })?;
+            return Ok(plain);
+        }
+        if sealed.len() != length {
+            return Err(Error::damaged(Kind::Packs, &name, &format!("block {} has another length", location.block)));
+        }
+        Ok(sealed)
+    }
+
+    /// Fetches and opens the block at `location`.
+    pub fn read_block(&self, location: &Location) -> Result<Vec<u8>, Error> {
+        let sealed = self.backend.get_range(
+            Kind::Packs,
+            &location.pack.name.to_string(),
+            location.block_offset,
+            location.block_stored as usize,
+        )?;
+        self.open_block(location, sealed)
+    }
+
+    /// Fetches neighbouring bytes of a pack, for callers that open several blocks of it.
+    pub fn read_pack_range(&self, pack: &Id, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        Ok(self.backend.get_range(Kind::Packs, &pack.to_string(), offset, length)?)
+    }
+
+    /// A chunk's plain bytes, from whichever pack has it whole. Errors: `Lost` when no pack is known to hold it.
+    pub fn read_chunk(&self, contents: Contents, id: &Id) -> Result<Chunk, Error> {
+        let mut problem = None;
+        for location in self.index.lookup_for_reading(contents, id)? {
+            match self.read_chunk_at(contents, id, &location) {
+                Ok(chunk) => return Ok(chunk),
+                Err(error) => problem = Some(error),
+            }
+        }
+        Err(problem.unwrap_or(Error::Lost { contents, id: *id }))
+    }
+
+    /// Whether the chunk can be read whole from that very place.
+    pub fn chunk_at_opens(&self, contents: Contents, id: &Id, location: &Location) -> bool {
+        self.read_chunk_at(contents, id, location).is_ok()
+    }
+
+    fn read_chunk_at(&self, contents: Contents, id: &Id, location: &Location) -> Result<Chunk, Error> {
+        let key = (location.pack.name, location.block);
+        let block = match self.blocks.get(&key) {
+            Some(block) => block,
+            None => {
+                let block = Arc::new(self.read_block(location)?);
+                self.blocks.put(key, block.clone());
+                block
+            }
+        };
+        let start = location.offset as usize;
+        let range = start..start + location.length as usize;
+        let plain = block.get(range.clone()).ok_or_else(|| {
+            Error::damaged(Kind::Packs, &location.pack.name.to_string(), "a chunk lies outside its block")
+        })?;
+        if self.hasher.id(contents, plain) != *id {
+            return Err(Error::damaged(
+                Kind::Packs,
+                &location.pack.name.to_string(),
+                &format!("block {} holds other bytes than chunk {id}", location.block),
+            ));
+        }
+        Ok(Chunk { block, range })
+    }
+}

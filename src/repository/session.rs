@@ -1,0 +1,116 @@
+//! A writer's session: its lease, what it must look at before it commits, and the commit. docs/concurrency.md has the protocol.
+
+use super::{Error, Repository, put_named};
+use crate::backend::Kind;
+use crate::crypto;
+use crate::format::session::{Role, SessionObject, State};
+use crate::format::snapshot::Confirmation;
+use crate::format::{self};
+use crate::model::{Id, Id16, Snapshot, Time, clock::Clock};
+
+/// How long a session is trusted without a renewal.
+pub const LEASE_SECONDS: u64 = 24 * 3600;
+/// How often a session renews its lease.
+pub const RENEW_SECONDS: i64 = 3600;
+
+/// One writer at work.
+pub struct Session<'r> {
+    repository: &'r Repository,
+    clock: &'r dyn Clock,
+    pub id: Id16,
+    client: Id16,
+    host: Vec<u8>,
+    parents: Vec<Id>,
+    /// When the lease was last renewed, by the storage's clock and by ours.
+    renewed: (Time, Time),
+}
+
+impl<'r> Session<'r> {
+    /// Announces a writer that reuses the trees of `parents` without looking at each chunk.
+    pub fn begin(
+        repository: &'r Repository,
+        clock: &'r dyn Clock,
+        client: Id16,
+        host: &[u8],
+        parents: Vec<Id>,
+    ) -> Result<Session<'r>, Error> {
+        let mut session = Session {
+            repository,
+            clock,
+            id: Id16(crypto::random()?),
+            client,
+            host: host.to_vec(),
+            parents,
+            renewed: (Time::default(), clock.now()),
+        };
+        session.put(State::Begin)?;
+        session.renewed = (repository.storage_time()?, clock.now());
+        Ok(session)
+    }
+
+    fn put(&self, state: State) -> Result<(), Error> {
+        let object = SessionObject {
+            session: self.id,
+            state,
+            role: Role::Writer,
+            lease_seconds: LEASE_SECONDS,
+            parents: self.parents.clone(),
+            host: self.host.clone(),
+            process: u64::from(std::process::id()),
+            client: self.client,
+            time: self.clock.now(),
+        };
+        let bytes = format::session::encode(&self.repository.keys, &object)
+            .map_err(|error| Error::format("the session", error))?;
+        put_named(&*self.repository.backend, Kind::Sessions, &bytes)?;
+        Ok(())
+    }
+
+    /// Renews the lease when it is time; cheap otherwise.
+    pub fn keep_alive(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        if (0..RENEW_SECONDS).contains(&(now.seconds - self.renewed.1.seconds)) {
+            return Ok(());
+        }
+        self.put(State::Renew)?;
+        self.renewed = (self.repository.storage_time()?, now);
+        Ok(())
+    }
+
+    fn fenced(&self) -> Result<bool, Error> {
+        match self.repository.backend.stat(Kind::Fences, &self.id.to_string()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Commits a snapshot: everything it needs must be stored and indexed.
+    ///
+    /// Errors: `Overtaken` when packs were marked for removal or this session was fenced meanwhile; begin again, looking everything up.
+    pub fn commit(&mut self, snapshot: &Snapshot) -> Result<Id, Error> {
+        let repository = self.repository;
+        // By the storage's clock: this machine may have slept.
+        let now = repository.storage_time()?;
+        if now.seconds_since(self.renewed.0) > LEASE_SECONDS as f64 * 0.75 || repository.removals_moved()? {
+            return Err(Error::Overtaken);
+        }
+        let bytes = format::snapshot::encode(&repository.keys, snapshot)
+            .map_err(|error| Error::format("the new snapshot", error))?;
+        let name = put_named(&*repository.backend, Kind::Snapshots, &bytes)?;
+        if self.fenced()? {
+            return Err(Error::Overtaken);
+        }
+        let confirmation = Confirmation { snapshot: name, session: self.id, time: now };
+        let confirmation = format::snapshot::encode_confirmation(&repository.keys, &confirmation)
+            .map_err(|error| Error::format("the confirmation", error))?;
+        repository.backend.put(Kind::Confirmed, &name.to_string(), &confirmation)?;
+        let _ = repository.index.cache_object(Kind::Snapshots.number(), &name, &bytes);
+        Ok(name)
+    }
+
+    /// Says that this writer is gone. Only a courtesy: the lease ends by itself.
+    pub fn end(self) {
+        let _ = self.put(State::End);
+    }
+}

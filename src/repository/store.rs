@@ -1,0 +1,402 @@
+//! Storing chunks: workers fill blocks, compressors compress and seal them into open packs, uploaders put finished packs.
+//! Every queue is bounded, so memory is too, whatever is stored.
+
+mod open;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use super::{Error, Repository, packs, put_named};
+use crate::backend::Kind;
+use crate::compress::{Blocks, Level, looks_random};
+use crate::format::index::{IndexObject, PackEntry};
+use crate::format::limits::{BLOCK_TARGET, INDEX_PACKS};
+use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
+use crate::model::{Contents, Id, Id16, clock::Clock};
+use open::{OpenPacks, Finished};
+
+/// Blocks that wait for a compressor: two for each keep it busy.
+const BLOCKS_QUEUED: usize = 4;
+/// Packs that wait for an uploader.
+const PACKS_QUEUED: usize = 1;
+/// Threads that put packs: they mostly wait for the storage.
+const UPLOADERS: usize = 2;
+/// Finished packs after which an index object is written.
+const PACKS_PER_INDEX: usize = 256;
+/// Locks over the ids in flight.
+const SHARDS: usize = 16;
+
+/// A block that a worker filled.
+struct RawBlock {
+    contents: Contents,
+    /// Its bytes look random: not worth compressing.
+    random: bool,
+    bytes: Vec<u8>,
+    chunks: Vec<(Id, u32)>,
+}
+
+#[derive(Default)]
+struct Builder {
+    bytes: Vec<u8>,
+    chunks: Vec<(Id, u32)>,
+}
+
+/// One worker's blocks under construction: compressible data, other data, trees.
+type Builders = [Builder; 3];
+
+/// What a run stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stored {
+    /// Plain bytes of new data chunks.
+    pub bytes_new: u64,
+    /// Bytes of packs.
+    pub bytes_stored: u64,
+    pub chunks_new: u64,
+    pub packs: u64,
+}
+
+#[derive(Default)]
+struct Flight {
+    blocks: usize,
+    packs: usize,
+}
+
+/// Takes chunks and stores those that the repository lacks. Shared by all workers of a run.
+pub struct Store<'r> {
+    repository: &'r Repository,
+    claimed: [Mutex<HashSet<(Contents, Id)>>; SHARDS],
+    /// Held for reading while chunks go into builders; a checkpoint holds it for writing.
+    gate: RwLock<()>,
+    builders: Vec<Mutex<Builders>>,
+    blocks: Sender<RawBlock>,
+    open: OpenPacks<'r>,
+    flight: Mutex<Flight>,
+    landed: Condvar,
+    finished: Mutex<Vec<PackEntry>>,
+    index_turn: Mutex<()>,
+    failed: AtomicBool,
+    failure: Mutex<Option<Error>>,
+    bytes_new: AtomicU64,
+    bytes_stored: AtomicU64,
+    chunks_new: AtomicU64,
+    packs: AtomicU64,
+    discard: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// How a store works.
+#[derive(Clone, Copy)]
+pub struct Options {
+    pub level: Level,
+    /// Workers that will fill blocks.
+    pub workers: usize,
+    pub compressors: usize,
+    /// Whose chunks these are.
+    pub domain: Id16,
+    /// Count what would be stored, and store nothing.
+    pub discard: bool,
+}
+
+/// Runs `work` with a store, ends the store's threads, and gives what `work` gave, or the storage's first error.
+pub fn with<T>(
+    repository: &Repository,
+    options: Options,
+    clock: &dyn Clock,
+    work: impl FnOnce(&Store<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (blocks, blocks_in) = bounded(BLOCKS_QUEUED);
+    let (packs, packs_in) = bounded(PACKS_QUEUED);
+    let store = Store {
+        repository,
+        claimed: Default::default(),
+        gate: RwLock::default(),
+        builders: (0..options.workers).map(|_| Mutex::default()).collect(),
+        blocks,
+        open: OpenPacks::new(&repository.keys, repository.config.pack_target, options.domain, packs),
+        flight: Mutex::default(),
+        landed: Condvar::new(),
+        finished: Mutex::default(),
+        index_turn: Mutex::default(),
+        failed: AtomicBool::new(false),
+        failure: Mutex::new(None),
+        bytes_new: AtomicU64::new(0),
+        bytes_stored: AtomicU64::new(0),
+        chunks_new: AtomicU64::new(0),
+        packs: AtomicU64::new(0),
+        discard: options.discard,
+    };
+    let store = &store;
+    // Dropped when `work` is over, whatever happened in it: that tells the threads to end.
+    let (end, ended) = bounded::<()>(0);
+    let result = std::thread::scope(|scope| {
+        let end = end;
+        for _ in 0..options.compressors.max(1) {
+            let (blocks_in, ended) = (blocks_in.clone(), ended.clone());
+            scope.spawn(move || store.compressor(&blocks_in, &ended, options.level, clock));
+        }
+        for _ in 0..UPLOADERS {
+            let (packs_in, ended) = (packs_in.clone(), ended.clone());
+            scope.spawn(move || store.uploader(&packs_in, &ended));
+        }
+        let result = work(store);
+        drop(end);
+        result
+    });
+    match lock(&store.failure).take() {
+        Some(error) => Err(error),
+        None => result,
+    }
+}
+
+/// How often a waiting checkpoint looks whether storing failed.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl<'r> Store<'r> {
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+        self.landed.notify_all();
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.failed.load(Ordering::Acquire) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Whether storing failed, so that going on is useless.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Counts so far.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            bytes_new: self.bytes_new.load(Ordering::Relaxed),
+            bytes_stored: self.bytes_stored.load(Ordering::Relaxed),
+            chunks_new: self.chunks_new.load(Ordering::Relaxed),
+            packs: self.packs.load(Ordering::Relaxed),
+        }
+    }
+
+    fn shard(&self, id: &Id) -> &Mutex<HashSet<(Contents, Id)>> {
+        &self.claimed[usize::from(id.0[31]) % SHARDS]
+    }
+
+    /// Whether the chunk is stored or about to be.
+    pub fn contains(&self, contents: Contents, id: &Id) -> Result<bool, Error> {
+        if lock(self.shard(id)).contains(&(contents, *id)) {
+            return Ok(true);
+        }
+        Ok(self.repository.index.contains(contents, id)?)
+    }
+
+    fn claim(&self, contents: Contents, id: &Id) -> Result<bool, Error> {
+        if lock(self.shard(id)).contains(&(contents, *id)) || self.repository.index.contains(contents, id)? {
+            return Ok(false);
+        }
+        Ok(lock(self.shard(id)).insert((contents, *id)))
+    }
+
+    /// The id of plain bytes.
+    pub fn id(&self, contents: Contents, plain: &[u8]) -> Id {
+        self.repository.hasher.id(contents, plain)
+    }
+
+    /// Stores a chunk unless it is there, and gives its id and whether it was new. `worker` says whose block it goes into.
+    pub fn save(&self, worker: usize, contents: Contents, plain: &[u8]) -> Result<(Id, bool), Error> {
+        let id = self.repository.hasher.id(contents, plain);
+        Ok((id, self.save_hashed(worker, contents, id, plain)?))
+    }
+
+    /// Like `save`, with the id already computed.
+    pub fn save_hashed(&self, worker: usize, contents: Contents, id: Id, plain: &[u8]) -> Result<bool, Error> {
+        self.check()?;
+        let _gate = self.gate.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !self.claim(contents, &id)? {
+            return Ok(false);
+        }
+        self.chunks_new.fetch_add(1, Ordering::Relaxed);
+        if contents == Contents::Data {
+            self.bytes_new.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        }
+        if self.discard {
+            return Ok(true);
+        }
+        let random = contents == Contents::Data && looks_random(plain);
+        let mut builders = lock(&self.builders[worker]);
+        let slot = match (contents, random) {
+            (Contents::Data, false) => 0,
+            (Contents::Data, true) => 1,
+            (Contents::Trees, _) => 2,
+        };
+        if !builders[slot].bytes.is_empty() && builders[slot].bytes.len() + plain.len() > BLOCK_TARGET {
+            self.send(&mut builders, slot)?;
+        }
+        let builder = &mut builders[slot];
+        if builder.bytes.capacity() == 0 {
+            builder.bytes.reserve(BLOCK_TARGET.max(plain.len()));
+        }
+        builder.bytes.extend_from_slice(plain);
+        builder.chunks.push((id, plain.len() as u32));
+        Ok(true)
+    }
+
+    fn send(&self, builders: &mut Builders, slot: usize) -> Result<(), Error> {
+        let Builder { bytes, chunks } = std::mem::take(&mut builders[slot]);
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let contents = if slot == 2 { Contents::Trees } else { Contents::Data };
+        lock(&self.flight).blocks += 1;
+        self.blocks.send(RawBlock { contents, random: slot == 1, bytes, chunks }).map_err(|_| Error::Stopped)
+    }
+
+    /// Makes everything stored so far durable and indexed, then calls `then` while nothing is being added.
+    pub fn checkpoint(&self, then: impl FnOnce()) -> Result<(), Error> {
+        let _gate = self.gate.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for builders in &self.builders {
+            let mut builders = lock(builders);
+            for slot in 0..builders.len() {
+                self.send(&mut builders, slot)?;
+            }
+        }
+        self.wait(|flight| flight.blocks == 0)?;
+        let closed = self.open.close()?;
+        lock(&self.flight).packs += closed.len();
+        for pack in closed {
+            self.open.hand_over(pack)?;
+        }
+        self.wait(|flight| flight.packs == 0)?;
+        while self.put_index(1)? {}
+        then();
+        Ok(())
+    }
+
+    fn wait(&self, done: impl Fn(&Flight) -> bool) -> Result<(), Error> {
+        let mut flight = lock(&self.flight);
+        while !done(&flight) {
+            self.check()?;
+            flight = self.landed.wait_timeout(flight, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+        self.check()
+    }
+
+    /// Writes an index object when at least `least` packs wait for one; whether it did.
+    fn put_index(&self, least: usize) -> Result<bool, Error> {
+        let _turn = lock(&self.index_turn);
+        let waiting: Vec<PackEntry> = {
+            let mut finished = lock(&self.finished);
+            if finished.len() < least.max(1) {
+                return Ok(false);
+            }
+            let count = finished.len().min(INDEX_PACKS.min(PACKS_PER_INDEX));
+            finished.drain(..count).collect()
+        };
+        let object = IndexObject { packs: waiting, config: self.repository.config_object.clone(), ..Default::default() };
+        let bytes = crate::format::index::encode(&self.repository.keys, &object)
+            .map_err(|error| Error::format("the new index object", error))?;
+        let name = put_named(&*self.repository.backend, Kind::Index, &bytes)?;
+        let records: Vec<_> = object.packs.iter().map(packs::record).collect();
+        match self.repository.index.add_packs(Some(name), &records) {
+            Ok(()) => {
+                for (contents, id) in
+                    records.iter().flat_map(|pack| pack.blocks.iter().flat_map(|block| &block.chunks).map(|(id, _)| (pack.contents, *id)))
+                {
+                    lock(self.shard(&id)).remove(&(contents, id));
+                }
+            }
+            // Another process writes the cache: these packs come with the next synchronisation, and stay claimed until the end.
+            Err(error) if error.is_passing() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    fn compressor(&self, blocks: &Receiver<RawBlock>, ended: &Receiver<()>, level: Level, clock: &dyn Clock) {
+        let mut context = Blocks::new(level);
+        let mut check = Vec::new();
+        loop {
+            let block = select! {
+                recv(blocks) -> block => block,
+                recv(ended) -> _ => return,
+            };
+            let Ok(block) = block else { return };
+            if !self.has_failed() {
+                let placed = match &mut context {
+                    Ok(context) => self.place(block, context, &mut check, clock),
+                    Err(error) => Err(Error::Compress(std::io::Error::other(error.to_string()))),
+                };
+                if let Err(error) = placed {
+                    self.fail(error);
+                }
+            }
+            lock(&self.flight).blocks -= 1;
+            self.landed.notify_all();
+        }
+    }
+
+    /// Compresses a block, seals it into an open pack, and proves that it opens to the same bytes.
+    fn place(&self, block: RawBlock, context: &mut Blocks, check: &mut Vec<u8>, clock: &dyn Clock) -> Result<(), Error> {
+        let RawBlock { contents, random, bytes, chunks } = block;
+        let mut stored = Vec::with_capacity(bytes.len() / 2 + 64);
+        let compressed = !random && context.compress(&bytes, &mut stored).map_err(Error::Compress)?;
+        if !compressed {
+            stored.extend_from_slice(&bytes);
+        }
+        let codec = if compressed { CODEC_ZSTD } else { CODEC_PLAIN };
+        let placed = self.open.place(contents, codec, bytes.len() as u32, chunks, &mut stored, clock)?;
+        placed.key.open_block(placed.number, &mut stored).map_err(|error| Error::format("a block just sealed", error))?;
+        let same = if compressed {
+            context.decompress(&stored, bytes.len(), check).map_err(Error::Compress)?;
+            *check == bytes
+        } else {
+            stored == bytes
+        };
+        if !same {
+            return Err(Error::Compress(std::io::Error::other("a block does not come back as it was; nothing was saved")));
+        }
+        if let Some(pack) = placed.full {
+            lock(&self.flight).packs += 1;
+            self.open.hand_over(pack)?;
+        }
+        Ok(())
+    }
+
+    fn uploader(&self, packs: &Receiver<Finished>, ended: &Receiver<()>) {
+        loop {
+            let pack = select! {
+                recv(packs) -> pack => pack,
+                recv(ended) -> _ => return,
+            };
+            let Ok(pack) = pack else { return };
+            if !self.has_failed()
+                && let Err(error) = self.upload(pack)
+            {
+                self.fail(error);
+            }
+            lock(&self.flight).packs -= 1;
+            self.landed.notify_all();
+        }
+    }
+
+    fn upload(&self, pack: Finished) -> Result<(), Error> {
+        let (entry, bytes) = pack.finish()?;
+        let name = entry.name.to_string();
+        self.repository.backend.put(Kind::Packs, &name, &bytes)?;
+        // A storage that keeps less than it was given must be noticed before anything refers to the pack.
+        if self.repository.backend.stat(Kind::Packs, &name)? != bytes.len() as u64 {
+            return Err(Error::damaged(Kind::Packs, &name, "the storage kept another length than it was given"));
+        }
+        self.bytes_stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.packs.fetch_add(1, Ordering::Relaxed);
+        drop(bytes);
+        lock(&self.finished).push(entry);
+        self.put_index(PACKS_PER_INDEX).map(|_| ())
+    }
+}
+

@@ -1,0 +1,120 @@
+//! Bringing the local index up to the repository: only what is new is read, what is gone is dropped.
+
+use std::collections::HashSet;
+
+use super::{Error, Repository, get_named, list_names, packs};
+use crate::backend::Kind;
+use crate::format;
+use crate::model::{Contents, Id};
+
+/// Index objects whose packs go into the database at once.
+const BATCH_PACKS: usize = 512;
+
+/// What a synchronisation found that is not as it should be.
+#[derive(Debug, Default)]
+pub struct Synced {
+    /// Index objects or packs that could not be read.
+    pub problems: Vec<Error>,
+    /// Whether packs' own directories had to be read, since no index object named them.
+    pub rebuilt_packs: usize,
+}
+
+impl Repository {
+    /// Reads removal and damage records, then the index objects not seen before, and drops those that are gone. The order matters
+    /// (docs/concurrency.md): a pack that vanishes in between must be seen as marked.
+    pub fn sync(&self) -> Result<Synced, Error> {
+        let mut synced = Synced::default();
+        let (removed, hidden_chunks, hidden_packs) = self.absent(&mut synced)?;
+        let listed = list_names(&*self.backend, Kind::Index)?;
+        let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
+        let present: HashSet<Id> = listed.iter().copied().collect();
+        let gone: Vec<Id> = known.difference(&present).copied().collect();
+        if !gone.is_empty() {
+            self.index.drop_index_objects(&gone)?;
+        }
+        for name in listed.iter().filter(|name| !known.contains(name)) {
+            let read = get_named(&*self.backend, Kind::Index, name).and_then(|object| {
+                format::index::decode(&self.keys, &object)
+                    .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
+            });
+            match read {
+                Ok(object) => {
+                    let records: Vec<_> = object.packs.iter().map(packs::record).collect();
+                    self.index.add_packs(Some(*name), &records)?;
+                }
+                Err(error) => synced.problems.push(error),
+            }
+        }
+        if !removed.is_empty() {
+            self.index.drop_packs(&removed)?;
+        }
+        self.index.set_hidden(&hidden_packs, &hidden_chunks)?;
+        if !synced.problems.is_empty() || (listed.is_empty() && self.index.pack_count()? == 0) {
+            self.adopt_packs(&removed, &mut synced)?;
+        }
+        Ok(synced)
+    }
+
+    /// Enters packs that no readable index object names, from their own directories.
+    fn adopt_packs(&self, removed: &[Id], synced: &mut Synced) -> Result<(), Error> {
+        let mut records = Vec::new();
+        for (name, length) in self.stored_packs()? {
+            if removed.contains(&name) || self.index.pack(&name)?.is_some() {
+                continue;
+            }
+            match self.read_pack_entry(&name, length) {
+                Ok(entry) => records.push(packs::record(&entry)),
+                Err(error) => synced.problems.push(error),
+            }
+            synced.rebuilt_packs += 1;
+            if records.len() >= BATCH_PACKS {
+                self.index.add_packs(None, &records)?;
+                records.clear();
+            }
+        }
+        Ok(self.index.add_packs(None, &records)?)
+    }
+
+    /// Packs removed for good, and chunks and packs that count as absent for writers.
+    #[allow(clippy::type_complexity)]
+    fn absent(&self, synced: &mut Synced) -> Result<(Vec<Id>, Vec<(Contents, Id)>, Vec<Id>), Error> {
+        let (mut removed, mut hidden_chunks, mut hidden_packs) = (Vec::new(), Vec::new(), Vec::new());
+        let names = list_names(&*self.backend, Kind::Removals)?;
+        for name in &names {
+            let removal = get_named(&*self.backend, Kind::Removals, name).and_then(|object| {
+                format::session::decode_removal(&self.keys, &object)
+                    .map_err(|error| Error::decode(Kind::Removals, &name.to_string(), error))
+            })?;
+            if removal.done { removed.extend(removal.packs) } else { hidden_packs.extend(removal.packs) }
+        }
+        *self.removals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = names.into_iter().collect();
+        for name in list_names(&*self.backend, Kind::Damage)? {
+            let damage = get_named(&*self.backend, Kind::Damage, &name).and_then(|object| {
+                format::session::decode_damage(&self.keys, &object)
+                    .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))
+            });
+            match damage {
+                Ok(damage) => {
+                    hidden_packs.extend(damage.packs);
+                    hidden_chunks.extend(damage.chunks);
+                }
+                Err(error) => synced.problems.push(error),
+            }
+        }
+        Ok((removed, hidden_chunks, hidden_packs))
+    }
+
+    /// Names of the removal records as they are now, when they differ from those of the last synchronisation.
+    pub(super) fn removals_moved(&self) -> Result<bool, Error> {
+        let now: HashSet<Id> = list_names(&*self.backend, Kind::Removals)?.into_iter().collect();
+        Ok(now != *self.removals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    /// Names of the removal records seen, sorted.
+    pub fn removals_known(&self) -> Vec<Id> {
+        let mut names: Vec<Id> =
+            self.removals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().copied().collect();
+        names.sort_unstable();
+        names
+    }
+}

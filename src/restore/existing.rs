@@ -1,0 +1,82 @@
+//! What is in the target already: whether it is what the snapshot holds, and what may be done about it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use super::{Overwrite, Run};
+use crate::files::{self, Stat};
+use crate::model::{Id, Node, NodeType};
+use crate::repository::Error;
+
+/// Names of differing entries that a refusal tells.
+const TOLD: usize = 5;
+
+/// Whether an entry is, as far as size, time and target tell, what the node says.
+pub fn is_equal(handle: BorrowedFd<'_>, name: &[u8], stat: &Stat, node: &Node) -> bool {
+    if stat.kind != node.kind {
+        return false;
+    }
+    match node.kind {
+        NodeType::File => stat.size == node.size && stat.mtime == node.mtime,
+        NodeType::Symlink => files::read_link(handle, name).is_ok_and(|target| target == node.target),
+        NodeType::CharacterDevice | NodeType::BlockDevice => stat.device == node.device,
+        _ => true,
+    }
+}
+
+/// Whether an existing entry is to be replaced by the node.
+pub fn is_to_replace(overwrite: Overwrite, stat: &Stat, node: &Node, equal: bool) -> bool {
+    match overwrite {
+        Overwrite::Keep | Overwrite::Never => false,
+        Overwrite::Always => true,
+        Overwrite::IfChanged => !equal,
+        Overwrite::IfNewer => node.mtime > stat.mtime,
+    }
+}
+
+/// Stops before anything is written when something in the target differs from the snapshot.
+pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Error> {
+    let root = match files::open_root(&run.options.target) {
+        Ok(root) => Arc::new(root),
+        // Nothing there: nothing differs.
+        Err(_) => return Ok(()),
+    };
+    let (mut count, mut told) = (0u64, Vec::new());
+    let mut stack: Vec<(Arc<OwnedFd>, Id, Vec<u8>)> = vec![(root, tree, path.to_vec())];
+    while let Some((handle, tree, path)) = stack.pop() {
+        run.check_stop()?;
+        for node in run.repository.nodes(tree) {
+            // Damage is met and named when it is restored.
+            let Ok(node) = node else { continue };
+            let mut below = path.clone();
+            below.push(b'/');
+            below.extend_from_slice(&node.name);
+            let is_directory = node.kind == NodeType::Directory;
+            if run.is_excluded(&below, is_directory) || node.kind == NodeType::Unreadable {
+                continue;
+            }
+            let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { continue };
+            if is_directory && stat.kind == NodeType::Directory {
+                if let (Ok(child), Some(tree)) = (files::open_directory(handle.as_fd(), &node.name), node.tree) {
+                    stack.push((Arc::new(child), tree, below));
+                }
+            } else if run.is_included(&below, is_directory) && !is_equal(handle.as_fd(), &node.name, &stat, &node) {
+                count += 1;
+                if told.len() < TOLD {
+                    told.push(crate::terminal::escape::escape(&below).into_owned());
+                }
+            }
+        }
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let more = if count > told.len() as u64 { format!(" and {} more", count - told.len() as u64) } else { String::new() };
+    Err(Error::Conflict {
+        what: format!(
+            "{} holds {count} entries that differ from the snapshot: {}{more}; nothing was written",
+            run.options.target.display(),
+            told.join(", ")
+        ),
+    })
+}

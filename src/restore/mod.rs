@@ -1,0 +1,225 @@
+//! Giving back: what a snapshot holds, below a target folder, exactly as it was.
+//!
+//! Two passes over the trees. The first makes folders, files and special entries; file contents go through windows of bounded size, in
+//! which every block is fetched and opened once and written wherever it is needed. The second, children before parents, links
+//! hard links together and gives folders their owners, modes and times, which making their children had changed.
+
+mod existing;
+mod finish;
+mod first;
+mod window;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::files::{self, Owners};
+use crate::model::{Id, Node, NodeType};
+use crate::patterns::Patterns;
+use crate::progress::{Event, Listener};
+use crate::repository::snapshots::Named;
+use crate::repository::{Error, Repository};
+
+/// What to do with what is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// What differs is kept: a single file is put beside it, a folder stops before anything is written.
+    Keep,
+    Always,
+    /// Only what differs in size or time.
+    IfChanged,
+    /// Only what is older than what the snapshot holds.
+    IfNewer,
+    Never,
+}
+
+/// What to restore, and how.
+pub struct Options {
+    pub target: PathBuf,
+    /// Names from the snapshot's root down to what is wanted; empty for everything.
+    pub path: Vec<Vec<u8>>,
+    /// When not empty, only what these match is restored.
+    pub include: Patterns,
+    pub exclude: Patterns,
+    pub overwrite: Overwrite,
+    /// Remove what is in the target's folders and not in the snapshot.
+    pub delete: bool,
+    pub dry_run: bool,
+    /// Read back what was written.
+    pub verify: bool,
+    pub numeric_ids: bool,
+    /// Tell the listener of each file.
+    pub tell_files: bool,
+    /// How a single file that is put beside an existing one is marked.
+    pub beside: String,
+}
+
+/// What was done. Bytes are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    pub files: u64,
+    pub directories: u64,
+    pub others: u64,
+    pub bytes: u64,
+    /// Was there already as it should be, or was kept.
+    pub skipped: u64,
+    pub deleted: u64,
+    /// Could not be given back wholly.
+    pub problems: u64,
+    /// Content that no pack gives any more.
+    pub damaged: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    files: AtomicU64,
+    directories: AtomicU64,
+    others: AtomicU64,
+    bytes: AtomicU64,
+    skipped: AtomicU64,
+    deleted: AtomicU64,
+    problems: AtomicU64,
+    damaged: AtomicU64,
+}
+
+/// One restore at work.
+struct Run<'r> {
+    repository: &'r Repository,
+    options: &'r Options,
+    listener: &'r dyn Listener,
+    stop: &'r AtomicBool,
+    owners: Owners,
+    is_root: bool,
+    counts: Counts,
+    /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
+    sources: &'r [Vec<u8>],
+}
+
+impl Run<'_> {
+    fn problem(&self, path: &[u8], what: &str, code: &'static str) {
+        self.counts.problems.fetch_add(1, Ordering::Relaxed);
+        self.listener.event(Event::Problem { path: Some(path), what, code, during: "restore" });
+    }
+
+    fn damaged(&self, path: &[u8], what: &str) {
+        self.counts.damaged.fetch_add(1, Ordering::Relaxed);
+        self.listener.event(Event::Problem { path: Some(path), what, code: "damaged", during: "restore" });
+    }
+
+    fn check_stop(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Whether an entry is wanted by the patterns. Folders are gone through in any case; `is_included` says whether they are made for themselves.
+    fn is_excluded(&self, path: &[u8], is_directory: bool) -> bool {
+        self.options.exclude.matches_entry(path, is_directory)
+    }
+
+    fn is_included(&self, path: &[u8], is_directory: bool) -> bool {
+        self.options.include.is_empty() || self.options.include.matches(path, is_directory)
+    }
+
+    fn restored(&self) -> Restored {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Restored {
+            files: read(&self.counts.files),
+            directories: read(&self.counts.directories),
+            others: read(&self.counts.others),
+            bytes: read(&self.counts.bytes),
+            skipped: read(&self.counts.skipped),
+            deleted: read(&self.counts.deleted),
+            problems: read(&self.counts.problems),
+            damaged: read(&self.counts.damaged),
+        }
+    }
+}
+
+/// Where restoring begins: a tree whose entries go into the target, or one node alone.
+enum Start {
+    Tree { tree: Id, path: Vec<u8> },
+    Single { node: Box<Node>, path: Vec<u8> },
+}
+
+fn start(repository: &Repository, named: &Named, options: &Options) -> Result<Start, Error> {
+    if options.path.is_empty() {
+        return Ok(Start::Tree { tree: named.snapshot.root, path: Vec::new() });
+    }
+    let names: Vec<&[u8]> = options.path.iter().map(Vec::as_slice).collect();
+    let mut path = Vec::new();
+    for name in &names {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    let shown = String::from_utf8_lossy(&path).into_owned();
+    let node = repository
+        .find_node(named.snapshot.root, &names)?
+        .ok_or_else(|| Error::Refused(format!("snapshot {} holds no {shown}", named.name.short())))?;
+    match (node.kind, node.tree) {
+        (NodeType::Directory, Some(tree)) => Ok(Start::Tree { tree, path }),
+        (NodeType::Unreadable, _) => Err(Error::Refused(format!(
+            "{shown} could not be read when snapshot {} was made; try an earlier snapshot",
+            named.name.short()
+        ))),
+        _ => Ok(Start::Single { node: Box::new(node), path }),
+    }
+}
+
+/// Restores. Problems with single entries go to the listener and are counted; the rest is given back.
+///
+/// Errors: `Refused` when something there differs and nothing was said about it; `Backend` errors of the repository; `Target`.
+pub fn restore(
+    repository: &Repository,
+    named: &Named,
+    options: &Options,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Restored, Error> {
+    let run = Run {
+        repository,
+        options,
+        listener,
+        stop,
+        owners: Owners::default(),
+        is_root: rustix::process::geteuid().is_root(),
+        counts: Counts::default(),
+        sources: &named.snapshot.sources,
+    };
+    listener.event(Event::Started);
+    match start(repository, named, options)? {
+        Start::Tree { tree, path } => {
+            if options.overwrite == Overwrite::Keep {
+                existing::refuse_conflicts(&run, tree, &path)?;
+            }
+            if !options.dry_run {
+                std::fs::create_dir_all(&options.target).map_err(|error| target_error(options, &error.to_string()))?;
+            }
+            let root = open_target(&run)?;
+            first::tree(&run, root.clone(), tree, &path)?;
+            if !options.dry_run {
+                finish::tree(&run, root, tree, &path)?;
+            }
+        }
+        Start::Single { node, path } => {
+            if !options.dry_run {
+                std::fs::create_dir_all(&options.target).map_err(|error| target_error(options, &error.to_string()))?;
+            }
+            first::single(&run, open_target(&run)?, *node, &path)?;
+        }
+    }
+    listener.event(Event::Finished);
+    Ok(run.restored())
+}
+
+fn target_error(options: &Options, what: &str) -> Error {
+    Error::Target { path: options.target.display().to_string(), what: what.to_owned() }
+}
+
+/// The target folder; none in a dry run where it is not there yet.
+fn open_target(run: &Run<'_>) -> Result<Option<Arc<OwnedFd>>, Error> {
+    match files::open_root(&run.options.target) {
+        Ok(handle) => Ok(Some(Arc::new(handle))),
+        Err(rustix::io::Errno::NOENT) if run.options.dry_run => Ok(None),
+        Err(error) => Err(target_error(run.options, &error.to_string())),
+    }
+}
