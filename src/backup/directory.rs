@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
 use super::entry::{Outcome, Worker};
-use super::file::reason;
+use crate::files::unread as reason;
 use super::tree::TreeBuilder;
 use super::walk::{Child, Directory, Entry, State, trust};
 use crate::files::{self, Stat};
@@ -144,7 +144,7 @@ impl<'r> Worker<'r> {
         let listed = opened.and_then(|handle| {
             let names = match &directory.way {
                 None => files::names(handle.as_fd())?,
-                Some(way) => files::Names::from_sorted(way.keys()),
+                Some(way) => files::Names::from_sorted(way.keys())?,
             };
             Ok((handle, names))
         });
@@ -165,7 +165,7 @@ impl<'r> Worker<'r> {
         let mut state = State { names, ..State::default() };
         let mut digest = Digest::default();
         for place in 0..state.names.len() {
-            let name = state.names.get(place);
+            let name = state.names.bytes(place);
             let stat = match files::stat(handle.as_fd(), name) {
                 Ok(stat) => Ok(stat),
                 Err(rustix::io::Errno::NOENT) => continue,
@@ -236,7 +236,7 @@ impl<'r> Worker<'r> {
         let mut nodes = self.run.repository.nodes(tree).map_while(Result::ok).peekable();
         for entry in &state.entries {
             let Some(child) = entry.child else { continue };
-            let name = state.names.get(entry.name as usize);
+            let name = state.names.bytes(entry.name as usize);
             while nodes.next_if(|node| node.name.as_slice() < name).is_some() {}
             if let Some(node) = nodes.next_if(|node| node.name == name) {
                 expected[child as usize] = node.tree;
@@ -249,7 +249,7 @@ impl<'r> Worker<'r> {
         let mut children = Vec::with_capacity(expected.len());
         for entry in &state.entries {
             let (Some(child), Ok(stat)) = (entry.child, entry.stat) else { continue };
-            let name = state.names.get(entry.name as usize);
+            let name = state.names.bytes(entry.name as usize);
             let way = match &directory.way {
                 None => None,
                 Some(ways) => ways.get(name).and_then(|way| (!way.whole).then(|| way.below.clone())),
@@ -282,7 +282,7 @@ impl<'r> Worker<'r> {
         let same_children = state.children.iter().all(|child| matches!(child, Some(Child::Done { same: true, .. })));
         if state.all_same && same_children && let Some(row) = &state.row {
             let again = (state.names.len() > PAGE_MAX).then(|| {
-                let stat = |place: usize| files::stat(handle.as_fd(), state.names.get(place)).ok().map(|stat| (place as u32, stat));
+                let stat = |place: usize| files::stat(handle.as_fd(), state.names.bytes(place)).ok().map(|stat| (place as u32, stat));
                 (0..state.names.len()).filter_map(stat).filter(|(_, stat)| stat.kind != NodeType::Directory)
             });
             self.run.count_unmodified(directory, &state, again.into_iter().flatten());
@@ -310,7 +310,7 @@ impl<'r> Worker<'r> {
             let filter = self.run.filter(directory, &handle, &state.names);
             let mut listed = state.entries.iter().peekable();
             for place in 0..state.names.len() {
-                let name = state.names.get(place);
+                let name = state.names.bytes(place);
                 if let Some(entry) = listed.next_if(|entry| entry.name as usize == place) {
                     self.entry(&mut job, &mut old, name, entry.stat, entry.child.and_then(|child| state.children[child as usize]))?;
                     continue;
@@ -327,7 +327,7 @@ impl<'r> Worker<'r> {
             }
         } else {
             for entry in &state.entries {
-                let name = state.names.get(entry.name as usize);
+                let name = state.names.bytes(entry.name as usize);
                 self.entry(&mut job, &mut old, name, entry.stat, entry.child.and_then(|child| state.children[child as usize]))?;
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::directory::Parents;
-use super::file::{Failure, Reader, reason};
+use super::file::{Failure, Reader};
 use super::run::Run;
 use super::walk::Directory;
 use crate::files::{self, FileSystem, OpenError, Stat};
@@ -57,11 +57,17 @@ impl<'r> Worker<'r> {
         let mut node = Node::new(name, stat.kind);
         put_stat(&mut node, stat);
         self.run.name_owners(&mut node, stat);
-        let (attributes, unread) = match opened {
+        let attributes = match opened {
             Some(file) => files::xattrs_fd(file),
             None => files::xattrs(handle, name),
         };
-        for (name, value) in attributes {
+        let attributes = match attributes {
+            Ok(attributes) => attributes,
+            // Gone meanwhile: the next look will say so.
+            Err(rustix::io::Errno::NOENT) => files::Xattrs::default(),
+            Err(error) => files::Xattrs { values: Vec::new(), unread: vec![(b"(all)".to_vec(), error)] },
+        };
+        for (name, value) in attributes.values {
             let value = if value.len() <= XATTR_INLINE {
                 XattrValue::Inline(value)
             } else {
@@ -71,7 +77,7 @@ impl<'r> Worker<'r> {
             node.xattrs.push(Xattr { name, value });
         }
         node.xattrs.sort_by(|a, b| a.name.cmp(&b.name));
-        for (name, error) in unread {
+        for (name, error) in attributes.unread {
             let what = format!("attribute {}", String::from_utf8_lossy(&name));
             self.run.problem(directory, Some(&node.name), &format!("{what}: {error}"), "metadata_not_read");
             node.unread.push(what);
@@ -79,7 +85,7 @@ impl<'r> Worker<'r> {
         if matches!(stat.kind, NodeType::File | NodeType::Directory) {
             node.flags = match opened {
                 Some(file) => files::inode_flags(file),
-                None => files::inode_flags_at(handle, name),
+                None => files::open_directory(handle, name).and_then(|folder| files::inode_flags(folder.as_fd())),
             }
             .unwrap_or(0);
         }
@@ -118,7 +124,7 @@ impl<'r> Worker<'r> {
                 Err(rustix::io::Errno::NOENT) => return Ok(Outcome::Gone),
                 Err(error) => {
                     self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
-                    return Ok(Outcome::Unreadable(reason(error)));
+                    return Ok(Outcome::Unreadable(files::unread(error)));
                 }
             }
         }
@@ -136,12 +142,12 @@ impl<'r> Worker<'r> {
         again: bool,
     ) -> Result<Option<Outcome>, Error> {
         let file = match files::open_file(handle, name, stat) {
-            Ok(file) => file,
-            Err(OpenError::Changed) => return Ok(None),
+            Ok((file, _)) => file,
+            Err(OpenError::ChangedType | OpenError::Replaced) => return Ok(None),
             Err(OpenError::Io(rustix::io::Errno::NOENT)) => return Ok(Some(Outcome::Gone)),
             Err(OpenError::Io(error)) => {
                 self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
-                return Ok(Some(Outcome::Unreadable(reason(error))));
+                return Ok(Some(Outcome::Unreadable(files::unread(error))));
             }
         };
         let (mut node, _) = self.capture(handle, directory, name, stat, Some(file.as_fd()))?;
@@ -153,7 +159,7 @@ impl<'r> Worker<'r> {
                 return Ok(Some(Outcome::Node(node, *stat, Time::default())));
             }
         }
-        match self.reader.read(file.as_fd(), stat) {
+        match self.reader.read(file.as_fd(), stat, file_system.trust_holes) {
             Ok(read) => {
                 if read.changed && again {
                     return Ok(None);
@@ -193,7 +199,7 @@ impl<'r> Worker<'r> {
                 Err(rustix::io::Errno::NOENT) => return Ok(Some(Outcome::Gone)),
                 Err(error) => {
                     self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
-                    return Ok(Some(Outcome::Unreadable(reason(error))));
+                    return Ok(Some(Outcome::Unreadable(files::unread(error))));
                 }
             }
         }

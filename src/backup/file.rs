@@ -46,31 +46,19 @@ pub struct Reader<'s> {
     on_bytes: &'s (dyn Fn(u64) + Sync),
 }
 
-/// The reason that an error number stands for.
-pub fn reason(error: rustix::io::Errno) -> Unread {
-    use rustix::io::Errno;
-    match error {
-        Errno::ACCESS | Errno::PERM => Unread::Permission,
-        Errno::IO | Errno::STALE => Unread::InputOutput,
-        Errno::NOENT => Unread::Vanished,
-        _ => Unread::Other,
-    }
-}
-
 impl<'s> Reader<'s> {
     pub fn new(store: &'s Store<'s>, worker: usize, chunker: Chunker, on_bytes: &'s (dyn Fn(u64) + Sync)) -> Reader<'s> {
         Reader { store, worker, chunker, buffer: Vec::new(), on_bytes }
     }
 
     /// Reads an open regular file that looked like `stat`.
-    pub fn read(&mut self, file: BorrowedFd<'_>, stat: &Stat) -> Result<Read, Failure> {
+    pub fn read(&mut self, file: BorrowedFd<'_>, stat: &Stat, trust_holes: bool) -> Result<Read, Failure> {
         let mut content = ContentBuilder::new(self.store, self.worker);
         let mut size = 0;
         if stat.size > 0 {
             // Fewer blocks than bytes: there are holes (or the file system compresses, which SEEK_DATA then tells).
-            if stat.blocks.saturating_mul(512) < stat.size {
+            if trust_holes && stat.blocks.saturating_mul(512) < stat.size {
                 for run in files::data_runs(file, stat.size) {
-                    let run = run.map_err(|error| Failure::Source(reason(error)))?;
                     if run.is_hole {
                         content.push(Segment { kind: SegmentKind::Hole, length: run.length })?;
                         size = run.offset + run.length;
@@ -87,7 +75,7 @@ impl<'s> Reader<'s> {
                 size = self.run(file, 0, stat.size, &mut content)?;
             }
         }
-        let after = files::stat_fd(file).map_err(|error| Failure::Source(reason(error)))?;
+        let after = files::stat_fd(file).map_err(|error| Failure::Source(files::unread(error)))?;
         let changed = after.size != stat.size || after.mtime != stat.mtime || after.ctime != stat.ctime || size != stat.size;
         Ok(Read { content: content.finish()?, size, changed })
     }
@@ -105,7 +93,7 @@ impl<'s> Reader<'s> {
             let left = length - done - filled as u64;
             let ask = usize::try_from(left).unwrap_or(usize::MAX).min(room);
             let read = read_full(file, &mut self.buffer[filled..filled + ask], offset + done + filled as u64)
-                .map_err(|error| Failure::Source(reason(error)))?;
+                .map_err(|error| Failure::Source(files::unread(error)))?;
             (self.on_bytes)(read as u64);
             filled += read;
             let ended = read < ask || done + filled as u64 == length;

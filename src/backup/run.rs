@@ -131,7 +131,18 @@ impl<'r> Run<'r> {
     }
 
     pub fn file_system(&self, device: u64, handle: BorrowedFd<'_>) -> Arc<FileSystem> {
-        lock(&self.file_systems).entry(device).or_insert_with(|| Arc::new(files::filesystem(handle))).clone()
+        let mut known = lock(&self.file_systems);
+        if let Some(file_system) = known.get(&device) {
+            return file_system.clone();
+        }
+        let mut file_system = files::filesystem(handle).unwrap_or_default();
+        // A mounted copy (an LVM snapshot beside its origin) says it is the same one: files of the two are no hard links of each other.
+        if known.values().any(|other| other.identity == file_system.identity) {
+            file_system.identity.extend_from_slice(&device.to_le_bytes());
+        }
+        let file_system = Arc::new(file_system);
+        known.insert(device, file_system.clone());
+        file_system
     }
 
     /// Seconds within which a time is too fresh to be trusted there.
@@ -336,8 +347,8 @@ impl<'r> Run<'r> {
     }
 
     pub fn name_owners(&self, node: &mut Node, stat: &Stat) {
-        node.user = self.owners.user_name(stat.uid).unwrap_or_default();
-        node.group = self.owners.group_name(stat.gid).unwrap_or_default();
+        node.user = self.owners.user(stat.uid).map_or_else(Vec::new, |name| name.to_vec());
+        node.group = self.owners.group(stat.gid).map_or_else(Vec::new, |name| name.to_vec());
     }
 
     pub fn link_group(&self, stat: &Stat, file_system: &FileSystem) -> Id16 {
@@ -402,7 +413,7 @@ impl<'r> Run<'r> {
                 files += 1;
                 bytes += stat.size;
                 if self.options.tell_files {
-                    let path = directory.path_of(state.names.get(place as usize));
+                    let path = directory.path_of(state.names.bytes(place as usize));
                     self.listener.event(Event::File { path: &path, bytes: stat.size, status: FileStatus::Unmodified });
                 }
             }
@@ -434,7 +445,7 @@ impl<'r> Run<'r> {
 /// The first bytes of a small regular file, or none.
 fn read_small(handle: BorrowedFd<'_>, name: &[u8], most: usize) -> Option<Vec<u8>> {
     let stat = files::stat(handle, name).ok().filter(|stat| stat.kind == NodeType::File)?;
-    let file = files::open_file(handle, name, &stat).ok()?;
+    let (file, _) = files::open_file(handle, name, &stat).ok()?;
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), most as u64), &mut bytes).ok()?;
     Some(bytes)

@@ -176,6 +176,12 @@ impl<'e> Context<'e> {
         }
     }
 
+    /// The user's name.
+    pub fn user(&self) -> Vec<u8> {
+        let uid = rustix::process::getuid().as_raw();
+        crate::files::Owners::new().user(uid).map_or_else(|| uid.to_string().into_bytes(), |name| name.to_vec())
+    }
+
     /// This machine's name.
     pub fn host(&self) -> Vec<u8> {
         rustix::system::uname().nodename().to_bytes().to_vec()

@@ -1,75 +1,117 @@
-//! Making entries inside an open directory. Nothing is followed, and nothing is replaced unless that is the point.
+//! Making, renaming and removing entries, each by the handle of its directory and a single name. All are made for their
+//! owner alone; [`super::apply`] opens them up.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Result, names, open_directory, stat};
+use super::{Result, again, single, names, open_directory, stat};
 use crate::model::{Node, NodeType};
 
-/// Makes and opens a file that was not there.
-pub fn create_file(handle: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Makes a new file and opens it for reading and writing; `EEXIST` when anything is there.
+pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(handle, name, flags, Mode::RUSR | Mode::WUSR)
+    let name = single(name)?;
+    again(|| rustix::fs::openat(dir, name, flags, PRIVATE))
 }
 
-/// Opens a file that is there, for writing into it.
-pub fn open_existing(handle: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    rustix::fs::openat(handle, name, flags, Mode::empty())
+/// Makes a directory.
+pub fn make_directory(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::mkdirat(dir, single(name)?, Mode::RWXU)
 }
 
-/// Makes a directory for its owner alone.
-pub fn make_directory(handle: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    rustix::fs::mkdirat(handle, name, Mode::RWXU)
+/// Makes a symlink that holds those bytes.
+pub fn make_symlink(dir: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<()> {
+    rustix::fs::symlinkat(target, dir, single(name)?)
 }
 
-pub fn make_symlink(handle: BorrowedFd<'_>, name: &[u8], target: &[u8]) -> Result<()> {
-    rustix::fs::symlinkat(target, handle, name)
+/// Makes a FIFO.
+pub fn make_fifo(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::mknodat(dir, single(name)?, FileType::Fifo, PRIVATE, 0)
 }
 
-/// Makes a FIFO, socket or device.
-pub fn make_special(handle: BorrowedFd<'_>, name: &[u8], node: &Node) -> Result<()> {
-    let kind = match node.kind {
-        NodeType::Fifo => FileType::Fifo,
-        NodeType::Socket => FileType::Socket,
+/// Makes a socket that nobody listens on.
+pub fn make_socket(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::mknodat(dir, single(name)?, FileType::Socket, PRIVATE, 0)
+}
+
+/// Makes a character or block device; `EPERM` for ordinary users.
+pub fn make_device(dir: BorrowedFd<'_>, name: &[u8], kind: NodeType, device: (u32, u32)) -> Result<()> {
+    let kind = match kind {
         NodeType::CharacterDevice => FileType::CharacterDevice,
         NodeType::BlockDevice => FileType::BlockDevice,
         _ => return Err(Errno::INVAL),
     };
-    let device = rustix::fs::makedev(node.device.0, node.device.1);
-    rustix::fs::mknodat(handle, name, kind, Mode::RUSR | Mode::WUSR, device)
+    rustix::fs::mknodat(dir, single(name)?, kind, PRIVATE, rustix::fs::makedev(device.0, device.1))
 }
 
-/// Gives a file a second name.
-pub fn hard_link(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
-    rustix::fs::linkat(from, name, to, new_name, AtFlags::empty())
+/// Makes a FIFO, socket or device, as the node says.
+pub fn make_special(dir: BorrowedFd<'_>, node: &Node) -> Result<()> {
+    match node.kind {
+        NodeType::Fifo => make_fifo(dir, &node.name),
+        NodeType::Socket => make_socket(dir, &node.name),
+        _ => make_device(dir, &node.name, node.kind, node.device),
+    }
 }
 
-/// Renames inside one directory, replacing what has the new name.
-pub fn rename(handle: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<()> {
-    rustix::fs::renameat(handle, from, handle, to)
+/// Opens a file that is there, for writing into it; never through a symlink.
+pub fn open_existing(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let name = single(name)?;
+    again(|| rustix::fs::openat(dir, name, flags, Mode::empty()))
 }
 
-/// Removes an entry; a directory must be empty.
-pub fn remove(handle: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    match rustix::fs::unlinkat(handle, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => rustix::fs::unlinkat(handle, name, AtFlags::REMOVEDIR),
+/// Removes whatever has that name; a directory must be empty.
+pub fn remove_any(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    match remove(dir, name) {
+        Err(Errno::ISDIR | Errno::PERM) => remove_directory(dir, name),
         other => other,
     }
 }
 
 /// Removes an entry and everything below it, never leaving the directory; gives how many entries went.
-pub fn remove_all(handle: BorrowedFd<'_>, name: &[u8]) -> Result<u64> {
+pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8]) -> Result<u64> {
     let mut removed = 0;
-    if stat(handle, name)?.kind == NodeType::Directory {
-        let below = open_directory(handle, name)?;
-        let all = names(below.as_fd())?;
-        for place in 0..all.len() {
-            removed += remove_all(below.as_fd(), all.get(place))?;
+    if stat(dir, name)?.kind == NodeType::Directory {
+        let below = open_directory(dir, name)?;
+        for name in names(below.as_fd())?.iter() {
+            removed += remove_all(below.as_fd(), name.bytes)?;
         }
     }
-    remove(handle, name)?;
+    remove_any(dir, name)?;
     Ok(removed + 1)
+}
+
+/// Gives an entry (a symlink itself too) another name.
+pub fn hard_link(from: BorrowedFd<'_>, from_name: &[u8], to: BorrowedFd<'_>, to_name: &[u8]) -> Result<()> {
+    rustix::fs::linkat(from, single(from_name)?, to, single(to_name)?, AtFlags::empty())
+}
+
+/// Renames within a directory, over what is there.
+pub fn rename(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<()> {
+    rustix::fs::renameat(dir, single(from)?, dir, single(to)?)
+}
+
+/// Renames within a directory; `EEXIST` when something is there. Where the file system has no such call, the same by
+/// a second name.
+pub fn rename_new(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(dir, single(from)?, dir, single(to)?, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            hard_link(dir, from, dir, to)?;
+            remove(dir, from)
+        }
+        other => other,
+    }
+}
+
+/// Removes anything but a directory.
+pub fn remove(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::unlinkat(dir, single(name)?, AtFlags::empty())
+}
+
+/// Removes an empty directory.
+pub fn remove_directory(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::unlinkat(dir, single(name)?, AtFlags::REMOVEDIR)
 }

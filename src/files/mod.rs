@@ -1,33 +1,64 @@
-//! The boundary to the file system: what an entry is, read exactly and given back exactly. Everything goes through directory handles
-//! and single names, so no path is ever too long and no symlink is ever followed.
+//! The boundary to the Linux file system: an entry's metadata read exactly and given back exactly, through directory handles.
+//!
+//! Everything is named by a handle of its directory and one name as bytes: no long path is ever built, no symlink in an
+//! entry's place is ever followed. Needs Linux 4.11 (statx); newer calls are used where they are there.
 
-mod apply;
-mod filesystem;
-mod make;
-mod names;
-mod open;
-mod owners;
-mod runs;
-mod stat;
-mod xattr;
+use rustix::io::Errno;
 
-pub use apply::{Apply, Problem, Target};
+use crate::model::Unread;
+
+pub mod apply;
+pub mod filesystem;
+pub mod make;
+pub mod names;
+pub mod open;
+pub mod owners;
+pub mod runs;
+pub mod stat;
+pub mod xattr;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags, unprotect};
 pub use filesystem::{FileSystem, filesystem};
-pub use make::{create_file, hard_link, make_directory, make_special, make_symlink, open_existing, remove, remove_all, rename};
-pub use names::{Names, names};
-pub use open::{OpenError, open_directory, open_file, open_root, raise_file_limit, read_link};
+pub use make::{
+    create_file, hard_link, make_device, make_directory, make_fifo, make_socket, make_special, make_symlink,
+    open_existing, remove, remove_all, remove_any, remove_directory, rename, rename_new,
+};
+pub use names::{Name, Names, names};
+pub use open::{OpenError, inode_flags, open_directory, open_file, open_root, raise_file_limit, read_link};
 pub use owners::Owners;
 pub use runs::{Run, data_runs};
 pub use stat::{Stat, stat, stat_fd};
-pub use xattr::{inode_flags, inode_flags_at, xattrs, xattrs_fd};
+pub use xattr::{Xattrs, xattrs, xattrs_fd};
 
-/// Errors here are the system's numbers.
-pub type Result<T> = std::result::Result<T, rustix::io::Errno>;
+/// What a call to the system gives; its error number says what the caller can do.
+pub type Result<T> = std::result::Result<T, Errno>;
 
-/// A path through which the system reaches an entry of an open directory without following anything on the way.
-fn proc_path(handle: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-    use std::os::fd::AsRawFd;
-    let mut path = format!("/proc/self/fd/{}/", handle.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name);
-    path
+/// The name, when it is a single component; `EINVAL` for an empty one, `.`, `..`, and any with `/` or NUL.
+pub fn single(name: &[u8]) -> Result<&[u8]> {
+    let refused = matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0));
+    if refused { Err(Errno::INVAL) } else { Ok(name) }
+}
+
+/// How the format names the reason for which something could not be read.
+pub fn unread(error: Errno) -> Unread {
+    match error {
+        Errno::ACCESS | Errno::PERM => Unread::Permission,
+        Errno::IO | Errno::NODEV | Errno::NXIO | Errno::UCLEAN | Errno::BADMSG => Unread::InputOutput,
+        Errno::NOENT | Errno::STALE => Unread::Vanished,
+        Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => Unread::Changed,
+        _ => Unread::Other,
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+pub(crate) fn again<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
 }

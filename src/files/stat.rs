@@ -1,75 +1,93 @@
-//! What `statx` says of an entry.
+//! An entry's metadata by one statx call.
 
-use std::os::fd::BorrowedFd;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp};
-
-use super::Result;
+use super::{Result, again, single};
 use crate::model::{NodeType, Time};
 
-/// An entry's metadata. Sizes in bytes, `blocks` in units of 512 bytes.
+/// What the system says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
+    /// `Unreadable` when the system names a type this program does not know.
     pub kind: NodeType,
+    /// The 12 permission bits.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
     pub size: u64,
+    /// Space taken, in units of 512 bytes.
     pub blocks: u64,
     pub inode: u64,
     pub nlink: u64,
     pub mtime: Time,
     pub ctime: Time,
+    /// Where the file system keeps it.
     pub btime: Option<Time>,
-    /// Of a device: major and minor.
+    /// Major and minor of a device entry.
     pub device: (u32, u32),
-    /// The device that the entry lies on: tells mounts apart, means nothing after a reboot.
+    /// The device number of the file system.
     pub dev: u64,
+    /// The mount the entry is on, when the system says (Linux 5.8); bind mounts have their own.
+    pub mount: Option<u64>,
+    /// Something is mounted here (Linux 5.8).
+    pub mount_root: bool,
 }
 
-fn time(stamp: StatxTimestamp) -> Time {
-    Time::new(stamp.tv_sec, stamp.tv_nsec)
-}
-
-fn convert(statx: &Statx) -> Stat {
-    let kind = match FileType::from_raw_mode(statx.stx_mode.into()) {
-        FileType::RegularFile => NodeType::File,
-        FileType::Directory => NodeType::Directory,
-        FileType::Symlink => NodeType::Symlink,
-        FileType::Fifo => NodeType::Fifo,
-        FileType::Socket => NodeType::Socket,
-        FileType::CharacterDevice => NodeType::CharacterDevice,
-        FileType::BlockDevice => NodeType::BlockDevice,
-        FileType::Unknown => NodeType::Unreadable,
-    };
-    let is_device = matches!(kind, NodeType::CharacterDevice | NodeType::BlockDevice);
-    let has_btime = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
-    Stat {
-        kind,
-        mode: u32::from(statx.stx_mode) & 0o7777,
-        uid: statx.stx_uid,
-        gid: statx.stx_gid,
-        size: statx.stx_size,
-        blocks: statx.stx_blocks,
-        inode: statx.stx_ino,
-        nlink: u64::from(statx.stx_nlink),
-        mtime: time(statx.stx_mtime),
-        ctime: time(statx.stx_ctime),
-        btime: has_btime.then(|| time(statx.stx_btime)),
-        device: if is_device { (statx.stx_rdev_major, statx.stx_rdev_minor) } else { (0, 0) },
-        dev: u64::from(statx.stx_dev_major) << 32 | u64::from(statx.stx_dev_minor),
+impl Stat {
+    /// Whether both are the same inode of the same file system.
+    pub fn same_inode(&self, other: &Stat) -> bool {
+        self.inode == other.inode && self.dev == other.dev
     }
 }
 
-const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
-
-/// Looks at an entry of an open directory, never following a symlink and never triggering an automount.
-pub fn stat(handle: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    rustix::fs::statx(handle, name, flags, WANTED).map(|statx| convert(&statx))
+/// Metadata of `name` in `dir`; of a symlink itself, not of what it points to, and without starting an automount.
+pub fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
+    statx(dir, single(name)?, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
-/// Looks at an open file or directory.
-pub fn stat_fd(handle: BorrowedFd<'_>) -> Result<Stat> {
-    rustix::fs::statx(handle, c"", AtFlags::EMPTY_PATH, WANTED).map(|statx| convert(&statx))
+/// Metadata of what a handle stands for.
+pub fn stat_fd(fd: BorrowedFd<'_>) -> Result<Stat> {
+    statx(fd, b"", AtFlags::EMPTY_PATH)
+}
+
+fn statx(fd: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<Stat> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+    again(|| rustix::fs::statx(fd, name, flags, mask)).map(|raw| from_raw(&raw))
+}
+
+fn from_raw(raw: &Statx) -> Stat {
+    let given = StatxFlags::from_bits_retain(raw.stx_mask);
+    let time = |time: &rustix::fs::StatxTimestamp| Time::new(time.tv_sec, time.tv_nsec);
+    Stat {
+        kind: kind(FileType::from_raw_mode(raw.stx_mode.into())).unwrap_or(NodeType::Unreadable),
+        mode: u32::from(raw.stx_mode) & 0o7777,
+        uid: raw.stx_uid,
+        gid: raw.stx_gid,
+        size: raw.stx_size,
+        blocks: raw.stx_blocks,
+        inode: raw.stx_ino,
+        nlink: raw.stx_nlink.into(),
+        mtime: time(&raw.stx_mtime),
+        ctime: time(&raw.stx_ctime),
+        btime: given.contains(StatxFlags::BTIME).then(|| time(&raw.stx_btime)),
+        device: (raw.stx_rdev_major, raw.stx_rdev_minor),
+        dev: rustix::fs::makedev(raw.stx_dev_major, raw.stx_dev_minor),
+        mount: given.contains(StatxFlags::MNT_ID).then_some(raw.stx_mnt_id),
+        mount_root: raw.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+    }
+}
+
+/// The stored type of a system's type, where there is one.
+pub(super) fn kind(kind: FileType) -> Option<NodeType> {
+    match kind {
+        FileType::RegularFile => Some(NodeType::File),
+        FileType::Directory => Some(NodeType::Directory),
+        FileType::Symlink => Some(NodeType::Symlink),
+        FileType::Fifo => Some(NodeType::Fifo),
+        FileType::Socket => Some(NodeType::Socket),
+        FileType::CharacterDevice => Some(NodeType::CharacterDevice),
+        FileType::BlockDevice => Some(NodeType::BlockDevice),
+        FileType::Unknown => None,
+    }
 }

@@ -1,87 +1,145 @@
-//! Extended attributes (ACLs and capabilities among them) and inode flags, read.
+//! Extended attributes, ACLs and capabilities among them: all names, all values, empty ones too, nothing dropped silently.
+//!
+//! The calls take a handle or a path. Entries that have no handle (symlinks, FIFOs, devices) are reached through
+//! `/proc/self/fd`, by the directory's handle and the name, so the path is short and nothing is followed.
 
-use std::os::fd::BorrowedFd;
-
-use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::fd::BorrowedFd;
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{Result, proc_path};
-use crate::format::limits::FLAGS_KEPT;
+use super::open::proc_path;
+use super::{Result, again, single, stat};
 
-/// Attributes that were read, and names of those that could not be.
-pub type Attributes = (Vec<(Vec<u8>, Vec<u8>)>, Vec<(Vec<u8>, Errno)>);
+/// Room for the names at the first try: more is rare.
+const LIST_FIRST: usize = 1 << 10;
+/// Room for a value at the first try: what is kept in a node.
+const VALUE_FIRST: usize = 4 << 10;
+/// Longest list of names and longest value that Linux gives.
+const SYSTEM_MAX: usize = 64 << 10;
 
-/// Reads with a buffer that grows until everything fits.
-fn grown(mut read: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
-    let mut buffer = vec![0; 256];
-    loop {
-        match read(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(buffer);
+/// Names under which XFS shows root its own form of an ACL, beside the ACL itself: nothing to keep, and harmful to give back.
+const DOUBLES: [(&[u8], &[u8]); 2] = [
+    (b"trusted.SGI_ACL_FILE", b"system.posix_acl_access"),
+    (b"trusted.SGI_ACL_DEFAULT", b"system.posix_acl_default"),
+];
+
+/// The extended attributes of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Xattrs {
+    /// Names and values, in order of name.
+    pub values: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names whose values could not be read, and why.
+    pub unread: Vec<(Vec<u8>, Errno)>,
+}
+
+/// The attributes of `name` in `dir`, of a symlink itself. An error means that not even the names could be read.
+pub fn xattrs(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
+    let path = proc_path(dir, single(name)?);
+    read(&Place::Path(&path)).map_err(|error| match error {
+        // The entry is there, so it is `/proc` that is missing.
+        Errno::NOENT if stat(dir, name).is_ok() => Errno::NOSYS,
+        other => other,
+    })
+}
+
+/// The attributes of an open file or directory.
+pub fn xattrs_fd(fd: BorrowedFd<'_>) -> Result<Xattrs> {
+    read(&Place::Open(fd))
+}
+
+fn read(place: &Place<'_>) -> Result<Xattrs> {
+    let mut found = Xattrs::default();
+    for name in place.names()? {
+        match place.get(&name) {
+            Ok(value) => found.values.push((name, value)),
+            // Removed since it was listed, unless it is listed still.
+            Err(Errno::NODATA) if !place.names()?.contains(&name) => {}
+            Err(error) => found.unread.push((name, error)),
+        }
+    }
+    Ok(found)
+}
+
+/// What the calls are made on.
+pub(super) enum Place<'a> {
+    /// A file or directory that is open.
+    Open(BorrowedFd<'a>),
+    /// A path; a symlink at its end is meant itself.
+    Path(&'a [u8]),
+    /// A handle (`O_PATH`) as a path below `/proc/self/fd`, which is followed, and leads to what the handle stands for.
+    Handle(&'a [u8]),
+}
+
+impl Place<'_> {
+    /// The names there, in order; none where the file system keeps no attributes.
+    pub(super) fn names(&self) -> Result<Vec<Vec<u8>>> {
+        let mut small = [0; LIST_FIRST];
+        let mut large = Vec::new();
+        let list = match self.list(&mut small) {
+            Ok(length) => &small[..length],
+            Err(Errno::RANGE) => {
+                large.resize(SYSTEM_MAX, 0);
+                let length = self.list(&mut large)?;
+                &large[..length]
             }
-            Err(Errno::RANGE) if buffer.len() < 32 << 20 => buffer = vec![0; buffer.len() * 4],
+            Err(Errno::OPNOTSUPP) => &[],
             Err(error) => return Err(error),
+        };
+        let mut names: Vec<Vec<u8>> =
+            list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+        names.sort_unstable();
+        names.dedup();
+        let is_there = |name: &[u8]| names.iter().any(|other| other == name);
+        let doubles = DOUBLES.map(|(double, of)| (is_there(of), double));
+        names.retain(|name| !doubles.contains(&(true, name.as_slice())));
+        Ok(names)
+    }
+
+    fn list(&self, buffer: &mut [u8]) -> Result<usize> {
+        again(|| match self {
+            Place::Open(fd) => rustix::fs::flistxattr(fd, &mut *buffer),
+            Place::Path(path) => rustix::fs::llistxattr(*path, &mut *buffer),
+            Place::Handle(path) => rustix::fs::listxattr(*path, &mut *buffer),
+        })
+    }
+
+    fn get(&self, name: &[u8]) -> Result<Vec<u8>> {
+        let mut small = [0; VALUE_FIRST];
+        match self.get_into(name, &mut small) {
+            Err(Errno::RANGE) => {
+                let mut large = vec![0; SYSTEM_MAX];
+                let length = self.get_into(name, &mut large)?;
+                large.truncate(length);
+                large.shrink_to_fit();
+                Ok(large)
+            }
+            other => other.map(|length| small[..length].to_vec()),
         }
     }
-}
 
-fn collect(
-    list: impl FnMut(&mut [u8]) -> Result<usize>,
-    mut get: impl FnMut(&[u8], &mut [u8]) -> Result<usize>,
-) -> Attributes {
-    let (mut attributes, mut unread) = (Vec::new(), Vec::new());
-    let names = match grown(list) {
-        Ok(names) => names,
-        // Not every file system has attributes, and not every entry of those that do.
-        Err(Errno::OPNOTSUPP | Errno::NOENT | Errno::NOTTY) => return (attributes, unread),
-        Err(error) => return (attributes, vec![(b"(list)".to_vec(), error)]),
-    };
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match grown(|buffer| get(name, buffer)) {
-            Ok(value) => attributes.push((name.to_vec(), value)),
-            // Taken away meanwhile.
-            Err(Errno::NODATA) => {}
-            Err(error) => unread.push((name.to_vec(), error)),
-        }
+    fn get_into(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize> {
+        again(|| match self {
+            Place::Open(fd) => rustix::fs::fgetxattr(fd, name, &mut *buffer),
+            Place::Path(path) => rustix::fs::lgetxattr(*path, name, &mut *buffer),
+            Place::Handle(path) => rustix::fs::getxattr(*path, name, &mut *buffer),
+        })
     }
-    (attributes, unread)
-}
 
-/// Attributes of an entry of an open directory, of a symlink itself too.
-pub fn xattrs(handle: BorrowedFd<'_>, name: &[u8]) -> Attributes {
-    let path = proc_path(handle, name);
-    collect(
-        |buffer| rustix::fs::llistxattr(&path[..], buffer),
-        |attribute, buffer| rustix::fs::lgetxattr(&path[..], attribute, buffer),
-    )
-}
-
-/// Attributes of an open file or directory.
-pub fn xattrs_fd(file: BorrowedFd<'_>) -> Attributes {
-    collect(
-        |buffer| rustix::fs::flistxattr(file, buffer),
-        |attribute, buffer| rustix::fs::fgetxattr(file, attribute, buffer),
-    )
-}
-
-/// The flags of an open file or directory that are kept. 0 where there are none.
-pub fn inode_flags(file: BorrowedFd<'_>) -> Result<u32> {
-    match rustix::fs::ioctl_getflags(file) {
-        Ok(flags) => Ok(flags.bits() & FLAGS_KEPT),
-        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(0),
-        Err(error) => Err(error),
+    /// Sets an attribute, whether it is there or not.
+    pub(super) fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
+        again(|| match self {
+            Place::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
+            Place::Path(path) => rustix::fs::lsetxattr(*path, name, value, XattrFlags::empty()),
+            Place::Handle(path) => rustix::fs::setxattr(*path, name, value, XattrFlags::empty()),
+        })
     }
-}
 
-/// The same for a directory inside an open one.
-pub fn inode_flags_at(handle: BorrowedFd<'_>, name: &[u8]) -> Result<u32> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = rustix::fs::openat(handle, name, flags, Mode::empty())?;
-    inode_flags(std::os::fd::AsFd::as_fd(&file))
-}
-
-/// Flags as the system takes them.
-pub(super) fn flags_of(bits: u32) -> IFlags {
-    IFlags::from_bits_retain(bits)
+    /// Removes an attribute.
+    pub(super) fn remove(&self, name: &[u8]) -> Result<()> {
+        again(|| match self {
+            Place::Open(fd) => rustix::fs::fremovexattr(fd, name),
+            Place::Path(path) => rustix::fs::lremovexattr(*path, name),
+            Place::Handle(path) => rustix::fs::removexattr(*path, name),
+        })
+    }
 }

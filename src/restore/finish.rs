@@ -117,7 +117,7 @@ fn link(run: &Run<'_>, top: &Arc<OwnedFd>, prefix: usize, original: &[u8], open:
                 if !super::existing::is_to_replace(run.options.overwrite, &there, node, equal) {
                     return Ok(false);
                 }
-                files::remove(open.handle.as_fd(), &node.name)?;
+                files::remove_any(open.handle.as_fd(), &node.name)?;
             }
             Err(_) => {}
         }
@@ -140,7 +140,7 @@ fn end_folder(run: &Run<'_>, open: &Open<'_>) {
         && let Ok(there) = files::names(open.handle.as_fd())
     {
         for place in 0..there.len() {
-            let name = there.get(place);
+            let name = there.bytes(place);
             if kept.binary_search_by(|kept| kept.as_slice().cmp(name)).is_ok() {
                 continue;
             }
@@ -176,14 +176,15 @@ pub fn flags(run: &Run<'_>, handle: &OwnedFd, name: &[u8], bits: u32, path: &[u8
     let opened = files::stat(handle.as_fd(), name)
         .map_err(files::OpenError::Io)
         .and_then(|stat| files::open_file(handle.as_fd(), name, &stat));
-    if let Ok(file) = opened {
+    if let Ok((file, _)) = opened {
         set_flags(run, &file, bits, path);
     }
 }
 
 fn set_flags(run: &Run<'_>, file: &OwnedFd, bits: u32, path: &[u8]) {
-    let apply = files::Apply { owners: &run.owners, numeric_ids: run.options.numeric_ids, is_root: run.is_root };
-    if let Some(problem) = apply.apply_flags(file.as_fd(), bits) {
-        run.problem(path, &format!("{} not given back: {}", problem.what, problem.error), "metadata_not_restored");
+    let mut node = Node::new(b"", NodeType::File);
+    node.flags = bits;
+    for problem in files::apply_flags(file.as_fd(), &node) {
+        run.problem(path, &format!("not given back: {problem}"), "metadata_not_restored");
     }
 }

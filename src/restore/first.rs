@@ -74,7 +74,7 @@ impl<'r> Run<'r> {
                         self.problem(path, "something that is no folder is there; it was kept", "not_restored");
                         return None;
                     }
-                    let made = files::remove(handle.as_fd(), &node.name)
+                    let made = files::remove_any(handle.as_fd(), &node.name)
                         .and_then(|()| files::make_directory(handle.as_fd(), &node.name));
                     if let Err(error) = made {
                         self.problem(path, &error.to_string(), "not_restored");
@@ -100,7 +100,7 @@ impl<'r> Run<'r> {
         let handle = handle.as_fd();
         let made = match node.kind {
             NodeType::Symlink => files::make_symlink(handle, &node.name, &node.target),
-            _ => files::make_special(handle, &node.name, node),
+            _ => files::make_special(handle, node),
         };
         if let Err(error) = made {
             let what = match node.kind {
@@ -112,7 +112,7 @@ impl<'r> Run<'r> {
             return self.problem(path, &what, "not_restored");
         }
         self.counts.others.fetch_add(1, Ordering::Relaxed);
-        self.metadata(Target::Entry(handle, &node.name), node, path);
+        self.metadata(Target::Named(handle, &node.name), node, path);
     }
 
     /// Gives metadata back to an entry that this run made; what could not be given is told.
@@ -130,14 +130,9 @@ impl<'r> Run<'r> {
                 }
             }
         }
-        let now = match target {
-            Target::Open(file) => files::stat_fd(file),
-            Target::Entry(handle, name) => files::stat(handle, name),
-        };
-        let Ok(now) = now else { return };
         let apply = files::Apply { owners: &self.owners, numeric_ids: self.options.numeric_ids, is_root: self.is_root };
-        for problem in apply.apply(target, node, &attributes, (now.uid, now.gid)) {
-            self.problem(path, &format!("{} not given back: {}", problem.what, problem.error), "metadata_not_restored");
+        for problem in apply.apply(target, node, &attributes) {
+            self.problem(path, &format!("not given back: {problem}"), "metadata_not_restored");
         }
     }
 
@@ -152,7 +147,7 @@ impl<'r> Run<'r> {
             Decision::Skip => return Ok(()),
             Decision::Make => Place::New,
             Decision::Replace(stat) if stat.kind == NodeType::Directory => {
-                if let Err(error) = files::remove(handle.as_fd(), &node.name) {
+                if let Err(error) = files::remove_any(handle.as_fd(), &node.name) {
                     self.problem(&path, &format!("a folder is there: {error}"), "not_restored");
                     return Ok(());
                 }
@@ -237,7 +232,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                         }
                         Decision::Skip => {}
                         Decision::Make => run.special(&handle, &node, &below),
-                        Decision::Replace(_) | Decision::Rewrite => match files::remove(handle.as_fd(), &node.name) {
+                        Decision::Replace(_) | Decision::Rewrite => match files::remove_any(handle.as_fd(), &node.name) {
                             Ok(()) => run.special(&handle, &node, &below),
                             Err(error) => run.problem(&below, &error.to_string(), "not_restored"),
                         },
@@ -298,7 +293,7 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
             match run.decide(handle, &node, path) {
                 Decision::Make => run.special(handle, &node, path),
                 Decision::Skip => {}
-                Decision::Replace(_) | Decision::Rewrite => match files::remove(handle.as_fd(), &node.name) {
+                Decision::Replace(_) | Decision::Rewrite => match files::remove_any(handle.as_fd(), &node.name) {
                     Ok(()) => run.special(handle, &node, path),
                     Err(error) => run.problem(path, &error.to_string(), "not_restored"),
                 },

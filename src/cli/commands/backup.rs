@@ -132,7 +132,7 @@ fn options(context: &Context<'_>, wanted: &Backup, repository: &Repository, sour
     Ok(Options {
         sources,
         host,
-        user: uzers::get_current_username().unwrap_or_default().into_vec(),
+        user: context.user(),
         tags: wanted.tag.clone(),
         time,
         utc_offset: i64::from(offset),

@@ -31,7 +31,7 @@ fn cutter(init: &Init) -> Result<Cutter, Failure> {
 
 /// Who makes a key, for its description.
 pub fn description(context: &Context<'_>, label: &str) -> Description {
-    let user = uzers::get_current_username().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let user = String::from_utf8_lossy(&context.user()).into_owned();
     let host = String::from_utf8_lossy(&context.host()).into_owned();
     Description { label: label.to_owned(), made: context.clock.now(), user, host }
 }
