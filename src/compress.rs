@@ -35,6 +35,8 @@ impl Level {
 pub struct Blocks {
     compressor: Option<Compressor<'static>>,
     decompressor: Decompressor<'static>,
+    /// Room for a compressed block, kept so that it is not cleared each time.
+    room: Vec<u8>,
 }
 
 impl Blocks {
@@ -44,17 +46,21 @@ impl Blocks {
             Level::Off => None,
             Level::Zstd(level) => Some(Compressor::new(level)?),
         };
-        Ok(Blocks { compressor, decompressor: Decompressor::new()? })
+        Ok(Blocks { compressor, decompressor: Decompressor::new()?, room: Vec::new() })
     }
 
     /// Appends the compressed form of `plain` to `out`; false (and `out` as it was) when it saves less than 3 % or nothing is to be compressed.
     pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<bool> {
         let Some(compressor) = &mut self.compressor else { return Ok(false) };
-        let start = out.len();
-        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
-        let length = compressor.compress_to_buffer(plain, &mut out[start..])?;
+        let bound = zstd::zstd_safe::compress_bound(plain.len());
+        if self.room.len() < bound {
+            self.room.resize(bound, 0);
+        }
+        let length = compressor.compress_to_buffer(plain, &mut self.room[..])?;
         let worth = length < plain.len() - plain.len() / 32;
-        out.truncate(if worth { start + length } else { start });
+        if worth {
+            out.extend_from_slice(&self.room[..length]);
+        }
         Ok(worth)
     }
 
@@ -78,9 +84,11 @@ pub fn decompress(stored: &[u8], length: usize) -> Option<Vec<u8>> {
 }
 
 /// Bytes below which guessing is not worth it.
-const SAMPLE_FROM: usize = 4096;
-const SAMPLE: usize = 1024;
+const SAMPLE_FROM: usize = 8192;
+const SAMPLE: usize = 512;
 const SAMPLES: usize = 16;
+/// Of a chunk at most this share is looked at.
+const SHARE: usize = 8;
 /// Bits a byte above which data counts as not compressible.
 const ENTROPY_FULL: f64 = 7.9;
 
@@ -89,11 +97,12 @@ pub fn looks_random(plain: &[u8]) -> bool {
     if plain.len() < SAMPLE_FROM {
         return false;
     }
-    let samples = SAMPLES.min(plain.len() / SAMPLE);
+    // At least 2 KiB, or the entropy of so few bytes says nothing.
+    let samples = SAMPLES.min(plain.len() / SHARE / SAMPLE).max(4);
     let step = plain.len() / samples;
     let mut counts = [0u32; 256];
     for sample in 0..samples {
-        let start = sample * step;
+        let start = (sample * step).min(plain.len() - SAMPLE);
         for &byte in &plain[start..start + SAMPLE] {
             counts[usize::from(byte)] += 1;
         }

@@ -76,6 +76,8 @@ pub struct Store<'r> {
     flight: Mutex<Flight>,
     landed: Condvar,
     finished: Mutex<Vec<PackEntry>>,
+    /// Buffers of blocks that went their way: touching new memory costs more than copying into old.
+    used: Mutex<Vec<Vec<u8>>>,
     index_turn: Mutex<()>,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -122,6 +124,7 @@ pub fn with<T>(
         flight: Mutex::default(),
         landed: Condvar::new(),
         finished: Mutex::default(),
+        used: Mutex::default(),
         index_turn: Mutex::default(),
         failed: AtomicBool::new(false),
         failure: Mutex::new(None),
@@ -239,6 +242,7 @@ impl<'r> Store<'r> {
         }
         let builder = &mut builders[slot];
         if builder.bytes.capacity() == 0 {
+            builder.bytes = lock(&self.used).pop().unwrap_or_default();
             builder.bytes.reserve(BLOCK_TARGET.max(plain.len()));
         }
         builder.bytes.extend_from_slice(plain);
@@ -319,7 +323,7 @@ impl<'r> Store<'r> {
 
     fn compressor(&self, blocks: &Receiver<RawBlock>, ended: &Receiver<()>, level: Level, clock: &dyn Clock) {
         let mut context = Blocks::new(level);
-        let mut check = Vec::new();
+        let (mut check, mut stored) = (Vec::new(), Vec::new());
         loop {
             let block = select! {
                 recv(blocks) -> block => block,
@@ -328,7 +332,7 @@ impl<'r> Store<'r> {
             let Ok(block) = block else { return };
             if !self.has_failed() {
                 let placed = match &mut context {
-                    Ok(context) => self.place(block, context, &mut check, clock),
+                    Ok(context) => self.place(block, context, &mut check, &mut stored, clock),
                     Err(error) => Err(Error::Compress(std::io::Error::other(error.to_string()))),
                 };
                 if let Err(error) = placed {
@@ -341,25 +345,39 @@ impl<'r> Store<'r> {
     }
 
     /// Compresses a block, seals it into an open pack, and proves that it opens to the same bytes.
-    fn place(&self, block: RawBlock, context: &mut Blocks, check: &mut Vec<u8>, clock: &dyn Clock) -> Result<(), Error> {
+    fn place(
+        &self,
+        block: RawBlock,
+        context: &mut Blocks,
+        check: &mut Vec<u8>,
+        stored: &mut Vec<u8>,
+        clock: &dyn Clock,
+    ) -> Result<(), Error> {
         let RawBlock { contents, random, bytes, chunks } = block;
-        let mut stored = Vec::with_capacity(bytes.len() / 2 + 64);
-        let compressed = !random && context.compress(&bytes, &mut stored).map_err(Error::Compress)?;
+        stored.clear();
+        let compressed = !random && context.compress(&bytes, stored).map_err(Error::Compress)?;
         if !compressed {
             stored.extend_from_slice(&bytes);
         }
         let codec = if compressed { CODEC_ZSTD } else { CODEC_PLAIN };
-        let placed = self.open.place(contents, codec, bytes.len() as u32, chunks, &mut stored, clock)?;
-        placed.key.open_block(placed.number, &mut stored).map_err(|error| Error::format("a block just sealed", error))?;
+        let placed = self.open.place(contents, codec, bytes.len() as u32, chunks, stored, clock)?;
+        placed.key.open_block(placed.number, stored).map_err(|error| Error::format("a block just sealed", error))?;
         let same = if compressed {
-            context.decompress(&stored, bytes.len(), check).map_err(Error::Compress)?;
+            context.decompress(stored, bytes.len(), check).map_err(Error::Compress)?;
             *check == bytes
         } else {
-            stored == bytes
+            *stored == bytes
         };
         if !same {
             return Err(Error::Compress(std::io::Error::other("a block does not come back as it was; nothing was saved")));
         }
+        let mut bytes = bytes;
+        bytes.clear();
+        let mut used = lock(&self.used);
+        if used.len() < 2 * BLOCKS_QUEUED {
+            used.push(bytes);
+        }
+        drop(used);
         if let Some(pack) = placed.full {
             lock(&self.flight).packs += 1;
             self.open.hand_over(pack)?;
@@ -394,7 +412,7 @@ impl<'r> Store<'r> {
         }
         self.bytes_stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.packs.fetch_add(1, Ordering::Relaxed);
-        drop(bytes);
+        self.open.recycle(bytes);
         lock(&self.finished).push(entry);
         self.put_index(PACKS_PER_INDEX).map(|_| ())
     }

@@ -37,6 +37,8 @@ pub struct OpenPacks<'k> {
     domain: Id16,
     slots: [Mutex<Option<OpenPack>>; DATA_PACKS + 1],
     out: Sender<Finished>,
+    /// Buffers of packs that were put.
+    used: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Where a block went.
@@ -49,7 +51,7 @@ pub struct Placed {
 
 impl<'k> OpenPacks<'k> {
     pub fn new(keys: &'k Keys, target: usize, domain: Id16, out: Sender<Finished>) -> OpenPacks<'k> {
-        OpenPacks { keys, target, domain, slots: Default::default(), out }
+        OpenPacks { keys, target, domain, slots: Default::default(), out, used: Mutex::default() }
     }
 
     fn begin(&self, contents: Contents, clock: &dyn Clock) -> Result<OpenPack, Error> {
@@ -57,7 +59,11 @@ impl<'k> OpenPacks<'k> {
         let key = PackKey::new(self.keys, contents, &salt);
         let jitter = u64::from_le_bytes(crypto::random()?) % (self.target as u64 / 4);
         let end = self.target + jitter as usize;
-        let bytes = key.head();
+        let mut bytes = lock(&self.used).pop().unwrap_or_default();
+        bytes.clear();
+        // Room for the last block, padding and directory too: a buffer that grows is copied.
+        bytes.reserve(end + end / 8);
+        bytes.extend_from_slice(&key.head());
         Ok(OpenPack { key, salt, contents, bytes, blocks: Vec::new(), end, written: clock.now() })
     }
 
@@ -99,6 +105,14 @@ impl<'k> OpenPacks<'k> {
     pub fn close(&self) -> Result<Vec<Finished>, Error> {
         let packs = self.slots.iter().filter_map(|slot| lock(slot).take());
         Ok(packs.map(|pack| Finished { pack, domain: self.domain }).collect())
+    }
+
+    /// Takes back the buffer of a pack that was put.
+    pub fn recycle(&self, bytes: Vec<u8>) {
+        let mut used = lock(&self.used);
+        if used.len() < DATA_PACKS {
+            used.push(bytes);
+        }
     }
 
     /// Gives a pack to the uploaders, waiting for room.
