@@ -401,7 +401,7 @@ fn write_down(check: &Check<'_>, clock: &dyn Clock) -> Result<(), Error> {
     if packs.is_empty() {
         return Ok(());
     }
-    let damage = Damage { packs, chunks: Vec::new(), time: clock.now() };
+    let damage = Damage { packs, time: clock.now() };
     match check.repository.put_damage(&damage) {
         Ok(()) => Ok(()),
         Err(Error::Backend(error)) => {

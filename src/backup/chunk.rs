@@ -3,7 +3,7 @@
 //! The gear hash and normalised cutting come from FastCDC (Xia et al., USENIX ATC 2016); the table is secret and derived from the
 //! repository's key, and the hash looks at 64 bytes whatever the chunk's beginning.
 
-use crate::model::{Cutter, CutterKind};
+use crate::model::Cutter;
 
 /// Bytes that the hash looks at.
 const WINDOW: usize = 64;
@@ -33,7 +33,7 @@ impl Chunker {
     /// Length of the first chunk of `data`, which begins where a chunk begins and is at least `maximum()` long or goes to the end.
     pub fn cut(&self, data: &[u8]) -> usize {
         let end = data.len().min(self.maximum());
-        if self.cutter.kind == CutterKind::Fixed || end <= self.cutter.minimum as usize {
+        if end <= self.cutter.minimum as usize {
             return end;
         }
         let minimum = self.cutter.minimum as usize;
@@ -190,6 +190,5 @@ mod tests {
         let chunker = Chunker::new(table(), Cutter::gear(4096));
         assert!(lengths(&chunker, &vec![0; 100_000]).iter().rev().skip(1).all(|&length| (1024..=16384).contains(&length)));
         assert_eq!(chunker.cut(b"x"), 1);
-        assert_eq!(Chunker::new(table(), Cutter::fixed(65536)).cut(&vec![1; 70_000]), 65536);
     }
 }

@@ -473,6 +473,7 @@ impl<'r> Worker<'r> {
         node.error = Some(why);
         if let Some(stat) = stat {
             super::entry::put_stat(&mut node, stat);
+            node.was = Some(stat.kind);
             node.size = 0;
         }
         node.previous = match before {

@@ -158,7 +158,7 @@ fn attempt_backup(
     let source = source_key(repository, options);
     let lineage = repository.index.lineage(&source)?;
     // The session first: from here on nobody removes what it relies on (docs/concurrency.md).
-    let mut session = match options.dry_run {
+    let session = match options.dry_run {
         true => None,
         false => Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?),
     };
@@ -170,7 +170,11 @@ fn attempt_backup(
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
     // Only a snapshot that the session named is taken over without looking everything up.
-    let trusted = parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && !overtaken;
+    // And only while nothing was found missing or damaged since: what counts as absent must be read and stored again.
+    let absence = repository.absence()?;
+    let absence_fact = format!("absence {source}");
+    let same_absence = repository.index.fact(&absence_fact)?.as_deref() == Some(&absence[..]);
+    let trusted = parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && same_absence && !overtaken;
     if lineage.is_none() && !options.force && let Some(parent) = &parent {
         state::load(repository, &source, &parent.snapshot)?;
     }
@@ -189,10 +193,8 @@ fn attempt_backup(
     let mut snapshot = store::with(repository, store_options, clock, |store| {
         let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
-        let root = walk(&run, expected, || match &mut session {
-            Some(session) => session.keep_alive(),
-            None => Ok(()),
-        });
+        let keep_alive = || session.as_ref().map_or(Ok(()), Session::keep_alive);
+        let root = walk(&run, expected, &keep_alive);
         // A run that is stopped keeps what it finished.
         if !options.dry_run {
             run.checkpoint()?;
@@ -216,7 +218,7 @@ fn attempt_backup(
     snapshot.options_digest = digest;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();
-    let Some(mut session) = session else {
+    let Some(session) = session else {
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent });
     };
@@ -227,7 +229,8 @@ fn attempt_backup(
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent });
     }
-    let name = commit(repository, &mut session, &mut snapshot, &all.confirmed)?;
+    let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
+    repository.index.set_fact(&absence_fact, &absence).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
     session.end();
     listener.event(Event::Finished);
@@ -242,7 +245,7 @@ fn passing(error: crate::index::Error) -> Result<(), crate::index::Error> {
 /// Puts the snapshot into this client's chain and commits it.
 fn commit(
     repository: &Repository,
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     snapshot: &mut Snapshot,
     confirmed: &[Named],
 ) -> Result<Id, Error> {
@@ -258,7 +261,7 @@ fn commit(
 }
 
 /// Walks from `/` to the sources and gives the root tree.
-fn walk(run: &Run<'_>, expected: Option<Id>, mut keep_alive: impl FnMut() -> Result<(), Error>) -> Result<(Id, bool), Error> {
+fn walk(run: &Run<'_>, expected: Option<Id>, keep_alive: &(dyn Fn() -> Result<(), Error> + Sync)) -> Result<(Id, bool), Error> {
     let ways = sources::ways(&run.options.sources);
     let root = files::open_root(std::path::Path::new("/"))
         .and_then(|root| files::stat_fd(std::os::fd::AsFd::as_fd(&root)))
@@ -287,7 +290,7 @@ fn walk(run: &Run<'_>, expected: Option<Id>, mut keep_alive: impl FnMut() -> Res
                 while let Some(directory) = run.scheduler.next() {
                     let result = match run.is_stopped() {
                         true => Err(Error::Stopped),
-                        false => worker.begin(&directory).and_then(|()| run.checkpoint_when_due()),
+                        false => worker.begin(&directory).and_then(|()| run.checkpoint_when_due()).and_then(|()| keep_alive()),
                     };
                     if let Err(error) = result {
                         failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
@@ -301,7 +304,6 @@ fn walk(run: &Run<'_>, expected: Option<Id>, mut keep_alive: impl FnMut() -> Res
             }
         }
     });
-    keep_alive()?;
     if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
         return Err(error);
     }

@@ -67,6 +67,7 @@ pub struct Run<'r> {
     ignore_files: Mutex<HashMap<Id16, Arc<IgnoreFile>>>,
     root: Mutex<Option<Child>>,
     checkpointed: Mutex<Time>,
+    nonce: [u8; 16],
     journalled: AtomicBool,
 }
 
@@ -110,6 +111,7 @@ impl<'r> Run<'r> {
             ignore_files: Mutex::default(),
             root: Mutex::default(),
             checkpointed: Mutex::new(clock.now()),
+            nonce: crate::crypto::random().unwrap_or_default(),
             journalled: AtomicBool::new(false),
         }
     }
@@ -357,7 +359,11 @@ impl<'r> Run<'r> {
         bytes.extend_from_slice(&btime.seconds.to_le_bytes());
         bytes.extend_from_slice(&btime.nanos.to_le_bytes());
         bytes.extend_from_slice(&file_system.identity);
-        self.repository.hasher().local(&bytes)
+        if stat.btime.is_none() {
+            // Without a birth time an inode number may come again: such a group holds for this snapshot alone.
+            bytes.extend_from_slice(&self.nonce);
+        }
+        self.repository.hasher().link_group(&bytes)
     }
 
     /// The content of a file that was read under another name in this run, when its stat is the same.

@@ -34,7 +34,7 @@ pub fn backup_stream(
 ) -> Result<Outcome, Error> {
     let started = clock.now();
     let client = repository.client()?;
-    let mut session = Session::begin(repository, clock, client, &options.host, Vec::new())?;
+    let session = Session::begin(repository, clock, client, &options.host, Vec::new())?;
     repository.sync()?;
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
@@ -115,7 +115,7 @@ pub fn backup_stream(
         session.end();
         return Ok(Outcome { name: None, snapshot, parent });
     }
-    let name = commit(repository, &mut session, &mut snapshot, &all.confirmed)?;
+    let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
     session.end();
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent })

@@ -2,6 +2,7 @@
 
 use crate::format::content::{self, ContentPage};
 use crate::format::tree::{self, PageReference};
+use crate::format::limits::PAGE_BYTES;
 use crate::model::{Content, Contents, Id, Segment, SegmentKind};
 use crate::repository::{Error, store::Store};
 
@@ -10,6 +11,7 @@ pub struct TreeBuilder<'s> {
     store: &'s Store<'s>,
     worker: usize,
     nodes: Vec<Vec<u8>>,
+    bytes: usize,
     last: Vec<u8>,
     /// Pages of each level above the nodes.
     levels: Vec<Vec<PageReference>>,
@@ -17,15 +19,19 @@ pub struct TreeBuilder<'s> {
 
 impl<'s> TreeBuilder<'s> {
     pub fn new(store: &'s Store<'s>, worker: usize) -> TreeBuilder<'s> {
-        TreeBuilder { store, worker, nodes: Vec::new(), last: Vec::new(), levels: Vec::new() }
+        TreeBuilder { store, worker, nodes: Vec::new(), bytes: 0, last: Vec::new(), levels: Vec::new() }
     }
 
     /// Adds an encoded node of that name.
     pub fn push(&mut self, name: &[u8], node: Vec<u8>) -> Result<(), Error> {
+        if !self.nodes.is_empty() && self.bytes + node.len() > PAGE_BYTES {
+            self.end_nodes()?;
+        }
+        self.bytes += node.len();
         self.nodes.push(node);
         self.last.clear();
         self.last.extend_from_slice(name);
-        if tree::page_ends_after(name, self.nodes.len()) { self.end_nodes() } else { Ok(()) }
+        if tree::page_ends_after(name, self.nodes.len(), 0) { self.end_nodes() } else { Ok(()) }
     }
 
     fn end_nodes(&mut self) -> Result<(), Error> {
@@ -33,6 +39,7 @@ impl<'s> TreeBuilder<'s> {
         let (id, _) = self.store.save(self.worker, Contents::Trees, &bytes)?;
         let page = PageReference { id, entries: self.nodes.len() as u64, last: self.last.clone() };
         self.nodes.clear();
+        self.bytes = 0;
         self.push_page(0, page)
     }
 
@@ -40,7 +47,7 @@ impl<'s> TreeBuilder<'s> {
         if self.levels.len() == level {
             self.levels.push(Vec::new());
         }
-        let ends = tree::page_ends_after(&page.last, self.levels[level].len() + 1);
+        let ends = tree::page_ends_after(&page.last, self.levels[level].len() + 1, level + 1);
         self.levels[level].push(page);
         if ends { self.end_level(level) } else { Ok(()) }
     }
@@ -123,7 +130,7 @@ impl<'s> ContentBuilder<'s> {
             SegmentKind::Data(id) => Some(id),
             _ => None,
         };
-        if content::page_ends_after(id, self.segments.len()) { self.end_segments() } else { Ok(()) }
+        if content::page_ends_after(id, self.segments.len(), 0) { self.end_segments() } else { Ok(()) }
     }
 
     fn end_segments(&mut self) -> Result<(), Error> {
@@ -139,7 +146,7 @@ impl<'s> ContentBuilder<'s> {
             self.levels.push(Vec::new());
         }
         self.levels[level].push(page);
-        let ends = content::page_ends_after(Some(&page.0), self.levels[level].len());
+        let ends = content::page_ends_after(Some(&page.0), self.levels[level].len(), level + 1);
         if ends { self.end_level(level) } else { Ok(()) }
     }
 

@@ -13,18 +13,25 @@ pub fn keyed(key: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
     *blake3::keyed_hash(key, bytes).as_bytes()
 }
 
+fn short(key: &[u8; 32], bytes: &[u8]) -> Id16 {
+    let mut id = Id16::default();
+    id.0.copy_from_slice(&keyed(key, bytes)[..16]);
+    id
+}
+
 /// Computes ids and link groups; cheap to copy into each worker.
 #[derive(Clone)]
 pub struct Hasher {
     chunk: [u8; 32],
     tree: [u8; 32],
     link: [u8; 32],
+    state: [u8; 32],
 }
 
 impl Hasher {
     /// A hasher with that repository's keys.
     pub fn new(keys: &Keys) -> Hasher {
-        Hasher { chunk: keys.chunk_id, tree: keys.tree_id, link: keys.link_group }
+        Hasher { chunk: keys.chunk_id, tree: keys.tree_id, link: keys.link_group, state: keys.state }
     }
 
     /// The id of plain bytes of that kind.
@@ -36,10 +43,13 @@ impl Hasher {
         Id(keyed(key, plain))
     }
 
-    /// 16 bytes that name something local (a directory's path, a link group) without telling it.
+    /// 16 bytes that name something of the change cache (a directory's path, a set of sources) without telling it.
     pub fn local(&self, bytes: &[u8]) -> Id16 {
-        let mut id = Id16::default();
-        id.0.copy_from_slice(&keyed(&self.link, bytes)[..16]);
-        id
+        short(&self.state, bytes)
+    }
+
+    /// The group of hard links that these bytes identify.
+    pub fn link_group(&self, bytes: &[u8]) -> Id16 {
+        short(&self.link, bytes)
     }
 }

@@ -56,6 +56,7 @@ pub struct Keys {
     pub tree_id: [u8; 32],
     pub pack: [u8; 32],
     pub link_group: [u8; 32],
+    pub state: [u8; 32],
     pub slot_description: [u8; 32],
 }
 
@@ -78,6 +79,7 @@ impl Keys {
             tree_id: key("tree id"),
             pack: key("pack"),
             link_group: key("link group"),
+            state: key("state"),
             slot_description: key("slot description"),
             master,
         }

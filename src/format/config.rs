@@ -23,12 +23,10 @@ pub struct Config {
 /// Encodes a cutter's record.
 pub fn encode_cutter(cutter: &Cutter) -> Vec<u8> {
     let mut writer = Writer::default();
-    let kind = match cutter.kind {
-        CutterKind::Gear => 1,
-        CutterKind::Fixed => 2,
-    };
     writer
-        .int(1, true, kind)
+        .int(1, true, match cutter.kind {
+            CutterKind::Gear => 1,
+        })
         .int(2, true, u64::from(cutter.minimum))
         .int(3, true, u64::from(cutter.average))
         .int(4, true, u64::from(cutter.maximum));
@@ -50,7 +48,6 @@ pub fn decode_cutter(bytes: &[u8]) -> Result<Cutter, Error> {
     }
     cutter.kind = match kind {
         1 => CutterKind::Gear,
-        2 => CutterKind::Fixed,
         other => return Err(Error::Unsupported(format!("cutter {other}"))),
     };
     if cutter.is_sound() { Ok(cutter) } else { Err(Error::Malformed("a cutter's sizes make no sense")) }

@@ -62,9 +62,9 @@ pub enum ContentPage {
 pub fn encode_page(page: &ContentPage) -> Vec<u8> {
     let mut writer = Writer::default();
     match page {
-        ContentPage::Segments(segments) => writer.field(2, true, &encode_segments(segments)),
-        ContentPage::Pages(level, pages) => writer.int(1, true, *level).list(
-            3,
+        ContentPage::Segments(segments) => writer.field(11, true, &[0]).field(12, true, &encode_segments(segments)),
+        ContentPage::Pages(level, pages) => writer.int(11, true, *level).list(
+            13,
             true,
             pages.iter().map(|(id, length)| {
                 let mut writer = Writer::default();
@@ -98,9 +98,9 @@ pub fn decode_page(bytes: &[u8]) -> Result<ContentPage, Error> {
     let mut reader = Reader::new(bytes);
     while let Some(field) = reader.next()? {
         match field.number {
-            1 => level = field.int()?,
-            2 => segments = Some(decode_segments(field.value, limits::SEGMENTS_INLINE)?),
-            3 => pages = field.list(decode_reference)?,
+            11 => level = field.int()?,
+            12 => segments = Some(decode_segments(field.value, limits::SEGMENTS_INLINE)?),
+            13 => pages = field.list(decode_reference)?,
             _ => field.unknown()?,
         }
     }
@@ -113,9 +113,9 @@ pub fn decode_page(bytes: &[u8]) -> Result<ContentPage, Error> {
     }
 }
 
-/// Whether a content page may end after the entry with that id.
-pub fn page_ends_after(id: Option<&Id>, entries: usize) -> bool {
+/// Whether a content page of that level may end after the entry with that id; after a hole only its length ends it.
+pub fn page_ends_after(id: Option<&Id>, entries: usize, level: usize) -> bool {
     entries >= limits::SEGMENTS_INLINE
         || entries >= limits::SEGMENTS_PAGE_MIN
-            && id.is_some_and(|id| u16::from_le_bytes([id.0[0], id.0[1]]).is_multiple_of(512))
+            && id.is_some_and(|id| u16::from_le_bytes(id.0.as_chunks::<2>().0[level % 16]).is_multiple_of(512))
 }

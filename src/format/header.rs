@@ -33,6 +33,9 @@ pub fn decode(bytes: &[u8], kind: u8) -> Result<Id16, Error> {
     if header[10] != 0 {
         return Err(Error::Unsupported(format!("wrap kind {}", header[10])));
     }
+    if header[11] != 0 {
+        return Err(Error::Unsupported(format!("signature kind {}", header[11])));
+    }
     if header[12..16] != [0; 4] {
         return Err(Error::Unsupported("key epoch".to_owned()));
     }

@@ -24,6 +24,14 @@ pub const PAGE_MIN: usize = 1024;
 pub const PAGE_MAX: usize = 10_000;
 /// Highest level of a tree page or content page.
 pub const LEVEL_MAX: u64 = 16;
+/// Bytes of nodes past which a directory's page is cut.
+pub const PAGE_BYTES: usize = 1 << 20;
+/// Longest encoded node, bytes.
+pub const NODE_MAX: usize = 256 << 10;
+/// Longest name of an entry, bytes.
+pub const NAME_MAX: usize = 1020;
+/// Most chunks in one pack.
+pub const PACK_CHUNKS: usize = 131_072;
 /// Deepest nesting of directories.
 pub const DEPTH_MAX: usize = 100_000;
 /// Longest symlink target, bytes.

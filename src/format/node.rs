@@ -78,7 +78,8 @@ pub fn encode(node: &Node) -> Vec<u8> {
     writer
         .int(21, true, node.error.map_or(0, |error| error as u64))
         .bytes(22, false, &node.previous)
-        .list(23, false, &node.unread);
+        .list(23, false, &node.unread)
+        .int(24, false, node.was.map_or(0, |kind| kind as u64));
     for (number, value) in &node.unknown {
         writer.field(*number, false, value);
     }
@@ -87,11 +88,14 @@ pub fn encode(node: &Node) -> Vec<u8> {
 
 /// Whether bytes are a name that may stand in a directory.
 pub fn is_sound_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= 255 && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0)
+    !name.is_empty() && name.len() <= limits::NAME_MAX && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0)
 }
 
 /// Reads a node and holds it to the limits.
 pub fn decode(bytes: &[u8]) -> Result<Node, Error> {
+    if bytes.len() > limits::NODE_MAX {
+        return Err(Error::Malformed("a node is too long"));
+    }
     let mut node = Node::new(b"", NodeType::File);
     let (mut kind, mut error) = (0, 0);
     let mut reader = Reader::new(bytes);
@@ -120,6 +124,7 @@ pub fn decode(bytes: &[u8]) -> Result<Node, Error> {
             21 => error = field.int()?,
             22 => node.previous = field.value.to_vec(),
             23 => node.unread = field.list(element_text)?,
+            24 => node.was = NodeType::from_number(field.int()?),
             _ => {
                 field.unknown()?;
                 node.unknown.push((field.number, field.value.to_vec()));

@@ -3,7 +3,7 @@
 use super::record::{Reader, Writer, element_id};
 use super::{Error, small};
 use crate::crypto::Keys;
-use crate::model::{Contents, Id, Id16, Time};
+use crate::model::{Id, Id16, Time};
 
 /// Kind numbers.
 pub const SESSION: u8 = 7;
@@ -101,7 +101,6 @@ pub fn encode_removal(keys: &Keys, removal: &Removal) -> Result<Vec<u8>, Error> 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     pub packs: Vec<Id>,
-    pub chunks: Vec<(Contents, Id)>,
     pub time: Time,
 }
 
@@ -110,7 +109,6 @@ pub fn encode_damage(keys: &Keys, damage: &Damage) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
     writer
         .list(1, true, damage.packs.iter().map(|id| id.0))
-        .list(2, true, damage.chunks.iter().map(|(contents, id)| [&[*contents as u8][..], &id.0].concat()))
         .time(3, true, Some(damage.time));
     small::encode(keys, DAMAGE, &[], &writer.finish())
 }
@@ -123,13 +121,6 @@ pub fn decode_damage(keys: &Keys, object: &[u8]) -> Result<Damage, Error> {
     while let Some(field) = reader.next()? {
         match field.number {
             1 => damage.packs = field.list(element_id)?,
-            2 => {
-                damage.chunks = field.list(|bytes| {
-                    let (kind, id) = bytes.split_first().ok_or(Error::Malformed("an empty chunk reference"))?;
-                    let contents = Contents::from_number(u64::from(*kind)).ok_or(Error::Malformed("unknown contents"))?;
-                    Ok((contents, element_id(id)?))
-                })?;
-            }
             3 => damage.time = field.time()?,
             _ => field.unknown()?,
         }

@@ -31,7 +31,8 @@ pub fn encode_nodes<B: AsRef<[u8]>>(nodes: impl IntoIterator<Item = B>) -> Vec<u
         list.extend_from_slice(bytes.as_ref());
     }
     let mut writer = Writer::default();
-    writer.bytes(2, true, &list);
+    // The level is always written: an empty directory is a record too, and no chunk is empty.
+    writer.field(1, true, &[0]).bytes(2, true, &list);
     writer.finish()
 }
 
@@ -67,16 +68,17 @@ fn decode_reference(bytes: &[u8]) -> Result<PageReference, Error> {
 
 /// Reads a page; names must ascend.
 pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
-    let mut level = 0;
+    let mut level = None;
     let mut list: &[u8] = &[];
     let mut reader = Reader::new(bytes);
     while let Some(field) = reader.next()? {
         match field.number {
-            1 => level = field.int()?,
+            1 => level = Some(field.int()?),
             2 => list = field.value,
             _ => field.unknown()?,
         }
     }
+    let level = level.ok_or(Error::Malformed("a tree without its level"))?;
     if level > limits::LEVEL_MAX {
         return Err(Error::Malformed("a tree has too many levels"));
     }
@@ -109,8 +111,9 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
     Ok(Tree::Nodes(nodes))
 }
 
-/// Whether a page may end after the entry of that name.
-pub fn page_ends_after(name: &[u8], entries: usize) -> bool {
+/// Whether a page of that level with `entries` entries may end after the one of that name. Each level looks at other bits, or pages of
+/// pages would never end by content.
+pub fn page_ends_after(name: &[u8], entries: usize, level: usize) -> bool {
     if entries < limits::PAGE_MIN {
         return false;
     }
@@ -118,6 +121,6 @@ pub fn page_ends_after(name: &[u8], entries: usize) -> bool {
         return true;
     }
     let hash = blake3::hash(name);
-    let [a, b, c, d, ..] = *hash.as_bytes();
-    u32::from_le_bytes([a, b, c, d]).is_multiple_of(4096)
+    let words = hash.as_bytes().as_chunks::<4>().0;
+    u32::from_le_bytes(words[level % 8]).is_multiple_of(4096)
 }

@@ -5,8 +5,6 @@
 pub enum CutterKind {
     /// Content-defined cutting by a keyed gear hash.
     Gear,
-    /// Pieces of the maximum size, for images edited in place.
-    Fixed,
 }
 
 /// A cutter: its kind and the sizes of its chunks in bytes.
@@ -25,18 +23,13 @@ impl Cutter {
         Cutter { kind: CutterKind::Gear, minimum: average / 4, average, maximum: average * 4 }
     }
 
-    /// Pieces of one size.
-    pub const fn fixed(size: u32) -> Cutter {
-        Cutter { kind: CutterKind::Fixed, minimum: size, average: size, maximum: size }
-    }
-
     /// Whether the sizes can be worked with: 64 bytes or more, in order, the average a power of two.
     pub fn is_sound(&self) -> bool {
         self.minimum >= 64
             && self.minimum <= self.average
             && self.average <= self.maximum
             && self.maximum <= crate::format::limits::CHUNK_MAX as u32
-            && (self.kind == CutterKind::Fixed || self.average.is_power_of_two())
+            && self.average.is_power_of_two()
     }
 }
 

@@ -153,6 +153,8 @@ pub struct Node {
     /// Of an unreadable entry: the encoded node of the parent snapshot.
     pub previous: Vec<u8>,
     pub unread: Vec<String>,
+    /// Of an unreadable entry: what it was, as far as was seen.
+    pub was: Option<NodeType>,
     /// Unknown fields that are not critical, kept as they came: number and value.
     pub unknown: Vec<(u64, Vec<u8>)>,
 }
@@ -182,6 +184,7 @@ impl Node {
             error: None,
             previous: Vec::new(),
             unread: Vec::new(),
+            was: None,
             unknown: Vec::new(),
         }
     }

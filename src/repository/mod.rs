@@ -62,6 +62,10 @@ pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock)
     // The slot first: a config without any key could never be opened.
     put_named(backend, Kind::Keys, &slot)?;
     backend.put(Kind::Config, &config_name(1), &object)?;
+    if backend.get(Kind::Config, &config_name(1))? != object {
+        // Somebody else made a repository here at the same moment.
+        return Err(Error::Exists { location: backend.location() });
+    }
     Ok(keys.repository)
 }
 
@@ -217,7 +221,7 @@ impl Repository {
             let known = get_named(&*self.backend, Kind::Damage, &name)
                 .ok()
                 .and_then(|object| format::session::decode_damage(&self.keys, &object).ok());
-            if known.is_some_and(|known| known.packs == damage.packs && known.chunks == damage.chunks) {
+            if known.is_some_and(|known| known.packs == damage.packs) {
                 return Ok(());
             }
         }

@@ -1,5 +1,7 @@
 //! A writer's session: its lease, what it must look at before it commits, and the commit. docs/concurrency.md has the protocol.
 
+use std::sync::{Mutex, MutexGuard};
+
 use super::{Error, Repository, put_named};
 use crate::backend::Kind;
 use crate::crypto;
@@ -22,7 +24,7 @@ pub struct Session<'r> {
     host: Vec<u8>,
     parents: Vec<Id>,
     /// When the lease was last renewed, by the storage's clock and by ours.
-    renewed: (Time, Time),
+    renewed: Mutex<(Time, Time)>,
 }
 
 impl<'r> Session<'r> {
@@ -34,18 +36,22 @@ impl<'r> Session<'r> {
         host: &[u8],
         parents: Vec<Id>,
     ) -> Result<Session<'r>, Error> {
-        let mut session = Session {
+        let session = Session {
             repository,
             clock,
             id: Id16(crypto::random()?),
             client,
             host: host.to_vec(),
             parents,
-            renewed: (Time::default(), clock.now()),
+            renewed: Mutex::new((Time::default(), clock.now())),
         };
         session.put(State::Begin)?;
-        session.renewed = (repository.storage_time()?, clock.now());
+        *session.lock() = (repository.storage_time()?, clock.now());
         Ok(session)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Time, Time)> {
+        self.renewed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn put(&self, state: State) -> Result<(), Error> {
@@ -67,13 +73,14 @@ impl<'r> Session<'r> {
     }
 
     /// Renews the lease when it is time; cheap otherwise.
-    pub fn keep_alive(&mut self) -> Result<(), Error> {
+    pub fn keep_alive(&self) -> Result<(), Error> {
         let now = self.clock.now();
-        if (0..RENEW_SECONDS).contains(&(now.seconds - self.renewed.1.seconds)) {
+        let mut renewed = self.lock();
+        if (0..RENEW_SECONDS).contains(&(now.seconds - renewed.1.seconds)) {
             return Ok(());
         }
         self.put(State::Renew)?;
-        self.renewed = (self.repository.storage_time()?, now);
+        *renewed = (self.repository.storage_time()?, now);
         Ok(())
     }
 
@@ -88,11 +95,11 @@ impl<'r> Session<'r> {
     /// Commits a snapshot: everything it needs must be stored and indexed.
     ///
     /// Errors: `Overtaken` when packs were marked for removal or this session was fenced meanwhile; begin again, looking everything up.
-    pub fn commit(&mut self, snapshot: &Snapshot) -> Result<Id, Error> {
+    pub fn commit(&self, snapshot: &Snapshot) -> Result<Id, Error> {
         let repository = self.repository;
         // By the storage's clock: this machine may have slept.
         let now = repository.storage_time()?;
-        if now.seconds_since(self.renewed.0) > LEASE_SECONDS as f64 * 0.75 || repository.removals_moved()? {
+        if now.seconds_since(self.lock().0) > LEASE_SECONDS as f64 * 0.75 || repository.removals_moved()? {
             return Err(Error::Overtaken);
         }
         let bytes = format::snapshot::encode(&repository.keys, snapshot)

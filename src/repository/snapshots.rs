@@ -28,8 +28,16 @@ pub struct Snapshots {
 impl Repository {
     /// Loads every snapshot, from the local cache where it is known.
     pub fn snapshots(&self) -> Result<Snapshots, Error> {
-        let confirmed: HashSet<Id> = list_names(&*self.backend, Kind::Confirmed)?.into_iter().collect();
         let mut all = Snapshots::default();
+        let mut confirmed = HashSet::new();
+        for name in list_names(&*self.backend, Kind::Confirmed)? {
+            match self.is_confirmation(&name) {
+                Ok(()) => {
+                    confirmed.insert(name);
+                }
+                Err(error) => all.problems.push(error),
+            }
+        }
         for name in list_names(&*self.backend, Kind::Snapshots)? {
             match self.load_snapshot(&name) {
                 Ok(snapshot) if confirmed.contains(&name) => all.confirmed.push(Named { name, snapshot }),
@@ -49,6 +57,25 @@ impl Repository {
         }
         all.confirmed.sort_by_key(|named| (named.snapshot.time, named.name));
         Ok(all)
+    }
+
+    /// Whether the confirmation of that name is one of that very snapshot: the storage could have copied it from another's name.
+    fn is_confirmation(&self, name: &Id) -> Result<(), Error> {
+        let kind = Kind::Confirmed.number();
+        let object = match self.index.cached_object(kind, name) {
+            Ok(Some(object)) => object,
+            _ => {
+                let object = self.backend.get(Kind::Confirmed, &name.to_string())?;
+                let _ = self.index.cache_object(kind, name, &object);
+                object
+            }
+        };
+        let confirmation = format::snapshot::decode_confirmation(&self.keys, &object)
+            .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))?;
+        if confirmation.snapshot == *name {
+            return Ok(());
+        }
+        Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
     }
 
     fn backend_has(&self, kind: Kind, name: &Id) -> Result<bool, Error> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Error, Repository, get_named, list_names, packs};
 use crate::backend::Kind;
 use crate::format;
-use crate::model::{Contents, Id};
+use crate::model::Id;
 
 /// Index objects whose packs go into the database at once.
 const BATCH_PACKS: usize = 512;
@@ -24,7 +24,7 @@ impl Repository {
     /// (docs/concurrency.md): a pack that vanishes in between must be seen as marked.
     pub fn sync(&self) -> Result<Synced, Error> {
         let mut synced = Synced::default();
-        let (removed, hidden_chunks, hidden_packs) = self.absent(&mut synced)?;
+        let (removed, hidden_packs) = self.absent(&mut synced)?;
         let listed = list_names(&*self.backend, Kind::Index)?;
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let present: HashSet<Id> = listed.iter().copied().collect();
@@ -48,7 +48,7 @@ impl Repository {
         if !removed.is_empty() {
             self.index.drop_packs(&removed)?;
         }
-        self.index.set_hidden(&hidden_packs, &hidden_chunks)?;
+        self.index.set_hidden(&hidden_packs, &[])?;
         if !synced.problems.is_empty() || (listed.is_empty() && self.index.pack_count()? == 0) {
             self.adopt_packs(&removed, &mut synced)?;
         }
@@ -76,9 +76,8 @@ impl Repository {
     }
 
     /// Packs removed for good, and chunks and packs that count as absent for writers.
-    #[allow(clippy::type_complexity)]
-    fn absent(&self, synced: &mut Synced) -> Result<(Vec<Id>, Vec<(Contents, Id)>, Vec<Id>), Error> {
-        let (mut removed, mut hidden_chunks, mut hidden_packs) = (Vec::new(), Vec::new(), Vec::new());
+    fn absent(&self, synced: &mut Synced) -> Result<(Vec<Id>, Vec<Id>), Error> {
+        let (mut removed, mut hidden_packs) = (Vec::new(), Vec::new());
         let names = list_names(&*self.backend, Kind::Removals)?;
         for name in &names {
             let removal = get_named(&*self.backend, Kind::Removals, name).and_then(|object| {
@@ -94,14 +93,19 @@ impl Repository {
                     .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))
             });
             match damage {
-                Ok(damage) => {
-                    hidden_packs.extend(damage.packs);
-                    hidden_chunks.extend(damage.chunks);
-                }
+                Ok(damage) => hidden_packs.extend(damage.packs),
                 Err(error) => synced.problems.push(error),
             }
         }
-        Ok((removed, hidden_chunks, hidden_packs))
+        Ok((removed, hidden_packs))
+    }
+
+    /// Digest of everything that counts as absent: when it moves, nothing is taken over without being looked up.
+    pub fn absence(&self) -> Result<[u8; 32], Error> {
+        let mut names = self.removals_known();
+        names.extend(list_names(&*self.backend, Kind::Damage)?);
+        let bytes: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
+        Ok(*blake3::hash(&bytes).as_bytes())
     }
 
     /// Names of the removal records as they are now, when they differ from those of the last synchronisation.

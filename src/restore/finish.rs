@@ -38,6 +38,7 @@ impl<'r> Open<'r> {
 pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) -> Result<(), Error> {
     let Some(root) = root else { return Ok(()) };
     let mut first: HashMap<Id16, Vec<u8>> = HashMap::new();
+    let mut linked = HashMap::new();
     let top = root.clone();
     let mut stack = vec![Open::new(run, root, tree, path.to_vec(), None)];
     while let Some(open) = stack.last_mut() {
@@ -82,11 +83,11 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
             continue;
         }
         if let Some(group) = node.link {
-            match first.get(&group) {
-                None => {
-                    first.insert(group, below.clone());
+            match (super::first::is_second_name(&mut linked, &node), first.get(&group)) {
+                (true, Some(original)) => link(run, &top, path.len(), original, open, &node, &below),
+                _ => {
+                    first.entry(group).or_insert_with(|| below.clone());
                 }
-                Some(original) => link(run, &top, path.len(), original, open, &node, &below),
             }
         }
         if node.flags != 0 && node.kind == NodeType::File {

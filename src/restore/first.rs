@@ -1,6 +1,7 @@
 //! The first pass: folders are made, files go to the windows, everything else is made at once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -169,7 +170,7 @@ impl<'r> Run<'r> {
 /// Restores the entries of a tree into an open folder.
 pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) -> Result<(), Error> {
     super::window::with(run, |windows| {
-        let mut linked: HashSet<Id16> = HashSet::new();
+        let mut linked: HashMap<Id16, Id> = HashMap::new();
         let mut stack = vec![Open { handle: root, nodes: run.repository.nodes(tree), path: path.to_vec() }];
         while let Some(open) = stack.last_mut() {
             run.check_stop()?;
@@ -216,7 +217,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                     run.problem(&below, &format!("was not in this snapshot: {why} when it was made"), "unreadable_in_snapshot");
                 }
                 // The second name of a file that is made already: linked in the second pass.
-                _ if node.link.is_some_and(|group| !linked.insert(group)) => {}
+                _ if is_second_name(&mut linked, &node) => {}
                 NodeType::File => {
                     let handle = open.handle.clone();
                     run.file(windows, handle.as_ref(), node, below)?;
@@ -242,6 +243,22 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
         }
         Ok(())
     })
+}
+
+/// Whether the node is another name of one met before: of its group, and equal in everything but the name. Nodes that only claim to be of
+/// one group are restored apart.
+pub fn is_second_name(linked: &mut HashMap<Id16, Id>, node: &Node) -> bool {
+    let Some(group) = node.link else { return false };
+    let mut nameless = node.clone();
+    nameless.name = b"name".to_vec();
+    let digest = crate::crypto::object_name(&crate::format::node::encode(&nameless));
+    match linked.entry(group) {
+        Entry::Occupied(first) => *first.get() == digest,
+        Entry::Vacant(place) => {
+            place.insert(digest);
+            false
+        }
+    }
 }
 
 /// Whether anything below a folder is asked for by `--include`, so that no empty folders are made on the way to nothing.

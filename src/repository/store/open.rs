@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use super::lock;
 use crate::crypto::{self, Keys};
 use crate::format::index::PackEntry;
+use crate::format::limits::{BLOCK_TARGET, PACK_CHUNKS};
 use crate::format::pack::{self, Block, Directory, PackKey};
 use crate::model::{Contents, Id, Id16, Time, clock::Clock};
 use crate::repository::Error;
@@ -19,6 +20,7 @@ struct OpenPack {
     contents: Contents,
     bytes: Vec<u8>,
     blocks: Vec<Block>,
+    chunks: usize,
     /// Length at which it is ended: random, so that it says nothing.
     end: usize,
     written: Time,
@@ -64,7 +66,7 @@ impl<'k> OpenPacks<'k> {
         // Room for the last block, padding and directory too: a buffer that grows is copied.
         bytes.reserve(end + end / 8);
         bytes.extend_from_slice(&key.head());
-        Ok(OpenPack { key, salt, contents, bytes, blocks: Vec::new(), end, written: clock.now() })
+        Ok(OpenPack { key, salt, contents, bytes, blocks: Vec::new(), chunks: 0, end, written: clock.now() })
     }
 
     /// Seals `stored` (compressed or not) as the next block of an open pack. Afterwards `stored` is the sealed bytes.
@@ -92,7 +94,8 @@ impl<'k> OpenPacks<'k> {
         pack.blocks.push(Block { codec, offset: pack.bytes.len() as u64, stored: stored.len() as u32, plain, chunks });
         pack.bytes.extend_from_slice(stored);
         let key = Arc::new(pack.key.clone());
-        let full = if pack.bytes.len() >= pack.end {
+        pack.chunks += pack.blocks.last().map_or(0, |block| block.chunks.len());
+        let full = if pack.bytes.len() >= pack.end || pack.chunks >= PACK_CHUNKS - BLOCK_TARGET / 64 {
             Some(Finished { pack, domain: self.domain })
         } else {
             *open = Some(pack);
