@@ -30,7 +30,9 @@ fn pack(number: u64) -> PackRecord {
         offset: 96 + block * 900_000,
         stored: 900_000,
         plain: CHUNK * CHUNKS as u32,
-        chunks: (0..CHUNKS).map(|chunk| (id(0, number * PACK_CHUNKS + block * CHUNKS + chunk), CHUNK)).collect(),
+        chunks: (0..CHUNKS)
+            .map(|chunk| (id(0, number * PACK_CHUNKS + block * CHUNKS + chunk), CHUNK))
+            .collect(),
     };
     PackRecord {
         name: id(1, number),
@@ -100,7 +102,14 @@ fn main() {
     let sizes: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     println!(
         "{:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11} {:>11}",
-        "chunks", "loading/s", "in a run/s", "hits/s 1", "hits/s 4", "misses/s 1", "misses/s 4", "bytes/chunk"
+        "chunks",
+        "loading/s",
+        "in a run/s",
+        "hits/s 1",
+        "hits/s 4",
+        "misses/s 1",
+        "misses/s 4",
+        "bytes/chunk"
     );
     sizes.into_iter().for_each(measure);
 }

@@ -70,8 +70,17 @@ struct Check<'r> {
 
 impl Check<'_> {
     fn find(&self, kind: &'static str, object: String, what: String) {
-        self.listener.event(Event::Problem { path: None, what: &format!("{kind} {object}: {what}"), code: "damaged", during: "check" });
-        self.findings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(Finding { kind, object, what });
+        self.listener.event(Event::Problem {
+            path: None,
+            what: &format!("{kind} {object}: {what}"),
+            code: "damaged",
+            during: "check",
+        });
+        self.findings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(Finding {
+            kind,
+            object,
+            what,
+        });
     }
 
     fn bad_pack(&self, name: Id) {
@@ -181,7 +190,9 @@ impl Check<'_> {
         match result {
             Ok(()) if lost > 0 => problem = Some(format!("{lost} of its {} bytes are lost", node.size)),
             Ok(()) => {}
-            Err(error) if error.is_damage() => problem = Some(format!("its list of contents is lost: {error}")),
+            Err(error) if error.is_damage() => {
+                problem = Some(format!("its list of contents is lost: {error}"))
+            }
             Err(error) => return Err(error),
         }
         for xattr in &node.xattrs {
@@ -202,7 +213,8 @@ impl Check<'_> {
             path: Vec<u8>,
             clean: bool,
         }
-        let open = |tree: Id, path: Vec<u8>| Open { tree, nodes: self.repository.nodes(tree), path, clean: true };
+        let open =
+            |tree: Id, path: Vec<u8>| Open { tree, nodes: self.repository.nodes(tree), path, clean: true };
         let mut stack = vec![open(root, Vec::new())];
         while let Some(last) = stack.last_mut() {
             if self.stop.load(Ordering::Relaxed) {
@@ -237,7 +249,10 @@ impl Check<'_> {
             match (node.kind, node.tree) {
                 (NodeType::Directory, Some(tree)) if !good.contains(&tree) => {
                     if stack.len() > crate::format::limits::DEPTH_MAX {
-                        return Err(Error::Damaged { object: format!("{label}:"), what: "nested too deeply".to_owned() });
+                        return Err(Error::Damaged {
+                            object: format!("{label}:"),
+                            what: "nested too deeply".to_owned(),
+                        });
                     }
                     stack.push(open(tree, path));
                 }
@@ -259,13 +274,19 @@ impl Check<'_> {
 }
 
 /// The packs to read, in order.
-fn choose(repository: &Repository, packs: &[Arc<PackInfo>], reading: Reading) -> Result<Vec<Arc<PackInfo>>, Error> {
+fn choose(
+    repository: &Repository,
+    packs: &[Arc<PackInfo>],
+    reading: Reading,
+) -> Result<Vec<Arc<PackInfo>>, Error> {
     let mut chosen: Vec<Arc<PackInfo>> = packs.to_vec();
     match reading {
         Reading::Nothing => chosen.clear(),
         Reading::Everything => {}
         // By name, so that t runs with all n read everything, whatever is added in between.
-        Reading::Part(part, of) => chosen.retain(|pack| pack.name.prefix() % of.max(1) == part.saturating_sub(1)),
+        Reading::Part(part, of) => {
+            chosen.retain(|pack| pack.name.prefix() % of.max(1) == part.saturating_sub(1))
+        }
         Reading::Share(share) => {
             for place in (1..chosen.len()).rev() {
                 let random = u64::from_le_bytes(crate::crypto::random()?);
@@ -277,7 +298,8 @@ fn choose(repository: &Repository, packs: &[Arc<PackInfo>], reading: Reading) ->
             let mut dated = Vec::with_capacity(chosen.len());
             for pack in chosen {
                 let read = repository.index.fact(&read_fact(&pack.name))?;
-                dated.push((read.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes), pack));
+                dated
+                    .push((read.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes), pack));
             }
             dated.sort_by_key(|(read, pack)| (*read, pack.name));
             chosen = dated.into_iter().map(|(_, pack)| pack).collect();
@@ -345,7 +367,11 @@ pub fn check(
             }
             Some(length) if *length != pack.length => {
                 check.bad_pack(pack.name);
-                check.find("pack", pack.name.to_string(), format!("{length} bytes long instead of {}", pack.length));
+                check.find(
+                    "pack",
+                    pack.name.to_string(),
+                    format!("{length} bytes long instead of {}", pack.length),
+                );
             }
             Some(_) => readable.push(pack.clone()),
         }
@@ -405,7 +431,9 @@ fn write_down(check: &Check<'_>, clock: &dyn Clock) -> Result<(), Error> {
     match check.repository.put_damage(&damage) {
         Ok(()) => Ok(()),
         Err(Error::Backend(error)) => {
-            check.listener.event(Event::Note(&format!("the damage could not be written down in the repository: {error}")));
+            check.listener.event(Event::Note(&format!(
+                "the damage could not be written down in the repository: {error}"
+            )));
             Ok(())
         }
         Err(error) => Err(error),

@@ -69,7 +69,11 @@ impl Blocks {
         out.clear();
         out.reserve(length);
         let written = self.decompressor.decompress_to_buffer(stored, out)?;
-        if written == length { Ok(()) } else { Err(std::io::Error::other("another length than the directory says")) }
+        if written == length {
+            Ok(())
+        } else {
+            Err(std::io::Error::other("another length than the directory says"))
+        }
     }
 }
 

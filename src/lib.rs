@@ -19,6 +19,3 @@ pub mod check;
 pub mod restore;
 
 pub mod cli;
-
-
-

@@ -38,7 +38,12 @@ impl Seen {
     /// What is kept of an entry that was looked at at `now`, before it was read.
     pub fn new(stat: &Stat, now: Time, racy_seconds: i64) -> Seen {
         let latest = stat.mtime.max(stat.ctime);
-        Seen { inode: stat.inode, ctime: stat.ctime, racy: latest.plus_seconds(racy_seconds) >= now, tree: None }
+        Seen {
+            inode: stat.inode,
+            ctime: stat.ctime,
+            racy: latest.plus_seconds(racy_seconds) >= now,
+            tree: None,
+        }
     }
 }
 
@@ -59,7 +64,11 @@ pub fn is_unchanged(node: &Node, seen: &Seen, stat: &Stat, trust: Trust) -> bool
 
 /// Whether an entry found by its directory's inode at another path is the same file: the birth time must be equal too.
 pub fn is_unmoved(node: &Node, seen: &Seen, stat: &Stat, trust: Trust) -> bool {
-    trust.inode && trust.ctime && node.btime.is_some() && node.btime == stat.btime && is_unchanged(node, seen, stat, trust)
+    trust.inode
+        && trust.ctime
+        && node.btime.is_some()
+        && node.btime == stat.btime
+        && is_unchanged(node, seen, stat, trust)
 }
 
 /// Digest of what was seen of a directory's entries, in order of name.
@@ -172,7 +181,12 @@ mod tests {
     fn what_was_seen_comes_back() {
         let all = [
             Seen { inode: 1, ctime: Time::new(-5, 7), racy: false, tree: None },
-            Seen { inode: u64::MAX, ctime: Time::new(i64::MAX, 999_999_999), racy: true, tree: Some(Id([5; 32])) },
+            Seen {
+                inode: u64::MAX,
+                ctime: Time::new(i64::MAX, 999_999_999),
+                racy: true,
+                tree: Some(Id([5; 32])),
+            },
         ];
         let mut writer = SideWriter::default();
         all.iter().for_each(|seen| writer.push(seen));

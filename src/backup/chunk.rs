@@ -121,7 +121,8 @@ mod tests {
 
     /// The rule word for word as docs/format.md states it.
     fn naive(table: &[u64; 256], cutter: &Cutter, data: &[u8]) -> usize {
-        let (minimum, average, maximum) = (cutter.minimum as usize, cutter.average as usize, cutter.maximum as usize);
+        let (minimum, average, maximum) =
+            (cutter.minimum as usize, cutter.average as usize, cutter.maximum as usize);
         let bits = average.ilog2();
         for position in minimum..data.len().min(maximum) {
             let first = (position.saturating_sub(64)).max(minimum - 64);
@@ -161,7 +162,8 @@ mod tests {
         assert_eq!(lengths(&chunker, &noise(200_000)), GOLDEN);
     }
 
-    const GOLDEN: [usize; 13] = [11790, 24810, 16783, 16407, 9750, 18991, 24544, 17021, 19882, 16687, 4481, 17861, 993];
+    const GOLDEN: [usize; 13] =
+        [11790, 24810, 16783, 16407, 9750, 18991, 24544, 17021, 19882, 16687, 4481, 17861, 993];
 
     #[test]
     fn an_insertion_moves_only_the_cuts_around_it() {
@@ -188,7 +190,13 @@ mod tests {
     #[test]
     fn zeros_and_short_data_are_cut_at_the_bounds() {
         let chunker = Chunker::new(table(), Cutter::gear(4096));
-        assert!(lengths(&chunker, &vec![0; 100_000]).iter().rev().skip(1).all(|&length| (1024..=16384).contains(&length)));
+        assert!(
+            lengths(&chunker, &vec![0; 100_000])
+                .iter()
+                .rev()
+                .skip(1)
+                .all(|&length| (1024..=16384).contains(&length))
+        );
         assert_eq!(chunker.cut(b"x"), 1);
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
 use super::entry::{Outcome, Worker};
-use crate::files::unread as reason;
 use super::tree::TreeBuilder;
 use super::walk::{Child, Directory, Entry, State, trust};
+use crate::files::unread as reason;
 use crate::files::{self, Stat};
 use crate::format::limits::{DEPTH_MAX, PAGE_MAX};
 use crate::index::DirectoryRow;
@@ -245,7 +245,12 @@ impl<'r> Worker<'r> {
         Ok(expected)
     }
 
-    fn children(&self, directory: &Arc<Directory>, state: &State, expected: Vec<Option<Id>>) -> Vec<Arc<Directory>> {
+    fn children(
+        &self,
+        directory: &Arc<Directory>,
+        state: &State,
+        expected: Vec<Option<Id>>,
+    ) -> Vec<Arc<Directory>> {
         let mut children = Vec::with_capacity(expected.len());
         for entry in &state.entries {
             let (Some(child), Ok(stat)) = (entry.child, entry.stat) else { continue };
@@ -279,10 +284,18 @@ impl<'r> Worker<'r> {
         let Some(handle) = state.handle.take() else { return Ok(Child::Gone) };
         let Some(file_system) = state.file_system.take() else { return Ok(Child::Gone) };
         let trust = trust(&file_system);
-        let same_children = state.children.iter().all(|child| matches!(child, Some(Child::Done { same: true, .. })));
-        if state.all_same && same_children && let Some(row) = &state.row {
+        let same_children =
+            state.children.iter().all(|child| matches!(child, Some(Child::Done { same: true, .. })));
+        if state.all_same
+            && same_children
+            && let Some(row) = &state.row
+        {
             let again = (state.names.len() > PAGE_MAX).then(|| {
-                let stat = |place: usize| files::stat(handle.as_fd(), state.names.bytes(place)).ok().map(|stat| (place as u32, stat));
+                let stat = |place: usize| {
+                    files::stat(handle.as_fd(), state.names.bytes(place))
+                        .ok()
+                        .map(|stat| (place as u32, stat))
+                };
                 (0..state.names.len()).filter_map(stat).filter(|(_, stat)| stat.kind != NodeType::Directory)
             });
             self.run.count_unmodified(directory, &state, again.into_iter().flatten());
@@ -312,7 +325,13 @@ impl<'r> Worker<'r> {
             for place in 0..state.names.len() {
                 let name = state.names.bytes(place);
                 if let Some(entry) = listed.next_if(|entry| entry.name as usize == place) {
-                    self.entry(&mut job, &mut old, name, entry.stat, entry.child.and_then(|child| state.children[child as usize]))?;
+                    self.entry(
+                        &mut job,
+                        &mut old,
+                        name,
+                        entry.stat,
+                        entry.child.and_then(|child| state.children[child as usize]),
+                    )?;
                     continue;
                 }
                 let stat = match files::stat(handle.as_fd(), name) {
@@ -328,7 +347,13 @@ impl<'r> Worker<'r> {
         } else {
             for entry in &state.entries {
                 let name = state.names.bytes(entry.name as usize);
-                self.entry(&mut job, &mut old, name, entry.stat, entry.child.and_then(|child| state.children[child as usize]))?;
+                self.entry(
+                    &mut job,
+                    &mut old,
+                    name,
+                    entry.stat,
+                    entry.child.and_then(|child| state.children[child as usize]),
+                )?;
             }
         }
         let Job { builder, side, digest, clean, .. } = job;
@@ -424,7 +449,12 @@ impl<'r> Worker<'r> {
         }
     }
 
-    fn take_finished(&mut self, job: &mut Job<'_, '_>, name: &[u8], stat: &Stat) -> Result<Option<Node>, Error> {
+    fn take_finished(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<Node>, Error> {
         let Some((seen, node)) = job.finished.remove(name) else { return Ok(None) };
         if !change::is_unchanged(&node, &seen, stat, job.trust) || !self.run.is_stored(&node)? {
             return Ok(None);
@@ -443,7 +473,9 @@ impl<'r> Worker<'r> {
         before: Option<(Node, Seen)>,
     ) -> Result<(), Error> {
         let mut node = match before {
-            Some((node, before)) if !job.moved && job.trusted && change::is_unchanged(&node, &before, stat, job.trust) => {
+            Some((node, before))
+                if !job.moved && job.trusted && change::is_unchanged(&node, &before, stat, job.trust) =>
+            {
                 let mut node = node;
                 self.run.name_owners(&mut node, stat);
                 node
@@ -487,7 +519,14 @@ impl<'r> Worker<'r> {
         Ok(())
     }
 
-    fn put(&mut self, job: &mut Job<'_, '_>, name: &[u8], stat: &Stat, seen: Seen, node: &Node) -> Result<(), Error> {
+    fn put(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+        seen: Seen,
+        node: &Node,
+    ) -> Result<(), Error> {
         job.clean &= !seen.racy;
         job.digest.add(name, stat, job.trust);
         job.side.push(&seen);

@@ -85,7 +85,9 @@ impl<'r> Worker<'r> {
         if matches!(stat.kind, NodeType::File | NodeType::Directory) {
             node.flags = match opened {
                 Some(file) => files::inode_flags(file),
-                None => files::open_directory(handle, name).and_then(|folder| files::inode_flags(folder.as_fd())),
+                None => {
+                    files::open_directory(handle, name).and_then(|folder| files::inode_flags(folder.as_fd()))
+                }
             }
             .unwrap_or(0);
         }

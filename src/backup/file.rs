@@ -47,7 +47,12 @@ pub struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    pub fn new(store: &'s Store<'s>, worker: usize, chunker: Chunker, on_bytes: &'s (dyn Fn(u64) + Sync)) -> Reader<'s> {
+    pub fn new(
+        store: &'s Store<'s>,
+        worker: usize,
+        chunker: Chunker,
+        on_bytes: &'s (dyn Fn(u64) + Sync),
+    ) -> Reader<'s> {
         Reader { store, worker, chunker, buffer: Vec::new(), on_bytes }
     }
 
@@ -76,12 +81,21 @@ impl<'s> Reader<'s> {
             }
         }
         let after = files::stat_fd(file).map_err(|error| Failure::Source(files::unread(error)))?;
-        let changed = after.size != stat.size || after.mtime != stat.mtime || after.ctime != stat.ctime || size != stat.size;
+        let changed = after.size != stat.size
+            || after.mtime != stat.mtime
+            || after.ctime != stat.ctime
+            || size != stat.size;
         Ok(Read { content: content.finish()?, size, changed })
     }
 
     /// Reads, cuts and stores `length` bytes from `offset` on, or fewer when the file ends before; gives the bytes read.
-    fn run(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64, content: &mut ContentBuilder<'_>) -> Result<u64, Failure> {
+    fn run(
+        &mut self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        length: u64,
+        content: &mut ContentBuilder<'_>,
+    ) -> Result<u64, Failure> {
         let most = READ.max(2 * self.chunker.maximum());
         let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(most);
         if self.buffer.len() < wanted {
@@ -117,8 +131,11 @@ impl<'s> Reader<'s> {
     fn save(&self, cuts: &[std::ops::Range<usize>], content: &mut ContentBuilder<'_>) -> Result<(), Error> {
         let total: usize = cuts.iter().map(|cut| cut.len()).sum();
         let hash = |cut: &std::ops::Range<usize>| self.store.id(Contents::Data, &self.buffer[cut.clone()]);
-        let ids: Vec<Id> =
-            if total >= SHARE_FROM && cuts.len() > 1 { cuts.par_iter().map(hash).collect() } else { cuts.iter().map(hash).collect() };
+        let ids: Vec<Id> = if total >= SHARE_FROM && cuts.len() > 1 {
+            cuts.par_iter().map(hash).collect()
+        } else {
+            cuts.iter().map(hash).collect()
+        };
         for (cut, id) in cuts.iter().zip(ids) {
             self.store.save_hashed(self.worker, Contents::Data, id, &self.buffer[cut.clone()])?;
             content.push(Segment { kind: SegmentKind::Data(id), length: cut.len() as u64 })?;

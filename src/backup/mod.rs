@@ -102,7 +102,9 @@ pub fn backup(
         let result = attempt_backup(repository, options, client, attempt > 0, clock, listener, stop);
         match result {
             Err(Error::Overtaken) if attempt + 1 < TRIES => {
-                listener.event(Event::Note("another machine marked packs for removal meanwhile: going over everything again"));
+                listener.event(Event::Note(
+                    "another machine marked packs for removal meanwhile: going over everything again",
+                ));
             }
             other => return other,
         }
@@ -127,7 +129,10 @@ fn find_parent(options: &Options, confirmed: &[Named]) -> Option<Named> {
 /// Digest of everything besides the sources that decides how a tree looks.
 fn options_digest(options: &Options) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(b"tree 1").update(&options.excludes.digest_input()).update(&[u8::from(options.one_file_system)]);
+    hasher
+        .update(b"tree 1")
+        .update(&options.excludes.digest_input())
+        .update(&[u8::from(options.one_file_system)]);
     for path in ["/etc/passwd", "/etc/group"] {
         let text = std::fs::read(path).unwrap_or_default();
         hasher.update(&(text.len() as u64).to_le_bytes()).update(&text);
@@ -160,12 +165,19 @@ fn attempt_backup(
     // The session first: from here on nobody removes what it relies on (docs/concurrency.md).
     let session = match options.dry_run {
         true => None,
-        false => Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?),
+        false => {
+            Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?)
+        }
     };
     let synced = repository.sync()?;
     for problem in &synced.problems {
         let what = problem.to_string();
-        listener.event(Event::Problem { path: None, what: &what, code: "repository_damaged", during: "backup" });
+        listener.event(Event::Problem {
+            path: None,
+            what: &what,
+            code: "repository_damaged",
+            during: "backup",
+        });
     }
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
@@ -174,8 +186,12 @@ fn attempt_backup(
     let absence = repository.absence()?;
     let absence_fact = format!("absence {source}");
     let same_absence = repository.index.fact(&absence_fact)?.as_deref() == Some(&absence[..]);
-    let trusted = parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && same_absence && !overtaken;
-    if lineage.is_none() && !options.force && let Some(parent) = &parent {
+    let trusted =
+        parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && same_absence && !overtaken;
+    if lineage.is_none()
+        && !options.force
+        && let Some(parent) = &parent
+    {
         state::load(repository, &source, &parent.snapshot)?;
     }
     let digest = options_digest(options);
@@ -249,8 +265,15 @@ fn commit(
     snapshot: &mut Snapshot,
     confirmed: &[Named],
 ) -> Result<Id, Error> {
-    let newest = confirmed.iter().filter(|named| named.snapshot.client == snapshot.client).max_by_key(|named| named.snapshot.sequence);
-    let remembered = repository.index.fact("sequence")?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let newest = confirmed
+        .iter()
+        .filter(|named| named.snapshot.client == snapshot.client)
+        .max_by_key(|named| named.snapshot.sequence);
+    let remembered = repository
+        .index
+        .fact("sequence")?
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes);
     snapshot.previous = newest.map(|named| named.name);
     snapshot.sequence = newest.map_or(0, |named| named.snapshot.sequence).max(remembered) + 1;
     snapshot.session = session.id;
@@ -261,7 +284,11 @@ fn commit(
 }
 
 /// Walks from `/` to the sources and gives the root tree.
-fn walk(run: &Run<'_>, expected: Option<Id>, keep_alive: &(dyn Fn() -> Result<(), Error> + Sync)) -> Result<(Id, bool), Error> {
+fn walk(
+    run: &Run<'_>,
+    expected: Option<Id>,
+    keep_alive: &(dyn Fn() -> Result<(), Error> + Sync),
+) -> Result<(Id, bool), Error> {
     let ways = sources::ways(&run.options.sources);
     let root = files::open_root(std::path::Path::new("/"))
         .and_then(|root| files::stat_fd(std::os::fd::AsFd::as_fd(&root)))
@@ -290,7 +317,10 @@ fn walk(run: &Run<'_>, expected: Option<Id>, keep_alive: &(dyn Fn() -> Result<()
                 while let Some(directory) = run.scheduler.next() {
                     let result = match run.is_stopped() {
                         true => Err(Error::Stopped),
-                        false => worker.begin(&directory).and_then(|()| run.checkpoint_when_due()).and_then(|()| keep_alive()),
+                        false => worker
+                            .begin(&directory)
+                            .and_then(|()| run.checkpoint_when_due())
+                            .and_then(|()| keep_alive()),
                     };
                     if let Err(error) = result {
                         failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
@@ -298,8 +328,10 @@ fn walk(run: &Run<'_>, expected: Option<Id>, keep_alive: &(dyn Fn() -> Result<()
                     }
                 }
             };
-            if let Err(error) = std::thread::Builder::new().stack_size(WORKER_STACK).spawn_scoped(scope, work) {
-                *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Error::Refused(format!("no thread: {error}")));
+            if let Err(error) = std::thread::Builder::new().stack_size(WORKER_STACK).spawn_scoped(scope, work)
+            {
+                *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+                    Some(Error::Refused(format!("no thread: {error}")));
                 run.scheduler.stop();
             }
         }
@@ -309,12 +341,21 @@ fn walk(run: &Run<'_>, expected: Option<Id>, keep_alive: &(dyn Fn() -> Result<()
     }
     match run.take_root() {
         Some(Child::Done { tree, same }) => Ok((tree, same)),
-        Some(Child::Unreadable(why)) => Err(Error::Refused(format!("the root directory can not be read: {}", why.words()))),
+        Some(Child::Unreadable(why)) => {
+            Err(Error::Refused(format!("the root directory can not be read: {}", why.words())))
+        }
         _ => Err(Error::Stopped),
     }
 }
 
-fn describe(options: &Options, run: &Run<'_>, store: &Store<'_>, root: Id, started: Time, client: Id16) -> Snapshot {
+fn describe(
+    options: &Options,
+    run: &Run<'_>,
+    store: &Store<'_>,
+    root: Id,
+    started: Time,
+    client: Id16,
+) -> Snapshot {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let counts = &run.counts;
     let stored = store.stored();
@@ -362,4 +403,3 @@ pub fn source_problem(path: &[u8]) -> Option<Unread> {
         Err(_) => Some(Unread::Other),
     }
 }
-

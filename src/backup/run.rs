@@ -159,13 +159,16 @@ impl<'r> Run<'r> {
     /// Whether a directory says that it is a cache or is marked to be left out.
     pub fn is_marked(&self, handle: &OwnedFd, names: &Names) -> bool {
         let excludes = &self.options.excludes;
-        let first_bytes = |name: &[u8], most: usize| read_small(handle.as_fd(), name, most).unwrap_or_default();
-        if excludes.caches && names.contains(CACHE_TAG_NAME) && is_cache_tag(&first_bytes(CACHE_TAG_NAME, 64)) {
+        let first_bytes =
+            |name: &[u8], most: usize| read_small(handle.as_fd(), name, most).unwrap_or_default();
+        if excludes.caches && names.contains(CACHE_TAG_NAME) && is_cache_tag(&first_bytes(CACHE_TAG_NAME, 64))
+        {
             return true;
         }
         excludes.if_present.iter().any(|marker| {
             names.contains(marker.name())
-                && (marker.content_length() == 0 || marker.is_marked_by(&first_bytes(marker.name(), marker.content_length())))
+                && (marker.content_length() == 0
+                    || marker.is_marked_by(&first_bytes(marker.name(), marker.content_length())))
         })
     }
 
@@ -181,7 +184,11 @@ impl<'r> Run<'r> {
         }
         let mut files = lock(&self.ignore_files);
         let above = directory.parent.as_ref().and_then(|(parent, _)| files.get(&parent.key).cloned());
-        let ignore = match names.contains(GIT_IGNORE_NAME).then(|| read_small(handle.as_fd(), GIT_IGNORE_NAME, MARKER_MAX)).flatten() {
+        let ignore = match names
+            .contains(GIT_IGNORE_NAME)
+            .then(|| read_small(handle.as_fd(), GIT_IGNORE_NAME, MARKER_MAX))
+            .flatten()
+        {
             Some(text) => Some(IgnoreFile::read(&path, &text, above).0),
             None => above,
         };
@@ -192,14 +199,21 @@ impl<'r> Run<'r> {
     }
 
     /// Whether an entry is to be backed up.
-    pub fn is_wanted(&self, directory: &Directory, filter: Option<&Filter>, name: &[u8], stat: &Result<Stat, Unread>) -> bool {
+    pub fn is_wanted(
+        &self,
+        directory: &Directory,
+        filter: Option<&Filter>,
+        name: &[u8],
+        stat: &Result<Stat, Unread>,
+    ) -> bool {
         let options = self.options;
         let is_directory = stat.as_ref().is_ok_and(|stat| stat.kind == NodeType::Directory);
         if let Ok(stat) = stat {
             if options.own.contains(&(stat.dev, stat.inode)) {
                 return false;
             }
-            if stat.kind == NodeType::File && options.excludes.too_large(stat.size) && directory.way.is_none() {
+            if stat.kind == NodeType::File && options.excludes.too_large(stat.size) && directory.way.is_none()
+            {
                 return false;
             }
             // The mount point itself stays, as an empty folder: it must be there to mount on after a restore.
@@ -224,7 +238,10 @@ impl<'r> Run<'r> {
         }
         let index = &self.repository.index;
         let row = index.directory(&self.source, &directory.key)?;
-        if row.as_ref().is_some_and(|row| row.inode == directory.stat.inode || !trust.inode) || !trust.inode || !trust.ctime {
+        if row.as_ref().is_some_and(|row| row.inode == directory.stat.inode || !trust.inode)
+            || !trust.inode
+            || !trust.ctime
+        {
             return Ok((row, false));
         }
         let moved = index.directory_by_inode(&self.source, directory.stat.inode)?.into_iter().next();
@@ -235,7 +252,11 @@ impl<'r> Run<'r> {
     }
 
     /// Files that an interrupted run finished in a directory that it did not finish.
-    pub fn finished_files(&self, directory: &Directory, sought: bool) -> Result<HashMap<Vec<u8>, (Seen, Node)>, Error> {
+    pub fn finished_files(
+        &self,
+        directory: &Directory,
+        sought: bool,
+    ) -> Result<HashMap<Vec<u8>, (Seen, Node)>, Error> {
         if !sought || self.options.force || directory.way.is_some() {
             return Ok(HashMap::new());
         }
@@ -247,7 +268,10 @@ impl<'r> Run<'r> {
             .into_iter()
             .filter_map(|file| {
                 let node = format::node::decode(&file.node).ok()?;
-                Some((file.name, (Seen { inode: file.inode, ctime: file.ctime, racy: false, tree: None }, node)))
+                Some((
+                    file.name,
+                    (Seen { inode: file.inode, ctime: file.ctime, racy: false, tree: None }, node),
+                ))
             })
             .collect())
     }
@@ -369,7 +393,10 @@ impl<'r> Run<'r> {
     /// The content of a file that was read under another name in this run, when its stat is the same.
     pub fn linked_content(&self, node: &Node, stat: &Stat) -> Option<Content> {
         let (before, content) = lock(&self.links).get(&node.link?)?.clone();
-        let same = before.size == stat.size && before.mtime == stat.mtime && before.ctime == stat.ctime && before.dev == stat.dev;
+        let same = before.size == stat.size
+            && before.mtime == stat.mtime
+            && before.ctime == stat.ctime
+            && before.dev == stat.dev;
         same.then_some(content)
     }
 
@@ -410,7 +437,12 @@ impl<'r> Run<'r> {
     }
 
     /// Counts the entries of a directory that is taken over whole.
-    pub fn count_unmodified(&self, directory: &Directory, state: &State, looked_again: impl Iterator<Item = (u32, Stat)>) {
+    pub fn count_unmodified(
+        &self,
+        directory: &Directory,
+        state: &State,
+        looked_again: impl Iterator<Item = (u32, Stat)>,
+    ) {
         self.counts.directories.fetch_add(1, Ordering::Relaxed);
         let (mut files, mut bytes, mut others) = (0, 0, 0);
         let mut one = |place: u32, stat: &Stat| match stat.kind {
@@ -420,7 +452,11 @@ impl<'r> Run<'r> {
                 bytes += stat.size;
                 if self.options.tell_files {
                     let path = directory.path_of(state.names.bytes(place as usize));
-                    self.listener.event(Event::File { path: &path, bytes: stat.size, status: FileStatus::Unmodified });
+                    self.listener.event(Event::File {
+                        path: &path,
+                        bytes: stat.size,
+                        status: FileStatus::Unmodified,
+                    });
                 }
             }
             _ => others += 1,
@@ -453,7 +489,7 @@ fn read_small(handle: BorrowedFd<'_>, name: &[u8], most: usize) -> Option<Vec<u8
     let stat = files::stat(handle, name).ok().filter(|stat| stat.kind == NodeType::File)?;
     let (file, _) = files::open_file(handle, name, &stat).ok()?;
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), most as u64), &mut bytes).ok()?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), most as u64), &mut bytes)
+        .ok()?;
     Some(bytes)
 }
-

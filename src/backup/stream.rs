@@ -52,7 +52,9 @@ pub fn backup_stream(
         let mut reader = Reader::new(store, 0, chunker, &on_bytes);
         let (content, size) = reader.read_stream(stream.input).map_err(|failure| match failure {
             Failure::Storage(error) => error,
-            Failure::Source(why) => Error::Refused(format!("the stream ended early: {}; nothing was saved", why.words())),
+            Failure::Source(why) => {
+                Error::Refused(format!("the stream ended early: {}; nothing was saved", why.words()))
+            }
         })?;
         if stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Stopped);
@@ -120,4 +122,3 @@ pub fn backup_stream(
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent })
 }
-

@@ -1,8 +1,8 @@
 //! Building trees and content lists: pages are stored as they fill, so that no directory and no file is held whole.
 
 use crate::format::content::{self, ContentPage};
-use crate::format::tree::{self, PageReference};
 use crate::format::limits::PAGE_BYTES;
+use crate::format::tree::{self, PageReference};
 use crate::model::{Content, Contents, Id, Segment, SegmentKind};
 use crate::repository::{Error, store::Store};
 

@@ -45,7 +45,13 @@ impl Secret {
 
 impl<'e> Context<'e> {
     pub fn new(global: Global, environment: Lookup<'e>) -> Context<'e> {
-        Context { global, defaults: Defaults::new(environment), environment, clock: SystemClock, out: Output::stdout() }
+        Context {
+            global,
+            defaults: Defaults::new(environment),
+            environment,
+            clock: SystemClock,
+            out: Output::stdout(),
+        }
     }
 
     /// Says something to the person, unless they want quiet.
@@ -75,8 +81,9 @@ impl<'e> Context<'e> {
         let Some(file) = &self.global.repository_file else {
             return Ok(self.defaults.repository()?.into_os_string());
         };
-        let text = std::fs::read(file)
-            .map_err(|error| Failure::usage(format!("the repository file {} can not be read: {error}", file.display())))?;
+        let text = std::fs::read(file).map_err(|error| {
+            Failure::usage(format!("the repository file {} can not be read: {error}", file.display()))
+        })?;
         let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         if line.is_empty() {
             return Err(Failure::usage(format!("the repository file {} is empty", file.display())));
@@ -86,7 +93,9 @@ impl<'e> Context<'e> {
 
     pub fn backend(&self) -> Result<Box<dyn Backend>, Failure> {
         let location = self.location()?;
-        let text = location.to_str().ok_or_else(|| Failure::usage("the repository's location is not UTF-8; give it through a symlink"))?;
+        let text = location.to_str().ok_or_else(|| {
+            Failure::usage("the repository's location is not UTF-8; give it through a symlink")
+        })?;
         backend::open(text).map_err(|error| Failure::usage(error.to_string()))
     }
 
@@ -105,7 +114,10 @@ impl<'e> Context<'e> {
     fn secret(&self) -> Result<Secret, Failure> {
         let default_key = self.defaults.key_file().ok();
         let mut origin = self.global.origin();
-        if self.is_default_repository() && origin.is_empty() && default_key.as_ref().is_some_and(|path| path.exists()) {
+        if self.is_default_repository()
+            && origin.is_empty()
+            && default_key.as_ref().is_some_and(|path| path.exists())
+        {
             origin.key_file = default_key.as_deref();
         }
         self.obtain(origin, Purpose::Open)
@@ -119,11 +131,17 @@ impl<'e> Context<'e> {
                 .ok()
                 .and_then(MasterKey::from_key_file)
                 .map(Secret::Key)
-                .ok_or_else(|| Failure::new(Code::WrongKey, format!("{} is no copal key file", path.display()))),
+                .ok_or_else(|| {
+                    Failure::new(Code::WrongKey, format!("{} is no copal key file", path.display()))
+                }),
             Credential::NewKeyFile { path } => {
-                let key = MasterKey::generate().map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+                let key =
+                    MasterKey::generate().map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
                 secrets::write_key_file(&path, key.to_key_file().as_bytes())?;
-                self.say(&format!("A new key was written to {}. Keep a copy of it elsewhere.", path.display()));
+                self.say(&format!(
+                    "A new key was written to {}. Keep a copy of it elsewhere.",
+                    path.display()
+                ));
                 Ok(Secret::Key(key))
             }
         }
@@ -133,9 +151,12 @@ impl<'e> Context<'e> {
     pub fn open(&self) -> Result<Repository, Failure> {
         let backend = self.backend()?;
         if !backend.exists_repository().map_err(|error| failure(&Error::from(error)))? {
-            let failure = Failure::new(Code::NoRepository, format!("no repository at {}", backend.location()));
+            let failure =
+                Failure::new(Code::NoRepository, format!("no repository at {}", backend.location()));
             return Err(failure.with_hint(match self.is_default_repository() {
-                true => "Back up something first: copal backup FOLDER. Or name a repository: -r PATH.".to_owned(),
+                true => {
+                    "Back up something first: copal backup FOLDER. Or name a repository: -r PATH.".to_owned()
+                }
                 false => "Make one: copal init -r PATH.".to_owned(),
             }));
         }
@@ -179,7 +200,9 @@ impl<'e> Context<'e> {
     /// The user's name.
     pub fn user(&self) -> Vec<u8> {
         let uid = rustix::process::getuid().as_raw();
-        crate::files::Owners::new().user(uid).map_or_else(|| uid.to_string().into_bytes(), |name| name.to_vec())
+        crate::files::Owners::new()
+            .user(uid)
+            .map_or_else(|| uid.to_string().into_bytes(), |name| name.to_vec())
     }
 
     /// This machine's name.
@@ -213,7 +236,8 @@ pub fn eprint_line(text: &str) {
 /// The bytes of a path as typed, absolute and without `.` and `..`; symlinks are kept, as people name folders by them.
 pub fn absolute(path: &OsStr) -> Result<Vec<u8>, Failure> {
     let path = Path::new(path);
-    let whole = std::path::absolute(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let whole =
+        std::path::absolute(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let mut clean = PathBuf::from("/");
     for component in whole.components() {
         match component {

@@ -113,7 +113,11 @@ impl<'c> Show<'c> {
                 total_bytes: total,
                 bytes_done: state.bytes,
                 error_count: state.errors,
-                current_files: if state.current.is_empty() { Vec::new() } else { vec![escape(&state.current)] },
+                current_files: if state.current.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![escape(&state.current)]
+                },
             };
             self.to_program("status", &status);
             return;
@@ -174,9 +178,14 @@ impl Listener for Show<'_> {
                     state.current.extend_from_slice(path);
                 }
                 self.status(&mut state);
-                if self.context.global.verbose > 1 && (status != FileStatus::Unmodified || self.context.global.verbose > 2) {
+                if self.context.global.verbose > 1
+                    && (status != FileStatus::Unmodified || self.context.global.verbose > 2)
+                {
                     if self.context.global.json {
-                        self.to_program("verbose_status", &FileLine { action: status.word(), item: escape(path), size: bytes });
+                        self.to_program(
+                            "verbose_status",
+                            &FileLine { action: status.word(), item: escape(path), size: bytes },
+                        );
                     } else {
                         self.line(&format!("{:<10} {}", status.word(), escape(path)));
                     }
@@ -186,10 +195,14 @@ impl Listener for Show<'_> {
                 state.errors += 1;
                 let path = path.unwrap_or_default();
                 if self.context.global.json {
-                    self.to_program("error", &Problem { error: Message { message: what }, during, item: escape(path), code });
+                    self.to_program(
+                        "error",
+                        &Problem { error: Message { message: what }, during, item: escape(path), code },
+                    );
                     return;
                 }
-                let text = if path.is_empty() { what.to_owned() } else { format!("{}: {what}", escape(path)) };
+                let text =
+                    if path.is_empty() { what.to_owned() } else { format!("{}: {what}", escape(path)) };
                 if self.context.global.verbose > 0 {
                     self.line(&format!("copal: {text}"));
                 }

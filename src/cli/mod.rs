@@ -26,7 +26,13 @@ pub fn run(typed: Vec<OsString>) -> Code {
         Ok(arguments) => arguments,
         Err(error) => {
             return match exit::from_parser(&error) {
-                Ok(text) => finish(crate::terminal::json::Output::stdout().write(text).map_err(Failure::from).map(|()| Code::Done), json),
+                Ok(text) => finish(
+                    crate::terminal::json::Output::stdout()
+                        .write(text)
+                        .map_err(Failure::from)
+                        .map(|()| Code::Done),
+                    json,
+                ),
                 Err(failure) => finish(Err(failure), json),
             };
         }

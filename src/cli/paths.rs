@@ -13,7 +13,9 @@ use crate::terminal::escape::escape;
 pub fn split(wanted: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     for (place, byte) in wanted.iter().enumerate() {
         let after = &wanted[place + 1..];
-        let in_a_time = place > 0 && wanted[place - 1].is_ascii_digit() && after.first().is_some_and(u8::is_ascii_digit)
+        let in_a_time = place > 0
+            && wanted[place - 1].is_ascii_digit()
+            && after.first().is_some_and(u8::is_ascii_digit)
             && wanted[..place].iter().any(|byte| matches!(byte, b'-' | b' ' | b'T'));
         if *byte == b':' && !in_a_time {
             return (wanted[..place].to_vec(), Some(after.to_vec()));
@@ -67,15 +69,24 @@ pub fn find(repository: &Repository, named: &Named, path: &[u8]) -> Result<Vec<V
         [one] => Ok(one.clone()),
         [] => Err(missing()),
         several => {
-            let shown: Vec<String> =
-                several.iter().map(|names| escape(&[&b"/"[..], &names.join(&b'/')].concat()).into_owned()).collect();
-            Err(Failure::usage(format!("several stored paths end so: {}; give the whole path", shown.join(", "))))
+            let shown: Vec<String> = several
+                .iter()
+                .map(|names| escape(&[&b"/"[..], &names.join(&b'/')].concat()).into_owned())
+                .collect();
+            Err(Failure::usage(format!(
+                "several stored paths end so: {}; give the whole path",
+                shown.join(", ")
+            )))
         }
     }
 }
 
 /// Paths that are named so: a source's name and what follows, else, searched through the whole snapshot, any that end so (a few of them).
-fn ends_with(repository: &Repository, named: &Named, wanted: &[Vec<u8>]) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
+fn ends_with(
+    repository: &Repository,
+    named: &Named,
+    wanted: &[Vec<u8>],
+) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
     let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
     for source in &named.snapshot.sources {
         let Some(source) = names(source) else { continue };
@@ -125,7 +136,11 @@ mod tests {
             ("1a2b3c4d:5", "1a2b3c4d", Some("5")),
         ];
         for (text, snapshot, path) in cases {
-            assert_eq!(split(text.as_bytes()), (snapshot.as_bytes().to_vec(), path.map(|path| path.as_bytes().to_vec())), "{text}");
+            assert_eq!(
+                split(text.as_bytes()),
+                (snapshot.as_bytes().to_vec(), path.map(|path| path.as_bytes().to_vec())),
+                "{text}"
+            );
         }
     }
 }

@@ -79,7 +79,10 @@ pub struct Origin<'a> {
 impl Origin<'_> {
     /// Whether nothing was said about where the secret comes from.
     pub fn is_empty(&self) -> bool {
-        self.key_file.is_none() && self.password_file.is_none() && self.password_command.is_none() && self.password.is_none()
+        self.key_file.is_none()
+            && self.password_file.is_none()
+            && self.password_command.is_none()
+            && self.password.is_none()
     }
 }
 

@@ -23,7 +23,12 @@ pub fn load(context: &Context<'_>, repository: &Repository) -> Result<Snapshots,
 }
 
 /// The snapshot that `text` means, among those of `host` where the text is no id.
-pub fn find(context: &Context<'_>, all: &Snapshots, text: &str, host: Option<&[u8]>) -> Result<Named, Failure> {
+pub fn find(
+    context: &Context<'_>,
+    all: &Snapshots,
+    text: &str,
+    host: Option<&[u8]>,
+) -> Result<Named, Failure> {
     let lower = text.to_ascii_lowercase();
     let is_hex = lower.len() >= ID_LEAST && lower.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex {
@@ -33,19 +38,25 @@ pub fn find(context: &Context<'_>, all: &Snapshots, text: &str, host: Option<&[u
             [one] => return Ok(one.clone()),
             [] => {}
             _ => {
-                let names: Vec<String> = matching.iter().map(|named| named.name.to_string()[..16].to_owned()).collect();
-                return Err(Failure::usage(format!("{text} is the beginning of several snapshots: {}", names.join(", "))));
+                let names: Vec<String> =
+                    matching.iter().map(|named| named.name.to_string()[..16].to_owned()).collect();
+                return Err(Failure::usage(format!(
+                    "{text} is the beginning of several snapshots: {}",
+                    names.join(", ")
+                )));
             }
         }
     }
     if all.confirmed.is_empty() {
-        return Err(Failure::new(Code::Failed, "there are no snapshots yet").with_hint("Make one: copal backup FOLDER"));
+        return Err(Failure::new(Code::Failed, "there are no snapshots yet")
+            .with_hint("Make one: copal backup FOLDER"));
     }
     let own = context.host();
     let wanted = host.unwrap_or(&own);
     let here: Vec<&Named> = all.confirmed.iter().filter(|named| named.snapshot.host == wanted).collect();
     if here.is_empty() {
-        let hosts: BTreeSet<String> = all.confirmed.iter().map(|named| escape(&named.snapshot.host).into_owned()).collect();
+        let hosts: BTreeSet<String> =
+            all.confirmed.iter().map(|named| escape(&named.snapshot.host).into_owned()).collect();
         let hosts: Vec<String> = hosts.into_iter().collect();
         return Err(Failure::new(Code::Failed, format!("no snapshot of host {}", escape(wanted)))
             .with_hint(format!("There are snapshots of: {}. Choose with --host NAME.", hosts.join(", "))));
@@ -60,7 +71,10 @@ pub fn find(context: &Context<'_>, all: &Snapshots, text: &str, host: Option<&[u
             return Err(Failure::usage(format!("{text} is no snapshot; did you mean latest or latest~1?")));
         };
         return here.iter().rev().nth(back).map(|named| (*named).clone()).ok_or_else(|| {
-            Failure::new(Code::Failed, format!("there are only {} snapshots of host {}", here.len(), escape(wanted)))
+            Failure::new(
+                Code::Failed,
+                format!("there are only {} snapshots of host {}", here.len(), escape(wanted)),
+            )
         });
     }
     match time::parse(text, context.clock.now()) {
@@ -68,8 +82,13 @@ pub fn find(context: &Context<'_>, all: &Snapshots, text: &str, host: Option<&[u
             Failure::new(Code::Failed, format!("no snapshot is as old as {text}"))
                 .with_hint(format!("The oldest is of {}.", time::show(here[0].snapshot.time)))
         }),
-        Err(_) if is_hex => Err(Failure::new(Code::Failed, format!("no snapshot {text}")).with_hint("See them: copal snapshots")),
-        Err(_) => Err(Failure::usage(format!("{text} is no snapshot: give the beginning of an id, latest, latest~N or a time"))),
+        Err(_) if is_hex => {
+            Err(Failure::new(Code::Failed, format!("no snapshot {text}"))
+                .with_hint("See them: copal snapshots"))
+        }
+        Err(_) => Err(Failure::usage(format!(
+            "{text} is no snapshot: give the beginning of an id, latest, latest~N or a time"
+        ))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Authenticated encryption: ChaCha20-Poly1305 for a pack's parts, XChaCha20-Poly1305 for small objects.
 
-use chacha20poly1305::aead::{AeadInPlace, KeyInit, Payload, Aead};
+use chacha20poly1305::aead::{Aead, AeadInPlace, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, XChaCha20Poly1305, XNonce};
 
 use super::Error;
@@ -54,7 +54,12 @@ pub fn seal_small(key: &[u8; 32], associated: &[u8], plain: &[u8]) -> Result<([u
 }
 
 /// Opens what `seal_small` sealed.
-pub fn open_small(key: &[u8; 32], associated: &[u8], nonce: &[u8; 24], sealed: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn open_small(
+    key: &[u8; 32],
+    associated: &[u8],
+    nonce: &[u8; 24],
+    sealed: &[u8],
+) -> Result<Vec<u8>, Error> {
     XChaCha20Poly1305::new(key.into())
         .decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: associated })
         .map_err(|_| Error::DoesNotOpen)

@@ -5,7 +5,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Result, again, single, names, open_directory, stat};
+use super::{Result, again, names, open_directory, single, stat};
 use crate::model::{Node, NodeType};
 
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -24,9 +24,13 @@ pub struct Config {
 pub fn encode_cutter(cutter: &Cutter) -> Vec<u8> {
     let mut writer = Writer::default();
     writer
-        .int(1, true, match cutter.kind {
-            CutterKind::Gear => 1,
-        })
+        .int(
+            1,
+            true,
+            match cutter.kind {
+                CutterKind::Gear => 1,
+            },
+        )
         .int(2, true, u64::from(cutter.minimum))
         .int(3, true, u64::from(cutter.average))
         .int(4, true, u64::from(cutter.maximum));
@@ -58,10 +62,11 @@ pub fn encode(keys: &Keys, config: &Config) -> Result<Vec<u8>, Error> {
     let mut plain = Writer::default();
     plain.int(1, true, FORMAT).int(2, true, FORMAT).int(3, true, config.generation);
     let mut writer = Writer::default();
-    writer
-        .bytes(1, true, &encode_cutter(&config.cutter))
-        .int(2, true, config.pack_target as u64)
-        .time(3, true, Some(config.made));
+    writer.bytes(1, true, &encode_cutter(&config.cutter)).int(2, true, config.pack_target as u64).time(
+        3,
+        true,
+        Some(config.made),
+    );
     small::encode(keys, KIND, &plain.finish(), &writer.finish())
 }
 

@@ -62,7 +62,9 @@ pub enum ContentPage {
 pub fn encode_page(page: &ContentPage) -> Vec<u8> {
     let mut writer = Writer::default();
     match page {
-        ContentPage::Segments(segments) => writer.field(11, true, &[0]).field(12, true, &encode_segments(segments)),
+        ContentPage::Segments(segments) => {
+            writer.field(11, true, &[0]).field(12, true, &encode_segments(segments))
+        }
         ContentPage::Pages(level, pages) => writer.int(11, true, *level).list(
             13,
             true,
@@ -117,5 +119,6 @@ pub fn decode_page(bytes: &[u8]) -> Result<ContentPage, Error> {
 pub fn page_ends_after(id: Option<&Id>, entries: usize, level: usize) -> bool {
     entries >= limits::SEGMENTS_INLINE
         || entries >= limits::SEGMENTS_PAGE_MIN
-            && id.is_some_and(|id| u16::from_le_bytes(id.0.as_chunks::<2>().0[level % 16]).is_multiple_of(512))
+            && id
+                .is_some_and(|id| u16::from_le_bytes(id.0.as_chunks::<2>().0[level % 16]).is_multiple_of(512))
 }

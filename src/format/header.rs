@@ -46,5 +46,9 @@ pub fn decode(bytes: &[u8], kind: u8) -> Result<Id16, Error> {
 
 /// Checks that the header is of that kind and repository.
 pub fn check(bytes: &[u8], kind: u8, repository: Id16) -> Result<(), Error> {
-    if decode(bytes, kind)? == repository { Ok(()) } else { Err(Error::Foreign("it is of another repository")) }
+    if decode(bytes, kind)? == repository {
+        Ok(())
+    } else {
+        Err(Error::Foreign("it is of another repository"))
+    }
 }

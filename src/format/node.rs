@@ -88,7 +88,12 @@ pub fn encode(node: &Node) -> Vec<u8> {
 
 /// Whether bytes are a name that may stand in a directory.
 pub fn is_sound_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= limits::NAME_MAX && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0)
+    !name.is_empty()
+        && name.len() <= limits::NAME_MAX
+        && name != b"."
+        && name != b".."
+        && !name.contains(&b'/')
+        && !name.contains(&0)
 }
 
 /// Reads a node and holds it to the limits.

@@ -159,7 +159,11 @@ fn decode_blocks(bytes: &[u8], end: u64) -> Result<Vec<Block>, Error> {
             other => return Err(Error::Unsupported(format!("block flags {other}"))),
         };
         let (stored, plain) = (cursor.varint()?, cursor.varint()?);
-        if plain == 0 || plain > limits::BLOCK_MAX as u64 || stored <= seal::TAG_LEN as u64 || stored > end.saturating_sub(offset) {
+        if plain == 0
+            || plain > limits::BLOCK_MAX as u64
+            || stored <= seal::TAG_LEN as u64
+            || stored > end.saturating_sub(offset)
+        {
             return Err(Error::Malformed("a block's length makes no sense"));
         }
         if codec == CODEC_PLAIN && stored != plain + seal::TAG_LEN as u64 {
@@ -199,7 +203,8 @@ pub fn decode_directory(bytes: &[u8], end: u64) -> Result<Directory, Error> {
             _ => field.unknown()?,
         }
     }
-    let contents = Contents::from_number(contents).ok_or_else(|| Error::Unsupported(format!("contents {contents}")))?;
+    let contents =
+        Contents::from_number(contents).ok_or_else(|| Error::Unsupported(format!("contents {contents}")))?;
     let blocks = blocks.ok_or(Error::Malformed("a directory without blocks"))?;
     Ok(Directory { contents, blocks, domain, written })
 }

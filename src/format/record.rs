@@ -76,7 +76,12 @@ impl Writer {
     }
 
     /// A list, left out when empty.
-    pub fn list<B: AsRef<[u8]>>(&mut self, number: u64, critical: bool, items: impl IntoIterator<Item = B>) -> &mut Writer {
+    pub fn list<B: AsRef<[u8]>>(
+        &mut self,
+        number: u64,
+        critical: bool,
+        items: impl IntoIterator<Item = B>,
+    ) -> &mut Writer {
         let mut bytes = Vec::new();
         for item in items {
             put_varint(&mut bytes, item.as_ref().len() as u64);

@@ -107,9 +107,7 @@ pub struct Damage {
 /// Encodes a damage record.
 pub fn encode_damage(keys: &Keys, damage: &Damage) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
-    writer
-        .list(1, true, damage.packs.iter().map(|id| id.0))
-        .time(3, true, Some(damage.time));
+    writer.list(1, true, damage.packs.iter().map(|id| id.0)).time(3, true, Some(damage.time));
     small::encode(keys, DAMAGE, &[], &writer.finish())
 }
 

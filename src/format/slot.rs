@@ -47,7 +47,9 @@ pub struct Slot {
 
 fn key_encryption_key(slot: &Slot, unlock: Unlock<'_>) -> Result<Option<[u8; 32]>, Error> {
     match (slot.derivation, unlock) {
-        (Derivation::Password(cost), Unlock::Password(text)) => Ok(Some(password::derive(text, &slot.salt, cost)?)),
+        (Derivation::Password(cost), Unlock::Password(text)) => {
+            Ok(Some(password::derive(text, &slot.salt, cost)?))
+        }
         (Derivation::KeyFile, Unlock::KeyFile(key)) => Ok(Some(keyed(key.bytes(), &slot.salt))),
         _ => Ok(None),
     }
@@ -60,7 +62,13 @@ fn commitment(key: &[u8; 32], plain: &[u8]) -> blake3::Hash {
 }
 
 /// Makes a slot that `unlock` opens.
-pub fn encode(keys: &Keys, unlock: Unlock<'_>, cost: Cost, description: &Description, config: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn encode(
+    keys: &Keys,
+    unlock: Unlock<'_>,
+    cost: Cost,
+    description: &Description,
+    config: &[u8],
+) -> Result<Vec<u8>, Error> {
     let derivation = match unlock {
         Unlock::Password(_) => Derivation::Password(cost),
         Unlock::KeyFile(_) => Derivation::KeyFile,
@@ -182,13 +190,18 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<MasterKey>, Erro
     if commitment(&key, parts.plain) != blake3::Hash::from_bytes(parts.commitment) {
         return Ok(None);
     }
-    let bundle = seal::open_small(&keyed(&key, b"copal slot seal"), parts.associated, &parts.nonce, parts.bundle)?;
+    let bundle =
+        seal::open_small(&keyed(&key, b"copal slot seal"), parts.associated, &parts.nonce, parts.bundle)?;
     let (mut role, mut masters) = (0, Vec::new());
     let mut reader = Reader::new(&bundle);
     while let Some(field) = reader.next()? {
         match field.number {
             1 => role = field.int()?,
-            2 => masters = field.list(|bytes| <[u8; 32]>::try_from(bytes).map_err(|_| Error::Malformed("a key has another length")))?,
+            2 => {
+                masters = field.list(|bytes| {
+                    <[u8; 32]>::try_from(bytes).map_err(|_| Error::Malformed("a key has another length"))
+                })?
+            }
             _ => field.unknown()?,
         }
     }
@@ -206,7 +219,8 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<MasterKey>, Erro
 pub fn describe(keys: &Keys, object: &[u8]) -> Result<Description, Error> {
     header::check(object, KIND, keys.repository)?;
     let parts = parts(object)?;
-    let record = seal::open_small(&keys.slot_description, parts.head, &parts.description_nonce, parts.description)?;
+    let record =
+        seal::open_small(&keys.slot_description, parts.head, &parts.description_nonce, parts.description)?;
     let mut description = Description::default();
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {

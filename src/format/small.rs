@@ -54,7 +54,8 @@ pub fn decode(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
     }
     header::check(object, kind, keys.repository)?;
     let (_, plain) = plain_part(object, kind)?;
-    let (associated, rest) = object.split_at_checked(52 + plain.len()).ok_or(Error::Malformed("cut short"))?;
+    let (associated, rest) =
+        object.split_at_checked(52 + plain.len()).ok_or(Error::Malformed("cut short"))?;
     let mut cursor = Cursor(rest);
     let nonce = cursor.array()?;
     let payload = seal::open_small(&keys.small(kind), associated, &nonce, cursor.0)?;
@@ -67,7 +68,8 @@ pub fn decode(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
     match codec {
         CODEC_PLAIN if cursor.0.len() as u64 == length => Ok(cursor.0.to_vec()),
         CODEC_PLAIN => Err(Error::Malformed("the payload has another length")),
-        CODEC_ZSTD => crate::compress::decompress(cursor.0, length as usize).ok_or(Error::Malformed("does not decompress")),
+        CODEC_ZSTD => crate::compress::decompress(cursor.0, length as usize)
+            .ok_or(Error::Malformed("does not decompress")),
         other => Err(Error::Unsupported(format!("codec {other}"))),
     }
 }

@@ -58,7 +58,8 @@ fn decode_summary(bytes: &[u8]) -> Result<Summary, Error> {
 
 /// Encodes a snapshot.
 pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
-    let flags = if snapshot.incomplete { FLAG_INCOMPLETE } else { 0 } | if snapshot.time_given { FLAG_TIME_GIVEN } else { 0 };
+    let flags = if snapshot.incomplete { FLAG_INCOMPLETE } else { 0 }
+        | if snapshot.time_given { FLAG_TIME_GIVEN } else { 0 };
     let mut writer = Writer::default();
     writer
         .time(1, true, Some(snapshot.time))
@@ -82,9 +83,11 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
     if !snapshot.state.is_empty() {
         writer.field(19, false, &encode_segments(&snapshot.state));
     }
-    writer
-        .bytes(23, false, &snapshot.options_digest)
-        .list(24, true, snapshot.removals_seen.iter().map(|id| id.0));
+    writer.bytes(23, false, &snapshot.options_digest).list(
+        24,
+        true,
+        snapshot.removals_seen.iter().map(|id| id.0),
+    );
     small::encode(keys, KIND, &[], &writer.finish())
 }
 
@@ -140,17 +143,19 @@ pub struct Confirmation {
 /// Encodes a confirmation.
 pub fn encode_confirmation(keys: &Keys, confirmation: &Confirmation) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
-    writer
-        .id(1, true, Some(&confirmation.snapshot))
-        .field(2, true, &confirmation.session.0)
-        .time(3, true, Some(confirmation.time));
+    writer.id(1, true, Some(&confirmation.snapshot)).field(2, true, &confirmation.session.0).time(
+        3,
+        true,
+        Some(confirmation.time),
+    );
     small::encode(keys, CONFIRMED, &[], &writer.finish())
 }
 
 /// Opens a confirmation.
 pub fn decode_confirmation(keys: &Keys, object: &[u8]) -> Result<Confirmation, Error> {
     let record = small::decode(keys, CONFIRMED, object)?;
-    let mut confirmation = Confirmation { snapshot: Id::default(), session: Id16::default(), time: Time::default() };
+    let mut confirmation =
+        Confirmation { snapshot: Id::default(), session: Id16::default(), time: Time::default() };
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
         match field.number {

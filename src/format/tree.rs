@@ -87,7 +87,8 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
         let mut pages: Vec<PageReference> = Vec::new();
         while !cursor.is_empty() {
             let page = decode_reference(cursor.prefixed()?)?;
-            if pages.last().is_some_and(|before| before.last >= page.last) || pages.len() >= limits::PAGE_MAX {
+            if pages.last().is_some_and(|before| before.last >= page.last) || pages.len() >= limits::PAGE_MAX
+            {
                 return Err(Error::Malformed("pages are not in order"));
             }
             pages.push(page);

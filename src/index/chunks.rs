@@ -20,7 +20,8 @@ const PACKS_CACHED: usize = 2048;
 const TREES: u64 = 0xa5c3_96f0_5a3c_69e1;
 
 /// A pack's columns, in the order that `pack_of` reads.
-pub(super) const SELECT_PACK: &str = "SELECT id, name, length, contents, salt, commitment, directory_offset, directory_length, chunks,
+pub(super) const SELECT_PACK: &str =
+    "SELECT id, name, length, contents, salt, commitment, directory_offset, directory_length, chunks,
     blocks, EXISTS (SELECT 1 FROM pack_sources WHERE pack = packs.id) FROM packs";
 
 /// The integers under which a chunk stands.
@@ -136,7 +137,11 @@ impl Index {
     pub fn lookup_for_reading(&self, contents: Contents, id: &Id) -> Result<Vec<Location>, Error> {
         let (mut all, mut hidden) = (Vec::new(), Vec::new());
         self.places(contents, id, &mut |visible, location| {
-            if visible { all.push(location) } else { hidden.push(location) }
+            if visible {
+                all.push(location)
+            } else {
+                hidden.push(location)
+            }
             false
         })?;
         all.append(&mut hidden);
@@ -151,7 +156,12 @@ impl Index {
     }
 
     /// Tells `each` of the places of a chunk, and whether each may be relied on, until it answers true. `each` must not use the index.
-    fn places(&self, contents: Contents, id: &Id, each: &mut dyn FnMut(bool, Location) -> bool) -> Result<(), Error> {
+    fn places(
+        &self,
+        contents: Contents,
+        id: &Id,
+        each: &mut dyn FnMut(bool, Location) -> bool,
+    ) -> Result<(), Error> {
         for location in read(&self.pending).places(contents, id) {
             if each(read(&self.hidden).allows(contents, id, &location.pack), location) {
                 return Ok(());
@@ -173,13 +183,15 @@ impl Index {
                 return Ok(false);
             }
             let location = Location::at(&pack, row.block, row.offset, row.length);
-            let location = location.ok_or_else(|| Error::Damaged("a chunk lies outside its block".to_owned()))?;
+            let location =
+                location.ok_or_else(|| Error::Damaged("a chunk lies outside its block".to_owned()))?;
             Ok(each(self.relied_on(contents, id, &pack), location))
         };
         if tell(row)? {
             return Ok(());
         }
-        let more = "SELECT confirm, pack, block, offset, length FROM more_chunks WHERE key = ?1 AND confirm = ?2";
+        let more =
+            "SELECT confirm, pack, block, offset, length FROM more_chunks WHERE key = ?1 AND confirm = ?2";
         let mut more = reader.prepare_cached(more)?;
         for row in more.query_map((key, confirm), found)? {
             if tell(row?)? {

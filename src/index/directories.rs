@@ -52,7 +52,9 @@ fn directory_of(row: &Row<'_>) -> rusqlite::Result<DirectoryRow> {
 
 /// The row of a source, made when it is not there.
 fn source_row(transaction: &Transaction<'_>, source: &Id16) -> Result<i64, Error> {
-    transaction.prepare_cached("INSERT OR IGNORE INTO sources (name) VALUES (?1)")?.execute([&source.0[..]])?;
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO sources (name) VALUES (?1)")?
+        .execute([&source.0[..]])?;
     let mut query = transaction.prepare_cached("SELECT id FROM sources WHERE name = ?1")?;
     Ok(query.query_row([&source.0[..]], |row| row.get(0))?)
 }
@@ -60,7 +62,8 @@ fn source_row(transaction: &Transaction<'_>, source: &Id16) -> Result<i64, Error
 /// Up to a page of directories after `last`, in order of their key.
 fn page_after(reader: &Connection, source: &Id16, last: Option<Id16>) -> Result<Vec<DirectoryRow>, Error> {
     let from = last.as_ref().map_or(&[][..], |key| &key.0[..]);
-    let mut query = reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND key > ?2 ORDER BY key LIMIT ?3"))?;
+    let mut query =
+        reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND key > ?2 ORDER BY key LIMIT ?3"))?;
     let rows = query.query_map((&source.0[..], from, DIRECTORIES_PAGE), directory_of)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -87,8 +90,8 @@ impl Index {
         sorted.sort_by_key(|row| row.key);
         self.change(|transaction| {
             let source = source_row(transaction, source)?;
-            let mut insert =
-                transaction.prepare_cached("INSERT OR REPLACE INTO directories VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+            let mut insert = transaction
+                .prepare_cached("INSERT OR REPLACE INTO directories VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             for row in sorted {
                 let (key, tree, digest) = (&row.key.0[..], &row.tree.0[..], &row.digest[..]);
                 insert.execute((source, key, tree, digest, row.inode as i64, row.finished, &row.side))?;
@@ -99,7 +102,11 @@ impl Index {
 
     /// Removes rows.
     pub fn remove_directories(&self, source: &Id16, keys: &[Id16]) -> Result<(), Error> {
-        self.remove_by_key(source, keys, &format!("DELETE FROM directories WHERE source = {SOURCE} AND key = ?2"))
+        self.remove_by_key(
+            source,
+            keys,
+            &format!("DELETE FROM directories WHERE source = {SOURCE} AND key = ?2"),
+        )
     }
 
     /// Every row of a source in order of its key, until `each` answers false. `each` may use the index.
@@ -125,7 +132,8 @@ impl Index {
     /// Removes all rows of a source, and its lineage.
     pub fn clear_directories(&self, source: &Id16) -> Result<(), Error> {
         self.change(|transaction| {
-            transaction.execute(&format!("DELETE FROM directories WHERE source = {SOURCE}"), [&source.0[..]])?;
+            transaction
+                .execute(&format!("DELETE FROM directories WHERE source = {SOURCE}"), [&source.0[..]])?;
             transaction.execute("UPDATE sources SET lineage = NULL WHERE name = ?1", [&source.0[..]])?;
             Ok(())
         })
@@ -135,7 +143,8 @@ impl Index {
     pub fn lineage(&self, source: &Id16) -> Result<Option<Id>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached("SELECT lineage FROM sources WHERE name = ?1")?;
-        let lineage: Option<Option<[u8; 32]>> = query.query_row([&source.0[..]], |row| row.get(0)).optional()?;
+        let lineage: Option<Option<[u8; 32]>> =
+            query.query_row([&source.0[..]], |row| row.get(0)).optional()?;
         Ok(lineage.flatten().map(Id))
     }
 
@@ -158,7 +167,15 @@ impl Index {
             for file in files {
                 let (inode, ctime) = (file.inode as i64, file.ctime);
                 let directory = &file.directory.0[..];
-                insert.execute((source, directory, &file.name, inode, ctime.seconds, ctime.nanos, &file.node))?;
+                insert.execute((
+                    source,
+                    directory,
+                    &file.name,
+                    inode,
+                    ctime.seconds,
+                    ctime.nanos,
+                    &file.node,
+                ))?;
             }
             Ok(())
         })
@@ -187,7 +204,8 @@ impl Index {
     /// Forgets all files noted of a source.
     pub fn clear_finished(&self, source: &Id16) -> Result<(), Error> {
         self.change(|transaction| {
-            transaction.execute(&format!("DELETE FROM finished_files WHERE source = {SOURCE}"), [&source.0[..]])?;
+            transaction
+                .execute(&format!("DELETE FROM finished_files WHERE source = {SOURCE}"), [&source.0[..]])?;
             Ok(())
         })
     }

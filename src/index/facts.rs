@@ -20,7 +20,9 @@ impl Index {
     /// Sets a fact.
     pub fn set_fact(&self, key: &str, value: &[u8]) -> Result<(), Error> {
         self.change(|transaction| {
-            transaction.prepare_cached("INSERT OR REPLACE INTO facts VALUES (?1, ?2)")?.execute((key, value))?;
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO facts VALUES (?1, ?2)")?
+                .execute((key, value))?;
             Ok(())
         })
     }
@@ -36,7 +38,8 @@ impl Index {
     /// The facts whose name begins so, in order of their name.
     pub fn facts_with_prefix(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let reader = self.reader();
-        let query = "SELECT key, value FROM facts WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 ORDER BY key";
+        let query =
+            "SELECT key, value FROM facts WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 ORDER BY key";
         let mut query = reader.prepare_cached(query)?;
         let facts = query.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(facts.collect::<Result<_, _>>()?)
@@ -45,7 +48,8 @@ impl Index {
     /// A copy of a small object (its kind number as in the format, its name).
     pub fn cached_object(&self, kind: u8, name: &Id) -> Result<Option<Vec<u8>>, Error> {
         let reader = self.reader();
-        let mut query = reader.prepare_cached("SELECT bytes FROM cached_objects WHERE kind = ?1 AND name = ?2")?;
+        let mut query =
+            reader.prepare_cached("SELECT bytes FROM cached_objects WHERE kind = ?1 AND name = ?2")?;
         Ok(query.query_row((kind, &name.0[..]), |row| row.get(0)).optional()?)
     }
 
@@ -57,7 +61,8 @@ impl Index {
                 let reader = self.reader();
                 let query = "SELECT name, bytes FROM cached_objects WHERE kind = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
                 let mut query = reader.prepare_cached(query)?;
-                let rows = query.query_map((kind, &last, OBJECTS_PAGE), |row| Ok((Id(row.get(0)?), row.get(1)?)))?;
+                let rows =
+                    query.query_map((kind, &last, OBJECTS_PAGE), |row| Ok((Id(row.get(0)?), row.get(1)?)))?;
                 rows.collect::<Result<_, _>>()?
             };
             let Some((end, _)) = page.last() else { return Ok(()) };
@@ -86,7 +91,8 @@ impl Index {
     /// Drops copies.
     pub fn drop_cached_objects(&self, kind: u8, names: &[Id]) -> Result<(), Error> {
         self.change(|transaction| {
-            let mut delete = transaction.prepare_cached("DELETE FROM cached_objects WHERE kind = ?1 AND name = ?2")?;
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM cached_objects WHERE kind = ?1 AND name = ?2")?;
             for name in names {
                 delete.execute((kind, &name.0[..]))?;
             }

@@ -61,7 +61,8 @@ impl Hidden {
 
 /// The kind of contents of a number in the database.
 pub(super) fn contents_of(number: u8) -> Result<Contents, Error> {
-    Contents::from_number(u64::from(number)).ok_or_else(|| Error::Damaged(format!("kind of contents {number}")))
+    Contents::from_number(u64::from(number))
+        .ok_or_else(|| Error::Damaged(format!("kind of contents {number}")))
 }
 
 impl Index {

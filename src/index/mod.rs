@@ -112,7 +112,10 @@ impl Index {
 }
 
 /// Runs `change` in one transaction of this connection; an error undoes it.
-fn change_on<T>(writer: &mut Connection, change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+fn change_on<T>(
+    writer: &mut Connection,
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let result = change(&transaction)?;
     transaction.commit()?;

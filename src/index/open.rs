@@ -40,9 +40,13 @@ pub enum Opened {
 pub(super) enum Place {
     Memory,
     /// The lock file, locked shared.
-    Shared { _lock: File },
+    Shared {
+        _lock: File,
+    },
     /// A folder that goes with the index.
-    Private { _folder: PrivateFolder },
+    Private {
+        _folder: PrivateFolder,
+    },
 }
 
 /// Connections that are set up, and what is read with them at once.

@@ -44,7 +44,13 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn add_row(&mut self, contents: Contents, id: &Id, pack: u32, (block, offset, length): (u32, u32, u32)) {
+    pub(super) fn add_row(
+        &mut self,
+        contents: Contents,
+        id: &Id,
+        pack: u32,
+        (block, offset, length): (u32, u32, u32),
+    ) {
         let (key, confirm) = chunks::key(contents, id);
         self.rows.push(NewChunk { key, confirm, pack, block, offset, length });
     }
@@ -69,7 +75,8 @@ impl Load {
         self.rows.retain(|chunk| new[chunk.pack as usize]);
         self.rows.sort_unstable_by_key(|chunk| (chunk.key, chunk.pack, chunk.block, chunk.offset));
         count(transaction, "chunks", self.rows.len() as i64)?;
-        let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut insert =
+            transaction.prepare_cached("INSERT OR IGNORE INTO chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         let mut overwritten = 0;
         for chunk in &self.rows {
             let row = rows[chunk.pack as usize] as i64;
@@ -85,12 +92,17 @@ impl Load {
 
 /// Adds to a number in `meta`.
 fn count(transaction: &Transaction<'_>, name: &str, by: i64) -> Result<(), Error> {
-    transaction.prepare_cached("UPDATE meta SET value = max(0, value + ?2) WHERE key = ?1")?.execute((name, by))?;
+    transaction
+        .prepare_cached("UPDATE meta SET value = max(0, value + ?2) WHERE key = ?1")?
+        .execute((name, by))?;
     Ok(())
 }
 
 /// Writes a chunk whose key is taken: over an orphan (true), else into the second table.
-fn write_beside(transaction: &Transaction<'_>, values: (i64, i64, i64, u32, u32, u32)) -> Result<bool, Error> {
+fn write_beside(
+    transaction: &Transaction<'_>,
+    values: (i64, i64, i64, u32, u32, u32),
+) -> Result<bool, Error> {
     let over = transaction
         .prepare_cached(
             "UPDATE chunks SET confirm = ?2, pack = ?3, block = ?4, offset = ?5, length = ?6
@@ -100,7 +112,9 @@ fn write_beside(transaction: &Transaction<'_>, values: (i64, i64, i64, u32, u32,
     if over > 0 {
         return Ok(true);
     }
-    transaction.prepare_cached("INSERT OR IGNORE INTO more_chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(values)?;
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO more_chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(values)?;
     Ok(false)
 }
 
@@ -127,7 +141,9 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
                 encode_blocks(&info.blocks),
             ))?;
             if !pack.directory.is_empty() {
-                transaction.prepare_cached("INSERT INTO pack_directories VALUES (?1, ?2)")?.execute((row, &pack.directory))?;
+                transaction
+                    .prepare_cached("INSERT INTO pack_directories VALUES (?1, ?2)")?
+                    .execute((row, &pack.directory))?;
             }
             row
         }
@@ -148,7 +164,8 @@ fn row_of(transaction: &Transaction<'_>, name: &Id) -> Result<Option<i64>, Error
 /// Drops a pack; its chunks become orphans.
 fn drop_pack(transaction: &Transaction<'_>, row: i64) -> Result<(), Error> {
     let chunks = "SELECT chunks FROM packs WHERE id = ?1";
-    let chunks: Option<i64> = transaction.prepare_cached(chunks)?.query_row([row], |row| row.get(0)).optional()?;
+    let chunks: Option<i64> =
+        transaction.prepare_cached(chunks)?.query_row([row], |row| row.get(0)).optional()?;
     let Some(chunks) = chunks else { return Ok(()) };
     count(transaction, "chunks", -chunks)?;
     count(transaction, "orphans", chunks)?;
@@ -164,7 +181,9 @@ fn drop_pack(transaction: &Transaction<'_>, row: i64) -> Result<(), Error> {
 
 /// A number in `meta`.
 fn number(connection: &rusqlite::Connection, name: &str) -> Result<i64, Error> {
-    Ok(connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([name], |row| row.get(0))?)
+    Ok(connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([name], |row| row.get(0))?)
 }
 
 /// Removes orphans when they are many, and moves second copies to the keys that became free.
@@ -211,7 +230,8 @@ impl Index {
             packs.as_ref().iter().for_each(|record| load.add(record, Some(*name)));
         }
         let rows = self.change(|transaction| {
-            let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO index_objects (name) VALUES (?1)")?;
+            let mut insert =
+                transaction.prepare_cached("INSERT OR IGNORE INTO index_objects (name) VALUES (?1)")?;
             for (name, _) in objects {
                 insert.execute([&name.0[..]])?;
             }
@@ -267,7 +287,8 @@ impl Index {
     pub fn unlisted_packs(&self) -> Result<Vec<Id>, Error> {
         let pending = read(&self.pending).packs();
         let reader = self.reader();
-        let mut query = reader.prepare_cached("SELECT name FROM packs WHERE id NOT IN (SELECT pack FROM pack_sources)")?;
+        let mut query = reader
+            .prepare_cached("SELECT name FROM packs WHERE id NOT IN (SELECT pack FROM pack_sources)")?;
         let names = query.query_map([], |row| row.get(0).map(Id))?;
         let mut names: HashSet<Id> = names.collect::<Result<_, _>>()?;
         names.extend(pending.iter().map(|pack| pack.name));
@@ -330,7 +351,8 @@ impl Index {
     /// Number of packs.
     pub fn pack_count(&self) -> Result<u64, Error> {
         let pending = read(&self.pending).packs().len() as u64;
-        let stored: i64 = self.reader().prepare_cached("SELECT count(*) FROM packs")?.query_row([], |row| row.get(0))?;
+        let stored: i64 =
+            self.reader().prepare_cached("SELECT count(*) FROM packs")?.query_row([], |row| row.get(0))?;
         Ok(stored as u64 + pending)
     }
 }

@@ -63,9 +63,10 @@ impl Batch {
         if let Some(first) = self.chunks.get(chunk) {
             let more = self.more.iter().filter(|(other, _)| other == chunk).map(|(_, place)| place);
             for place in std::iter::once(first).chain(more) {
-                let location = self.packs.get(place.pack as usize).and_then(|(pack, _)| {
-                    Location::at(pack, place.block, place.offset, place.length)
-                });
+                let location = self
+                    .packs
+                    .get(place.pack as usize)
+                    .and_then(|(pack, _)| Location::at(pack, place.block, place.offset, place.length));
                 found.extend(location);
             }
         }
@@ -75,7 +76,11 @@ impl Batch {
     fn load(&self) -> Load {
         let mut load = Load::default();
         for (pack, directory) in &self.packs {
-            load.packs.push(NewPack { info: PackInfo::clone(pack), directory: directory.clone(), source: None });
+            load.packs.push(NewPack {
+                info: PackInfo::clone(pack),
+                directory: directory.clone(),
+                source: None,
+            });
         }
         let more = self.more.iter().map(|(chunk, place)| (chunk, place));
         for ((contents, id), place) in self.chunks.iter().chain(more) {

@@ -90,7 +90,9 @@ impl PackInfo {
             directory_length: record.directory_length,
             chunks: record.places().count() as u64,
             listed: false,
-            blocks: blocks.map(|b| BlockInfo { codec: b.codec, offset: b.offset, stored: b.stored, plain: b.plain }).collect(),
+            blocks: blocks
+                .map(|b| BlockInfo { codec: b.codec, offset: b.offset, stored: b.stored, plain: b.plain })
+                .collect(),
         }
     }
 }

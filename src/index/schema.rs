@@ -122,7 +122,10 @@ pub(super) fn create(connection: &mut Connection, repository: &Id16) -> Result<(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if let Found::Empty = examine(&transaction, repository)? {
         transaction.execute_batch(TABLES)?;
-        transaction.execute("INSERT INTO meta VALUES ('repository', ?1), ('chunks', 0), ('orphans', 0)", [&repository.0[..]])?;
+        transaction.execute(
+            "INSERT INTO meta VALUES ('repository', ?1), ('chunks', 0), ('orphans', 0)",
+            [&repository.0[..]],
+        )?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
         transaction.commit()?;

@@ -60,8 +60,8 @@ impl Repository {
             let text = name.to_string();
             let listed = get_named(&*self.backend, Kind::Keys, &name).and_then(|object| {
                 let slot = slot::decode(&object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
-                let description =
-                    slot::describe(&self.keys, &object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
+                let description = slot::describe(&self.keys, &object)
+                    .map_err(|error| Error::decode(Kind::Keys, &text, error))?;
                 let current = current.as_deref() == Some(&name.0[..]);
                 Ok(Listed { name, derivation: slot.derivation, description, current })
             });
@@ -85,7 +85,9 @@ impl Repository {
     pub fn remove_key(&self, name: &Id) -> Result<(), Error> {
         let (slots, _) = self.key_slots()?;
         if slots.iter().all(|slot| slot.name == *name) {
-            return Err(Error::Refused("this is the last key: without it the repository could never be opened again".to_owned()));
+            return Err(Error::Refused(
+                "this is the last key: without it the repository could never be opened again".to_owned(),
+            ));
         }
         Ok(self.backend.remove(Kind::Keys, &name.to_string())?)
     }

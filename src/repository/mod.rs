@@ -55,7 +55,12 @@ pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock)
     }
     backend.create()?;
     let keys = Keys::new(MasterKey::generate()?, Id16(crypto::random()?));
-    let config = Config { generation: 1, cutter: creation.cutter, pack_target: creation.pack_target, made: clock.now() };
+    let config = Config {
+        generation: 1,
+        cutter: creation.cutter,
+        pack_target: creation.pack_target,
+        made: clock.now(),
+    };
     let object = format::config::encode(&keys, &config).map_err(|error| Error::format("config", error))?;
     let slot = slot::encode(&keys, creation.unlock, creation.cost, &creation.description, &object)
         .map_err(|error| Error::format("the new key slot", error))?;
@@ -127,7 +132,11 @@ fn config_candidates(backend: &dyn Backend) -> Result<(Vec<Vec<u8>>, Option<Erro
 /// Opens a repository. `cache` is the folder for the index; without one, the index lives in memory for this run.
 ///
 /// Errors: `NoRepository`, `WrongKey`, `Unsupported` for a later format, `Damaged`.
-pub fn open(backend: Box<dyn Backend>, unlock: Unlock<'_>, cache: Option<&Path>) -> Result<Repository, Error> {
+pub fn open(
+    backend: Box<dyn Backend>,
+    unlock: Unlock<'_>,
+    cache: Option<&Path>,
+) -> Result<Repository, Error> {
     if !backend.exists_repository()? {
         return Err(Error::NoRepository { location: backend.location() });
     }
@@ -143,7 +152,9 @@ pub fn open(backend: Box<dyn Backend>, unlock: Unlock<'_>, cache: Option<&Path>)
         }
     }
     let Some(repository_id) = repository_id else {
-        return Err(first.or(problem).unwrap_or_else(|| Error::damaged(Kind::Config, "", "there is none, and no key slot has a copy")));
+        return Err(first.or(problem).unwrap_or_else(|| {
+            Error::damaged(Kind::Config, "", "there is none, and no key slot has a copy")
+        }));
     };
     let (index, cache) = match cache {
         Some(folder) => Index::open(folder, repository_id)?,
@@ -166,10 +177,15 @@ pub fn open(backend: Box<dyn Backend>, unlock: Unlock<'_>, cache: Option<&Path>)
         return Err(first.unwrap_or_else(|| Error::damaged(Kind::Config, "", "no copy opens")));
     };
     // A rolled-back config must not go unnoticed.
-    if let Some(seen) = index.fact("config generation")?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
+    if let Some(seen) =
+        index.fact("config generation")?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
         && config.generation < seen
     {
-        return Err(Error::damaged(Kind::Config, &config_name(seen), "a newer one was here before: the repository was rolled back"));
+        return Err(Error::damaged(
+            Kind::Config,
+            &config_name(seen),
+            "a newer one was here before: the repository was rolled back",
+        ));
     }
     let _ = index.set_fact("config generation", &config.generation.to_le_bytes());
     Ok(Repository {
@@ -209,7 +225,11 @@ impl Repository {
             }
         }
         if sound == 0 && problems.is_empty() {
-            problems.push(Error::damaged(Kind::Config, &config_name(self.config.generation), "it is missing; a copy in a key slot is in use"));
+            problems.push(Error::damaged(
+                Kind::Config,
+                &config_name(self.config.generation),
+                "it is missing; a copy in a key slot is in use",
+            ));
         }
         Ok(problems)
     }

@@ -48,8 +48,12 @@ impl Repository {
         let footer = pack::decode_footer(footer, length, self.keys.repository).map_err(wrong)?;
         let (_, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "its salt or commitment was changed"))?;
-        let sealed =
-            self.backend.get_range(Kind::Packs, &text, footer.directory_offset, footer.directory_length as usize)?;
+        let sealed = self.backend.get_range(
+            Kind::Packs,
+            &text,
+            footer.directory_offset,
+            footer.directory_length as usize,
+        )?;
         let plain = key.open_directory(footer.directory_offset, sealed).map_err(wrong)?;
         let directory = pack::decode_directory(&plain, footer.directory_offset).map_err(wrong)?;
         Ok(PackEntry {
@@ -66,7 +70,9 @@ impl Repository {
     /// Names and lengths of all packs in storage.
     pub fn stored_packs(&self) -> Result<Vec<(Id, u64)>, Error> {
         let mut packs = Vec::new();
-        self.backend.list(Kind::Packs, &mut |entry| packs.extend(Id::parse(&entry.name).map(|id| (id, entry.size))))?;
+        self.backend.list(Kind::Packs, &mut |entry| {
+            packs.extend(Id::parse(&entry.name).map(|id| (id, entry.size)))
+        })?;
         packs.sort_unstable();
         Ok(packs)
     }

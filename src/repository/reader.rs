@@ -89,18 +89,27 @@ impl Repository {
     pub fn open_block(&self, location: &Location, mut sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
         let name = location.pack.name.to_string();
         let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
-        key.open_block(u64::from(location.block), &mut sealed)
-            .map_err(|error| Error::damaged(Kind::Packs, &name, &format!("block {}: {error}", location.block)))?;
+        key.open_block(u64::from(location.block), &mut sealed).map_err(|error| {
+            Error::damaged(Kind::Packs, &name, &format!("block {}: {error}", location.block))
+        })?;
         let length = location.block_plain as usize;
         if location.codec == CODEC_ZSTD {
             let mut plain = Vec::new();
             decompress(&sealed, length, &mut plain).map_err(|error| {
-                Error::damaged(Kind::Packs, &name, &format!("block {} does not decompress: {error}", location.block))
+                Error::damaged(
+                    Kind::Packs,
+                    &name,
+                    &format!("block {} does not decompress: {error}", location.block),
+                )
             })?;
             return Ok(plain);
         }
         if sealed.len() != length {
-            return Err(Error::damaged(Kind::Packs, &name, &format!("block {} has another length", location.block)));
+            return Err(Error::damaged(
+                Kind::Packs,
+                &name,
+                &format!("block {} has another length", location.block),
+            ));
         }
         Ok(sealed)
     }

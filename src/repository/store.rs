@@ -16,7 +16,7 @@ use crate::format::index::{IndexObject, PackEntry};
 use crate::format::limits::{BLOCK_TARGET, INDEX_PACKS};
 use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
 use crate::model::{Contents, Id, Id16, clock::Clock};
-use open::{OpenPacks, Finished};
+use open::{Finished, OpenPacks};
 
 /// Blocks that wait for a compressor: two for each keep it busy.
 const BLOCKS_QUEUED: usize = 4;
@@ -217,7 +217,13 @@ impl<'r> Store<'r> {
     }
 
     /// Like `save`, with the id already computed.
-    pub fn save_hashed(&self, worker: usize, contents: Contents, id: Id, plain: &[u8]) -> Result<bool, Error> {
+    pub fn save_hashed(
+        &self,
+        worker: usize,
+        contents: Contents,
+        id: Id,
+        plain: &[u8],
+    ) -> Result<bool, Error> {
         self.check()?;
         let _gate = self.gate.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !self.claim(contents, &id)? {
@@ -285,7 +291,8 @@ impl<'r> Store<'r> {
         let mut flight = lock(&self.flight);
         while !done(&flight) {
             self.check()?;
-            flight = self.landed.wait_timeout(flight, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            flight =
+                self.landed.wait_timeout(flight, LOOK).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
         self.check()
     }
@@ -301,16 +308,20 @@ impl<'r> Store<'r> {
             let count = finished.len().min(INDEX_PACKS.min(PACKS_PER_INDEX));
             finished.drain(..count).collect()
         };
-        let object = IndexObject { packs: waiting, config: self.repository.config_object.clone(), ..Default::default() };
+        let object = IndexObject {
+            packs: waiting,
+            config: self.repository.config_object.clone(),
+            ..Default::default()
+        };
         let bytes = crate::format::index::encode(&self.repository.keys, &object)
             .map_err(|error| Error::format("the new index object", error))?;
         let name = put_named(&*self.repository.backend, Kind::Index, &bytes)?;
         let records: Vec<_> = object.packs.iter().map(packs::record).collect();
         match self.repository.index.add_packs(Some(name), &records) {
             Ok(()) => {
-                for (contents, id) in
-                    records.iter().flat_map(|pack| pack.blocks.iter().flat_map(|block| &block.chunks).map(|(id, _)| (pack.contents, *id)))
-                {
+                for (contents, id) in records.iter().flat_map(|pack| {
+                    pack.blocks.iter().flat_map(|block| &block.chunks).map(|(id, _)| (pack.contents, *id))
+                }) {
                     lock(self.shard(&id)).remove(&(contents, id));
                 }
             }
@@ -361,7 +372,10 @@ impl<'r> Store<'r> {
         }
         let codec = if compressed { CODEC_ZSTD } else { CODEC_PLAIN };
         let placed = self.open.place(contents, codec, bytes.len() as u32, chunks, stored, clock)?;
-        placed.key.open_block(placed.number, stored).map_err(|error| Error::format("a block just sealed", error))?;
+        placed
+            .key
+            .open_block(placed.number, stored)
+            .map_err(|error| Error::format("a block just sealed", error))?;
         let same = if compressed {
             context.decompress(stored, bytes.len(), check).map_err(Error::Compress)?;
             *check == bytes
@@ -369,7 +383,9 @@ impl<'r> Store<'r> {
             *stored == bytes
         };
         if !same {
-            return Err(Error::Compress(std::io::Error::other("a block does not come back as it was; nothing was saved")));
+            return Err(Error::Compress(std::io::Error::other(
+                "a block does not come back as it was; nothing was saved",
+            )));
         }
         let mut bytes = bytes;
         bytes.clear();
@@ -408,7 +424,11 @@ impl<'r> Store<'r> {
         self.repository.backend.put(Kind::Packs, &name, &bytes)?;
         // A storage that keeps less than it was given must be noticed before anything refers to the pack.
         if self.repository.backend.stat(Kind::Packs, &name)? != bytes.len() as u64 {
-            return Err(Error::damaged(Kind::Packs, &name, "the storage kept another length than it was given"));
+            return Err(Error::damaged(
+                Kind::Packs,
+                &name,
+                "the storage kept another length than it was given",
+            ));
         }
         self.bytes_stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.packs.fetch_add(1, Ordering::Relaxed);
@@ -417,4 +437,3 @@ impl<'r> Store<'r> {
         self.put_index(PACKS_PER_INDEX).map(|_| ())
     }
 }
-

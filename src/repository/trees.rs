@@ -72,7 +72,12 @@ impl Repository {
     }
 
     /// Gives a file's segments to `each`, in order, page by page. Checks that they add up to `size`.
-    pub fn segments(&self, content: &Content, size: u64, each: &mut dyn FnMut(Segment) -> Result<(), Error>) -> Result<(), Error> {
+    pub fn segments(
+        &self,
+        content: &Content,
+        size: u64,
+        each: &mut dyn FnMut(Segment) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         match content {
             Content::Inline(segments) => segments.iter().try_for_each(|segment| each(*segment)),
             Content::Page(id) => self.content_page(id, size, None, each),
@@ -80,11 +85,16 @@ impl Repository {
     }
 
     /// Whether a content page and all below it are stored, by the word of `stored`.
-    pub fn content_pages_stored(&self, id: &Id, stored: &dyn Fn(&Id) -> Result<bool, Error>) -> Result<bool, Error> {
+    pub fn content_pages_stored(
+        &self,
+        id: &Id,
+        stored: &dyn Fn(&Id) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         if !stored(id)? {
             return Ok(false);
         }
-        let page = content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))?;
+        let page =
+            content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))?;
         let ContentPage::Pages(level, pages) = page else { return Ok(true) };
         for (below, _) in pages {
             // Level 1 names pages of segments: no need to open those again.
@@ -103,10 +113,14 @@ impl Repository {
         level: Option<u64>,
         each: &mut dyn FnMut(Segment) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let page = content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))?;
+        let page =
+            content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))?;
         let mut total = 0u64;
         let mut add = |length: u64| {
-            total = total.checked_add(length).filter(|total| *total <= covers).ok_or_else(|| malformed(id, "covers more than it should"))?;
+            total = total
+                .checked_add(length)
+                .filter(|total| *total <= covers)
+                .ok_or_else(|| malformed(id, "covers more than it should"))?;
             Ok::<(), Error>(())
         };
         match page {
@@ -167,4 +181,3 @@ impl Iterator for Nodes<'_> {
         }
     }
 }
-

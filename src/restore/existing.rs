@@ -57,10 +57,14 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
             }
             let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { continue };
             if is_directory && stat.kind == NodeType::Directory {
-                if let (Ok(child), Some(tree)) = (files::open_directory(handle.as_fd(), &node.name), node.tree) {
+                if let (Ok(child), Some(tree)) =
+                    (files::open_directory(handle.as_fd(), &node.name), node.tree)
+                {
                     stack.push((Arc::new(child), tree, below));
                 }
-            } else if run.is_included(&below, is_directory) && !is_equal(handle.as_fd(), &node.name, &stat, &node) {
+            } else if run.is_included(&below, is_directory)
+                && !is_equal(handle.as_fd(), &node.name, &stat, &node)
+            {
                 count += 1;
                 if told.len() < TOLD {
                     told.push(crate::terminal::escape::escape(&below).into_owned());
@@ -71,7 +75,11 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
     if count == 0 {
         return Ok(());
     }
-    let more = if count > told.len() as u64 { format!(" and {} more", count - told.len() as u64) } else { String::new() };
+    let more = if count > told.len() as u64 {
+        format!(" and {} more", count - told.len() as u64)
+    } else {
+        String::new()
+    };
     Err(Error::Conflict {
         what: format!(
             "{} holds {count} entries that differ from the snapshot: {}{more}; nothing was written",

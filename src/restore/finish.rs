@@ -27,10 +27,19 @@ struct Open<'r> {
 impl<'r> Open<'r> {
     fn new(run: &Run<'r>, handle: Arc<OwnedFd>, tree: Id, path: Vec<u8>, node: Option<Node>) -> Open<'r> {
         let inside = run.sources.iter().any(|source| {
-            path == *source || source == b"/" || path.len() > source.len() && path.starts_with(source) && path[source.len()] == b'/'
+            path == *source
+                || source == b"/"
+                || path.len() > source.len() && path.starts_with(source) && path[source.len()] == b'/'
         });
         let delete = run.options.delete && inside;
-        Open { handle, nodes: run.repository.nodes(tree), path, node, names: delete.then(Vec::new), flags: Vec::new() }
+        Open {
+            handle,
+            nodes: run.repository.nodes(tree),
+            path,
+            node,
+            names: delete.then(Vec::new),
+            flags: Vec::new(),
+        }
     }
 }
 
@@ -106,8 +115,17 @@ fn open_parent(top: &Arc<OwnedFd>, names: &[&[u8]]) -> files::Result<Arc<OwnedFd
     Ok(handle)
 }
 
-fn link(run: &Run<'_>, top: &Arc<OwnedFd>, prefix: usize, original: &[u8], open: &Open<'_>, node: &Node, path: &[u8]) {
-    let names: Vec<&[u8]> = original[prefix..].split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+fn link(
+    run: &Run<'_>,
+    top: &Arc<OwnedFd>,
+    prefix: usize,
+    original: &[u8],
+    open: &Open<'_>,
+    node: &Node,
+    path: &[u8],
+) {
+    let names: Vec<&[u8]> =
+        original[prefix..].split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let Some((name, folders)) = names.split_last() else { return };
     let result = open_parent(top, folders).and_then(|folder| {
         let source = files::stat(folder.as_fd(), name)?;
@@ -148,7 +166,8 @@ fn end_folder(run: &Run<'_>, open: &Open<'_>) {
             let mut path = open.path.clone();
             path.push(b'/');
             path.extend_from_slice(name);
-            if run.is_excluded(&path, false) || run.is_excluded(&path, true) || !run.is_included(&path, false) {
+            if run.is_excluded(&path, false) || run.is_excluded(&path, true) || !run.is_included(&path, false)
+            {
                 continue;
             }
             match files::remove_all(open.handle.as_fd(), name) {

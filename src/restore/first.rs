@@ -46,7 +46,11 @@ impl<'r> Run<'r> {
         let equal = is_equal(handle.as_fd(), &node.name, &stat, node);
         if is_to_replace(self.options.overwrite, &stat, node, equal) {
             let is_file = stat.kind == NodeType::File && node.kind == NodeType::File;
-            return if is_file && stat.nlink == 1 && stat.size > 0 { Decision::Rewrite } else { Decision::Replace(stat) };
+            return if is_file && stat.nlink == 1 && stat.size > 0 {
+                Decision::Rewrite
+            } else {
+                Decision::Replace(stat)
+            };
         }
         if !equal && self.options.overwrite == Overwrite::Keep {
             self.problem(path, "something else has come there meanwhile; it was kept", "not_restored");
@@ -72,7 +76,11 @@ impl<'r> Run<'r> {
                 let stat = files::stat(handle.as_fd(), &node.name).ok()?;
                 if stat.kind != NodeType::Directory {
                     if !is_to_replace(self.options.overwrite, &stat, node, false) {
-                        self.problem(path, "something that is no folder is there; it was kept", "not_restored");
+                        self.problem(
+                            path,
+                            "something that is no folder is there; it was kept",
+                            "not_restored",
+                        );
                         return None;
                     }
                     let made = files::remove_any(handle.as_fd(), &node.name)
@@ -121,23 +129,37 @@ impl<'r> Run<'r> {
         let mut attributes = Vec::with_capacity(node.xattrs.len());
         for xattr in &node.xattrs {
             match &xattr.value {
-                crate::model::XattrValue::Inline(value) => attributes.push((xattr.name.clone(), value.clone())),
+                crate::model::XattrValue::Inline(value) => {
+                    attributes.push((xattr.name.clone(), value.clone()))
+                }
                 crate::model::XattrValue::Chunk(id, length) => {
                     match self.repository.read_chunk(crate::model::Contents::Data, id) {
-                        Ok(value) if value.len() as u64 == *length => attributes.push((xattr.name.clone(), value.to_vec())),
+                        Ok(value) if value.len() as u64 == *length => {
+                            attributes.push((xattr.name.clone(), value.to_vec()))
+                        }
                         Ok(_) => self.damaged(path, "an attribute has another length than stored"),
                         Err(error) => self.damaged(path, &error.to_string()),
                     }
                 }
             }
         }
-        let apply = files::Apply { owners: &self.owners, numeric_ids: self.options.numeric_ids, is_root: self.is_root };
+        let apply = files::Apply {
+            owners: &self.owners,
+            numeric_ids: self.options.numeric_ids,
+            is_root: self.is_root,
+        };
         for problem in apply.apply(target, node, &attributes) {
             self.problem(path, &format!("not given back: {problem}"), "metadata_not_restored");
         }
     }
 
-    fn file(&self, windows: &mut Windows<'_, 'r>, handle: Option<&Arc<OwnedFd>>, node: Node, path: Vec<u8>) -> Result<(), Error> {
+    fn file(
+        &self,
+        windows: &mut Windows<'_, 'r>,
+        handle: Option<&Arc<OwnedFd>>,
+        node: Node,
+        path: Vec<u8>,
+    ) -> Result<(), Error> {
         let Some(handle) = handle else {
             self.counts.files.fetch_add(1, Ordering::Relaxed);
             self.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
@@ -198,7 +220,9 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                     let Some(tree) = node.tree else { continue };
                     let wanted = run.is_included(&below, true);
                     let handle = match &open.handle {
-                        Some(handle) if !run.options.dry_run && (wanted || holds_included(run, tree, &below)?) => {
+                        Some(handle)
+                            if !run.options.dry_run && (wanted || holds_included(run, tree, &below)?) =>
+                        {
                             match run.folder(handle, &node, &below) {
                                 Some(folder) => Some(Arc::new(folder)),
                                 None => continue,
@@ -214,7 +238,11 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                 _ if !run.is_included(&below, false) => {}
                 NodeType::Unreadable => {
                     let why = node.error.map_or("could not be read", |error| error.words());
-                    run.problem(&below, &format!("was not in this snapshot: {why} when it was made"), "unreadable_in_snapshot");
+                    run.problem(
+                        &below,
+                        &format!("was not in this snapshot: {why} when it was made"),
+                        "unreadable_in_snapshot",
+                    );
                 }
                 // The second name of a file that is made already: linked in the second pass.
                 _ if is_second_name(&mut linked, &node) => {}
@@ -233,10 +261,12 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                         }
                         Decision::Skip => {}
                         Decision::Make => run.special(&handle, &node, &below),
-                        Decision::Replace(_) | Decision::Rewrite => match files::remove_any(handle.as_fd(), &node.name) {
-                            Ok(()) => run.special(&handle, &node, &below),
-                            Err(error) => run.problem(&below, &error.to_string(), "not_restored"),
-                        },
+                        Decision::Replace(_) | Decision::Rewrite => {
+                            match files::remove_any(handle.as_fd(), &node.name) {
+                                Ok(()) => run.special(&handle, &node, &below),
+                                Err(error) => run.problem(&below, &error.to_string(), "not_restored"),
+                            }
+                        }
                     }
                 }
             }
@@ -298,7 +328,8 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
     {
         node.name = beside(handle, &node.name, &run.options.beside)?;
         let name = crate::terminal::escape::escape(&node.name).into_owned();
-        run.listener.event(Event::Note(&format!("what is there differs and was kept; restored beside it as {name}")));
+        run.listener
+            .event(Event::Note(&format!("what is there differs and was kept; restored beside it as {name}")));
     }
     node.link = None;
     let flags = node.flags;
@@ -310,10 +341,12 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
             match run.decide(handle, &node, path) {
                 Decision::Make => run.special(handle, &node, path),
                 Decision::Skip => {}
-                Decision::Replace(_) | Decision::Rewrite => match files::remove_any(handle.as_fd(), &node.name) {
-                    Ok(()) => run.special(handle, &node, path),
-                    Err(error) => run.problem(path, &error.to_string(), "not_restored"),
-                },
+                Decision::Replace(_) | Decision::Rewrite => {
+                    match files::remove_any(handle.as_fd(), &node.name) {
+                        Ok(()) => run.special(handle, &node, path),
+                        Err(error) => run.problem(path, &error.to_string(), "not_restored"),
+                    }
+                }
             }
             Ok(())
         }
@@ -342,5 +375,7 @@ fn beside(handle: &OwnedFd, name: &[u8], mark: &str) -> Result<Vec<u8>, Error> {
             return Ok(candidate);
         }
     }
-    Err(Error::Conflict { what: "a file is there that differs, and a thousand restored ones beside it".to_owned() })
+    Err(Error::Conflict {
+        what: "a file is there that differs, and a thousand restored ones beside it".to_owned(),
+    })
 }

@@ -192,7 +192,8 @@ pub fn restore(
                 existing::refuse_conflicts(&run, tree, &path)?;
             }
             if !options.dry_run {
-                std::fs::create_dir_all(&options.target).map_err(|error| target_error(options, &error.to_string()))?;
+                std::fs::create_dir_all(&options.target)
+                    .map_err(|error| target_error(options, &error.to_string()))?;
             }
             let root = open_target(&run)?;
             first::tree(&run, root.clone(), tree, &path)?;
@@ -202,7 +203,8 @@ pub fn restore(
         }
         Start::Single { node, path } => {
             if !options.dry_run {
-                std::fs::create_dir_all(&options.target).map_err(|error| target_error(options, &error.to_string()))?;
+                std::fs::create_dir_all(&options.target)
+                    .map_err(|error| target_error(options, &error.to_string()))?;
             }
             first::single(&run, open_target(&run)?, *node, &path)?;
         }

@@ -81,7 +81,10 @@ pub struct Windows<'w, 'r> {
 }
 
 /// Runs `work` with windows, and gives its result when everything is written.
-pub fn with<'r>(run: &Run<'r>, work: impl FnOnce(&mut Windows<'_, 'r>) -> Result<(), Error>) -> Result<(), Error> {
+pub fn with<'r>(
+    run: &Run<'r>,
+    work: impl FnOnce(&mut Windows<'_, 'r>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let failure = Mutex::new(None);
     let (out, windows_in) = bounded(0);
     let result = std::thread::scope(|scope| {
@@ -140,13 +143,21 @@ impl<'r> Windows<'_, 'r> {
             offset += segment.length;
             match segment.kind {
                 SegmentKind::Data(id) => {
-                    if existing.as_mut().is_some_and(|existing| existing.holds(run, start, segment.length, &id)) {
+                    if existing
+                        .as_mut()
+                        .is_some_and(|existing| existing.holds(run, start, segment.length, &id))
+                    {
                         return Ok(());
                     }
                     match run.repository.index.lookup_for_reading(Contents::Data, &id)?.into_iter().next() {
                         Some(location) if u64::from(location.length) == segment.length => {
                             file.left.fetch_add(1, Ordering::AcqRel);
-                            self.window.pieces.push(Piece { file: file.clone(), offset: start, id, location });
+                            self.window.pieces.push(Piece {
+                                file: file.clone(),
+                                offset: start,
+                                id,
+                                location,
+                            });
                             self.window.bytes += segment.length;
                         }
                         _ => file.lost(run, start, segment.length, &format!("no pack holds chunk {id}")),
@@ -157,7 +168,9 @@ impl<'r> Windows<'_, 'r> {
                         existing.clear(start, segment.length);
                     }
                 }
-                SegmentKind::Gap => file.lost(run, start, segment.length, "this part was lost before, and a repair marked it"),
+                SegmentKind::Gap => {
+                    file.lost(run, start, segment.length, "this part was lost before, and a repair marked it")
+                }
             }
             if self.window.pieces.len() >= WINDOW_PIECES || self.window.bytes >= WINDOW_BYTES {
                 let window = std::mem::take(&mut self.window);
@@ -218,7 +231,10 @@ impl File {
 
     fn lost(&self, run: &Run<'_>, offset: u64, length: u64, why: &str) {
         if !self.damaged.swap(true, Ordering::AcqRel) {
-            run.damaged(&self.job.path, &format!("{length} bytes from byte {offset} on are lost, zeros stand there: {why}"));
+            run.damaged(
+                &self.job.path,
+                &format!("{length} bytes from byte {offset} on are lost, zeros stand there: {why}"),
+            );
         }
     }
 
@@ -232,7 +248,10 @@ impl File {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => {
                     self.abandon();
-                    return Err(Error::Target { path: run.options.target.display().to_string(), what: error.to_string() });
+                    return Err(Error::Target {
+                        path: run.options.target.display().to_string(),
+                        what: error.to_string(),
+                    });
                 }
                 Err(error) => {
                     if !self.failed.swap(true, Ordering::AcqRel) {
@@ -307,7 +326,11 @@ impl File {
             Ok(())
         });
         if wrong > 0 || result.is_err() {
-            run.problem(&self.job.path, &format!("reading back gave {wrong} other bytes than were written"), "verify_failed");
+            run.problem(
+                &self.job.path,
+                &format!("reading back gave {wrong} other bytes than were written"),
+                "verify_failed",
+            );
         }
     }
 }
@@ -363,7 +386,8 @@ impl Existing {
 
 fn write_window(run: &Run<'_>, mut window: Window) -> Result<(), Error> {
     window.pieces.sort_by(|a, b| {
-        let key = |piece: &Piece| (piece.location.pack.name, piece.location.block_offset, piece.location.offset);
+        let key =
+            |piece: &Piece| (piece.location.pack.name, piece.location.block_offset, piece.location.offset);
         key(a).cmp(&key(b))
     });
     // Runs of pieces whose blocks lie close to each other in one pack.

@@ -53,7 +53,11 @@ fn sources(wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
     for (files, separator) in [(&wanted.files_from_verbatim, b'\n'), (&wanted.files_from_raw, 0)] {
         for file in files {
             let text = read_lines(file)?;
-            typed.extend(text.split(|byte| *byte == separator).filter(|line| !line.is_empty()).map(|line| OsString::from_vec(line.to_vec())));
+            typed.extend(
+                text.split(|byte| *byte == separator)
+                    .filter(|line| !line.is_empty())
+                    .map(|line| OsString::from_vec(line.to_vec())),
+            );
         }
     }
     if typed.is_empty() {
@@ -98,9 +102,17 @@ fn excludes(context: &Context<'_>, wanted: &Backup) -> Result<Excludes, Failure>
     })
 }
 
-fn options(context: &Context<'_>, wanted: &Backup, repository: &Repository, sources: Vec<Vec<u8>>, own: HashSet<(u64, u64)>) -> Result<Options, Failure> {
+fn options(
+    context: &Context<'_>,
+    wanted: &Backup,
+    repository: &Repository,
+    sources: Vec<Vec<u8>>,
+    own: HashSet<(u64, u64)>,
+) -> Result<Options, Failure> {
     let time = match &wanted.time {
-        Some(text) => Some(time::parse(text, context.clock.now()).map_err(|error| Failure::usage(error.to_string()))?.start),
+        Some(text) => Some(
+            time::parse(text, context.clock.now()).map_err(|error| Failure::usage(error.to_string()))?.start,
+        ),
         None => None,
     };
     let (zone, offset) = time::local_zone(time.unwrap_or(context.clock.now()));
@@ -146,7 +158,8 @@ fn options(context: &Context<'_>, wanted: &Backup, repository: &Repository, sour
         excludes: excludes(context, wanted)?,
         one_file_system: wanted.one_file_system,
         racy_seconds: test_number(context, "COPAL_TEST_RACY_SECONDS").unwrap_or(RACY_SECONDS),
-        checkpoint_seconds: test_number(context, "COPAL_TEST_CHECKPOINT_SECONDS").map_or(CHECKPOINT_SECONDS, |seconds| seconds as f64),
+        checkpoint_seconds: test_number(context, "COPAL_TEST_CHECKPOINT_SECONDS")
+            .map_or(CHECKPOINT_SECONDS, |seconds| seconds as f64),
         own,
         tell_files: false,
         described,
@@ -213,7 +226,10 @@ fn report(context: &Context<'_>, outcome: &Outcome, wanted: &Backup, seconds: f6
     if !wanted.dry_run {
         text += &format!(", stored in {}", show_size(summary.bytes_stored));
     }
-    text += &format!("\ntime    {}\n", show_duration(std::time::Duration::from_millis((seconds * 1000.0) as u64)));
+    text += &format!(
+        "\ntime    {}\n",
+        show_duration(std::time::Duration::from_millis((seconds * 1000.0) as u64))
+    );
     match (&outcome.name, wanted.dry_run) {
         (Some(name), _) => text += &format!("snapshot {} saved\n", name.short()),
         (None, true) => text += "dry run: nothing was saved\n",
@@ -233,7 +249,9 @@ fn advise(context: &Context<'_>, repository: &Repository, outcome: &Outcome, sou
             true => String::new(),
             false => format!(" -r {}", repository.location()),
         };
-        context.say(&format!("to restore: copal restore{named} latest -t FOLDER   (see what there is: copal ls{named} latest)"));
+        context.say(&format!(
+            "to restore: copal restore{named} latest -t FOLDER   (see what there is: copal ls{named} latest)"
+        ));
     }
     let device = |path: &OsStr| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
     let here = device(OsStr::new(&repository.location()));
@@ -321,7 +339,13 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-fn stream(context: &Context<'_>, wanted: &Backup, repository: &Repository, options: &mut Options, show: &Show<'_>) -> Result<Outcome, Failure> {
+fn stream(
+    context: &Context<'_>,
+    wanted: &Backup,
+    repository: &Repository,
+    options: &mut Options,
+    show: &Show<'_>,
+) -> Result<Outcome, Failure> {
     let name = wanted.stream_name().as_bytes();
     let path: Vec<Vec<u8>> = stream_path(name)?;
     options.sources = vec![[&b"/"[..], &path.join(&b'/')].concat()];
@@ -329,9 +353,11 @@ fn stream(context: &Context<'_>, wanted: &Backup, repository: &Repository, optio
     if !wanted.stdin_from_command {
         let mut input = std::io::stdin();
         let stream = Stream { path, input: &mut input, verdict: &mut || Ok(()) };
-        return backup::backup_stream(repository, options, stream, &context.clock, show, stop).map_err(|error| failure(&error));
+        return backup::backup_stream(repository, options, stream, &context.clock, show, stop)
+            .map_err(|error| failure(&error));
     }
-    let (program, arguments) = wanted.sources.split_first().ok_or_else(|| Failure::usage("no command to run"))?;
+    let (program, arguments) =
+        wanted.sources.split_first().ok_or_else(|| Failure::usage("no command to run"))?;
     let shown = escape(program.as_bytes()).into_owned();
     let mut child = Command::new(program)
         .args(arguments)
@@ -339,7 +365,8 @@ fn stream(context: &Context<'_>, wanted: &Backup, repository: &Repository, optio
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| Failure::new(Code::Failed, format!("{shown} does not start: {error}")))?;
-    let mut output = child.stdout.take().ok_or_else(|| Failure::new(Code::Failed, "the command has no output"))?;
+    let mut output =
+        child.stdout.take().ok_or_else(|| Failure::new(Code::Failed, "the command has no output"))?;
     let mut waited = false;
     let mut verdict = || {
         waited = true;
@@ -361,8 +388,11 @@ fn stream(context: &Context<'_>, wanted: &Backup, repository: &Repository, optio
 
 /// The names of the path under which a stream is stored.
 fn stream_path(name: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-    let names: Vec<Vec<u8>> =
-        name.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").map(<[u8]>::to_vec).collect();
+    let names: Vec<Vec<u8>> = name
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(<[u8]>::to_vec)
+        .collect();
     if names.is_empty() || !names.iter().all(|name| crate::format::node::is_sound_name(name)) {
         return Err(Failure::usage(format!("--stdin-filename {} is no file name", escape(name))));
     }

@@ -71,10 +71,15 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         };
         context.out.write(format!("{} snapshots, {} packs{read}\n", report.snapshots, report.packs))?;
         if report.leftover_packs > 0 {
-            context.out.write(format!("{} packs are left over from interrupted backups: harmless\n", report.leftover_packs))?;
+            context.out.write(format!(
+                "{} packs are left over from interrupted backups: harmless\n",
+                report.leftover_packs
+            ))?;
         }
         if report.unconfirmed > 0 {
-            context.out.write(format!("{} snapshots were never completed: harmless\n", report.unconfirmed))?;
+            context
+                .out
+                .write(format!("{} snapshots were never completed: harmless\n", report.unconfirmed))?;
         }
     }
     if report.findings.is_empty() {
@@ -83,6 +88,7 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         }
         return Ok(Code::Done);
     }
-    Err(Failure::new(Code::Damaged, format!("{} errors were found", report.findings.len()))
-        .with_hint("Files still on this machine heal it: run the backup again. What is not hit can be restored as ever."))
+    Err(Failure::new(Code::Damaged, format!("{} errors were found", report.findings.len())).with_hint(
+        "Files still on this machine heal it: run the backup again. What is not hit can be restored as ever.",
+    ))
 }

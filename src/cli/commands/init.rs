@@ -36,7 +36,12 @@ pub fn description(context: &Context<'_>, label: &str) -> Description {
     Description { label: label.to_owned(), made: context.clock.now(), user, host }
 }
 
-fn create(context: &Context<'_>, backend: &dyn Backend, secret: &Secret, cutter: Cutter) -> Result<Id16, Failure> {
+fn create(
+    context: &Context<'_>,
+    backend: &dyn Backend,
+    secret: &Secret,
+    cutter: Cutter,
+) -> Result<Id16, Failure> {
     let creation = Creation {
         unlock: secret.unlock(),
         cost: Cost::default(),
@@ -61,7 +66,9 @@ pub fn run(context: &Context<'_>, init: &Init) -> Result<Code, Failure> {
     let secret = context.obtain(context.global.origin(), Purpose::New)?;
     let id = create(context, &*backend, &secret, cutter)?;
     if context.global.json {
-        context.out.json("initialized", &Initialized { id: id.to_string(), repository: backend.location() })?;
+        context
+            .out
+            .json("initialized", &Initialized { id: id.to_string(), repository: backend.location() })?;
     } else {
         let how = match secret {
             Secret::Password(_) => "The password is the only way in: nobody can recover it.",
@@ -87,7 +94,10 @@ pub fn create_default(context: &Context<'_>) -> Result<(), Failure> {
     }
     let secret = {
         // The three lines below say it; the general message would say it twice.
-        let quiet = Context::new(crate::cli::arguments::Global { quiet: true, ..context.global.clone() }, context.environment);
+        let quiet = Context::new(
+            crate::cli::arguments::Global { quiet: true, ..context.global.clone() },
+            context.environment,
+        );
         quiet.obtain(origin, Purpose::New)?
     };
     create(context, &*backend, &secret, Cutter::default())?;

@@ -78,7 +78,9 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
 
 fn add(context: &Context<'_>, repository: &Repository, new: &NewSecret, label: &str) -> Result<Id, Failure> {
     let secret = context.obtain(new.origin(), Purpose::New)?;
-    repository.add_key(secret.unlock(), Cost::default(), &description(context, label)).map_err(|error| failure(&error))
+    repository
+        .add_key(secret.unlock(), Cost::default(), &description(context, label))
+        .map_err(|error| failure(&error))
 }
 
 fn remove(context: &Context<'_>, repository: &Repository, wanted: &KeyRemove) -> Result<Code, Failure> {

@@ -103,7 +103,13 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), 
     Ok(())
 }
 
-fn list(context: &Context<'_>, repository: &Repository, ls: &Ls, tree: Id, path: &[u8]) -> Result<(), Failure> {
+fn list(
+    context: &Context<'_>,
+    repository: &Repository,
+    ls: &Ls,
+    tree: Id,
+    path: &[u8],
+) -> Result<(), Failure> {
     let mut stack = vec![(repository.nodes(tree), path.to_vec())];
     while let Some((nodes, path)) = stack.last_mut() {
         let Some(node) = nodes.next() else {
@@ -152,7 +158,9 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
     let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
     let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
     match found {
-        Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => list(context, &repository, ls, tree, &shown)?,
+        Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => {
+            list(context, &repository, ls, tree, &shown)?
+        }
         Some(node) => show(context, ls, &node, &shown)?,
         None => {}
     }

@@ -12,8 +12,8 @@ use crate::cli::listener::Show;
 use crate::cli::{paths, select, signals};
 use crate::model::NodeType;
 use crate::patterns::{Patterns, PatternsBuilder};
-use crate::repository::snapshots::{Named, Snapshots};
 use crate::repository::Repository;
+use crate::repository::snapshots::{Named, Snapshots};
 use crate::restore::{self, Options, Restored};
 use crate::terminal::size::{show_duration, show_size};
 use crate::terminal::time;
@@ -38,7 +38,13 @@ fn overwrite(wanted: Option<Overwrite>) -> restore::Overwrite {
 }
 
 /// One thing to restore: from which snapshot, what, and to where.
-fn job(context: &Context<'_>, repository: &Repository, all: &Snapshots, wanted: &Restore, text: &[u8]) -> Result<(Named, Vec<Vec<u8>>, PathBuf), Failure> {
+fn job(
+    context: &Context<'_>,
+    repository: &Repository,
+    all: &Snapshots,
+    wanted: &Restore,
+    text: &[u8],
+) -> Result<(Named, Vec<Vec<u8>>, PathBuf), Failure> {
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
     let (named, path) = match &wanted.at {
         Some(at) => (select::find(context, all, at, host)?, Some(text.to_vec())),
@@ -89,7 +95,12 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     let mut targets = Vec::new();
     for text in &wanted.wanted {
         let (named, names, target) = job(context, &repository, &all, wanted, text.as_bytes())?;
-        context.say(&format!("restoring snapshot {} of {} to {}", named.name.short(), time::show(named.snapshot.time), target.display()));
+        context.say(&format!(
+            "restoring snapshot {} of {} to {}",
+            named.name.short(),
+            time::show(named.snapshot.time),
+            target.display()
+        ));
         let show = Show::new(context)?;
         let options = Options {
             target: target.clone(),
@@ -106,7 +117,10 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         };
         if options.path.is_empty() && include.is_empty() {
             let summary = &named.snapshot.summary;
-            crate::progress::Listener::event(&show, crate::progress::Event::Totals { files: summary.files, bytes: summary.bytes });
+            crate::progress::Listener::event(
+                &show,
+                crate::progress::Event::Totals { files: summary.files, bytes: summary.bytes },
+            );
         }
         let restored = restore::restore(&repository, &named, &options, &show, stop);
         show.finish();
@@ -131,7 +145,8 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         context.out.json("summary", &line)?;
     } else if !context.global.quiet {
         let verb = if wanted.dry_run { "would restore" } else { "restored" };
-        let mut text = format!("{verb} {} files, {}, in {}", sum.files, show_size(sum.bytes), show_duration(seconds));
+        let mut text =
+            format!("{verb} {} files, {}, in {}", sum.files, show_size(sum.bytes), show_duration(seconds));
         if sum.skipped > 0 {
             text += &format!("; {} were there already", sum.skipped);
         }
@@ -142,8 +157,11 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         context.out.write(text)?;
     }
     if sum.damaged > 0 {
-        return Err(Failure::new(Code::Damaged, format!("{} entries could not be restored whole: the repository is damaged", sum.damaged))
-            .with_hint("Everything else was restored. See what is hit: copal check --read-data"));
+        return Err(Failure::new(
+            Code::Damaged,
+            format!("{} entries could not be restored whole: the repository is damaged", sum.damaged),
+        )
+        .with_hint("Everything else was restored. See what is hit: copal check --read-data"));
     }
     if sum.problems > 0 {
         context.warn(&format!("{} things could not be given back as they were", sum.problems));

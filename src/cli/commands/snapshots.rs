@@ -44,7 +44,8 @@ struct Counts {
 
 /// What programs get of a snapshot.
 pub fn line(named: &Named) -> Line {
-    let Snapshot { time, host, user, sources, tags, root, parent, program, incomplete, summary, .. } = &named.snapshot;
+    let Snapshot { time, host, user, sources, tags, root, parent, program, incomplete, summary, .. } =
+        &named.snapshot;
     Line {
         id: named.name.to_string(),
         short_id: named.name.short(),
@@ -78,7 +79,8 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
         chosen.clone_from(&all.confirmed);
     } else {
         for text in &wanted.snapshots {
-            let host = wanted.host.as_ref().map(|host| std::os::unix::ffi::OsStrExt::as_bytes(host.as_os_str()));
+            let host =
+                wanted.host.as_ref().map(|host| std::os::unix::ffi::OsStrExt::as_bytes(host.as_os_str()));
             chosen.push(select::find(context, &all, text, host)?);
         }
     }
@@ -106,7 +108,8 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
         ]);
         for named in &chosen {
             let snapshot = &named.snapshot;
-            let paths: Vec<String> = snapshot.sources.iter().map(|source| escape(source).into_owned()).collect();
+            let paths: Vec<String> =
+                snapshot.sources.iter().map(|source| escape(source).into_owned()).collect();
             table.row([
                 format!("{}{}", named.name.short(), if snapshot.incomplete { " !" } else { "" }),
                 time::show(snapshot.time),
@@ -131,5 +134,12 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
             all.unconfirmed.len()
         ));
     }
-    if all.problems.is_empty() { Ok(Code::Done) } else { Err(failure(&crate::repository::Error::Damaged { object: "snapshots".to_owned(), what: format!("{} can not be read", all.problems.len()) })) }
+    if all.problems.is_empty() {
+        Ok(Code::Done)
+    } else {
+        Err(failure(&crate::repository::Error::Damaged {
+            object: "snapshots".to_owned(),
+            what: format!("{} can not be read", all.problems.len()),
+        }))
+    }
 }

@@ -38,8 +38,17 @@ pub fn run(context: &Context<'_>, stats: &Stats) -> Result<Code, Failure> {
     let all = select::load(context, &repository)?;
     let host = stats.host.as_ref().map(|host| host.as_bytes());
     let chosen: Vec<Named> = match stats.snapshots.is_empty() {
-        true => all.confirmed.iter().filter(|named| host.is_none_or(|host| named.snapshot.host == host)).cloned().collect(),
-        false => stats.snapshots.iter().map(|text| select::find(context, &all, text, host)).collect::<Result<_, _>>()?,
+        true => all
+            .confirmed
+            .iter()
+            .filter(|named| host.is_none_or(|host| named.snapshot.host == host))
+            .cloned()
+            .collect(),
+        false => stats
+            .snapshots
+            .iter()
+            .map(|text| select::find(context, &all, text, host))
+            .collect::<Result<_, _>>()?,
     };
     let mut numbers = Numbers { snapshots_count: chosen.len() as u64, ..Numbers::default() };
     for named in &chosen {
@@ -60,7 +69,8 @@ pub fn run(context: &Context<'_>, stats: &Stats) -> Result<Code, Failure> {
         .map_err(index)?;
     numbers.chunks_size = plain;
     numbers.chunks_count = repository.index.chunk_count().map_err(index)?;
-    numbers.compression_ratio = if numbers.packs_size > 0 { plain as f64 / numbers.packs_size as f64 } else { 1.0 };
+    numbers.compression_ratio =
+        if numbers.packs_size > 0 { plain as f64 / numbers.packs_size as f64 } else { 1.0 };
     numbers.cache_size = repository.index.database_bytes().map_err(index)?;
     if context.global.json {
         context.out.json("stats", &numbers)?;

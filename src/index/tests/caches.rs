@@ -23,14 +23,21 @@ fn directory_rows_come_back_by_key_by_inode_and_in_order() {
     assert!(index.directory(&OTHER, &rows[5].key).unwrap().is_none());
     assert_eq!(index.directory_by_inode(&SOURCE, u64::MAX - 3).unwrap().len(), 2);
     let mut seen = Vec::new();
-    index.each_directory(&SOURCE, None, &mut |row| {
-        assert!(index.directory(&SOURCE, &row.key).unwrap().is_some());
-        seen.push(row);
-        true
-    }).unwrap();
+    index
+        .each_directory(&SOURCE, None, &mut |row| {
+            assert!(index.directory(&SOURCE, &row.key).unwrap().is_some());
+            seen.push(row);
+            true
+        })
+        .unwrap();
     assert!(seen.iter().eq(rows.iter().rev()));
     let mut count = 0;
-    index.each_directory(&SOURCE, None, &mut |_| { count += 1; count < 300 }).unwrap();
+    index
+        .each_directory(&SOURCE, None, &mut |_| {
+            count += 1;
+            count < 300
+        })
+        .unwrap();
     assert_eq!(count, 300);
     let changed = DirectoryRow { side: b"new".to_vec(), ..rows[5].clone() };
     index.save_directories(&SOURCE, std::slice::from_ref(&changed)).unwrap();

@@ -129,7 +129,9 @@ fn many_dropped_chunks_are_swept_and_second_copies_move_up() {
     let index = index();
     let chunks: Vec<Id> = (0..20_000).map(id).collect();
     index.add_packs(Some(id(900_000)), &[pack(100_000, &chunks)]).unwrap();
-    index.add_packs(Some(id(900_001)), &[pack(100_001, &chunks[..100]), pack(100_002, &chunks[50..100])]).unwrap();
+    index
+        .add_packs(Some(id(900_001)), &[pack(100_001, &chunks[..100]), pack(100_002, &chunks[50..100])])
+        .unwrap();
     index.drop_packs(&[id(100_000)]).unwrap();
     let count = |table: &str| -> i64 {
         let query = format!("SELECT count(*) FROM {table}");

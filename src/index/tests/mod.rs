@@ -29,7 +29,13 @@ fn pack(name: u64, chunks: &[Id]) -> PackRecord {
         directory: format!("directory {name}").into_bytes(),
         blocks: vec![
             BlockRecord { codec: 1, offset: 96, stored: 10, plain: 0, chunks: vec![] },
-            BlockRecord { codec: 0, offset: 106, stored: plain + 16, plain, chunks: chunks.iter().map(|id| (*id, 100)).collect() },
+            BlockRecord {
+                codec: 0,
+                offset: 106,
+                stored: plain + 16,
+                plain,
+                chunks: chunks.iter().map(|id| (*id, 100)).collect(),
+            },
         ],
     }
 }

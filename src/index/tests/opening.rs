@@ -229,7 +229,9 @@ fn a_database_locked_by_another_process_gives_a_private_index_and_busy_writes() 
     index.flush().unwrap();
     assert!(present(&index, &id(30_000)));
     drop(index);
-    other.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    other
+        .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+        .unwrap();
     private(folder.path());
 }
 

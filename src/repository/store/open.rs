@@ -91,7 +91,13 @@ impl<'k> OpenPacks<'k> {
         let number = pack.blocks.len() as u64;
         // Taken out of its slot while it is sealed: should this fail, the pack and its salt are never used again.
         pack.key.seal_block(number, stored).map_err(|error| Error::format("a new block", error))?;
-        pack.blocks.push(Block { codec, offset: pack.bytes.len() as u64, stored: stored.len() as u32, plain, chunks });
+        pack.blocks.push(Block {
+            codec,
+            offset: pack.bytes.len() as u64,
+            stored: stored.len() as u32,
+            plain,
+            chunks,
+        });
         pack.bytes.extend_from_slice(stored);
         let key = Arc::new(pack.key.clone());
         pack.chunks += pack.blocks.last().map_or(0, |block| block.chunks.len());
