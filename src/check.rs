@@ -232,9 +232,8 @@ impl Check<'_> {
                 None => {
                     if let Some(done) = stack.pop() {
                         report.trees += 1;
-                        match stack.last_mut() {
-                            Some(parent) => parent.clean &= done.clean,
-                            None => {}
+                        if let Some(parent) = stack.last_mut() {
+                            parent.clean &= done.clean;
                         }
                         if done.clean {
                             good.insert(done.tree);

@@ -182,6 +182,10 @@ impl<'r> Worker<'r> {
                 state.children.push(None);
                 state.children.len() as u32 - 1
             });
+            // The entries of very long directories are looked at again when it is their turn: a million of them would fill the memory.
+            if state.names.len() > PAGE_MAX && child.is_none() {
+                continue;
+            }
             state.entries.push(Entry { name: place as u32, stat, child });
         }
         // On the way to a source there is no row: few entries, and their trees come from the parent snapshot itself.
@@ -200,11 +204,6 @@ impl<'r> Worker<'r> {
         state.file_system = Some(file_system);
         let expected = self.expected_children(directory, &state)?;
         let children = self.children(directory, &state, expected);
-        if state.entries.len() > PAGE_MAX {
-            // Looked at again when it is their turn: a million of them would fill the memory.
-            state.entries.retain(|entry| entry.child.is_some());
-            state.entries.shrink_to_fit();
-        }
         state.handle = Some(handle);
         *directory.lock() = state;
         Ok(Ok(children))
@@ -342,6 +341,7 @@ impl<'r> Worker<'r> {
                 };
                 if self.run.is_wanted(directory, filter.as_ref(), name, &stat) {
                     self.entry(&mut job, &mut old, name, stat, None)?;
+                    self.run.checkpoint_when_due()?;
                 }
             }
         } else {
@@ -399,6 +399,7 @@ impl<'r> Worker<'r> {
         stat: Result<Stat, Unread>,
         child: Option<Child>,
     ) -> Result<(), Error> {
+        self.run.check_stop()?;
         let before = old.find(name);
         let stat = match stat {
             Ok(stat) => stat,
@@ -431,12 +432,17 @@ impl<'r> Worker<'r> {
         if let Some(node) = self.take_finished(job, name, &stat)? {
             return self.put(job, name, &stat, seen, &node);
         }
-        let status = if before.is_some() { FileStatus::Changed } else { FileStatus::New };
         match self.read_entry(job.handle, job.directory, job.file_system, name, stat)? {
             Outcome::Node(node, stat, looked_at) => {
                 let seen = Seen::new(&stat, looked_at, self.run.racy_seconds());
                 let seen = Seen { racy: seen.racy || node.error.is_some(), ..seen };
-                self.run.count_file(job.directory, name, &node, status);
+                // Read again only because its times were too fresh: equal is equal.
+                let status = match &before {
+                    Some((old, _)) if *old == *node => FileStatus::Unmodified,
+                    Some(_) => FileStatus::Changed,
+                    None => FileStatus::New,
+                };
+                self.run.count_read(job.directory, name, &node, status);
                 if !node.unread.is_empty() || node.error.is_some() {
                     job.clean = false;
                 }

@@ -21,7 +21,7 @@ const RETRY_MOST: u64 = 256 << 20;
 /// What came of an entry.
 pub enum Outcome {
     /// Its node, its stat as read, and when it was looked at.
-    Node(Node, Stat, Time),
+    Node(Box<Node>, Stat, Time),
     Unreadable(Unread),
     Gone,
 }
@@ -158,7 +158,7 @@ impl<'r> Worker<'r> {
             node.link = Some(self.run.link_group(stat, file_system));
             if let Some(content) = self.run.linked_content(&node, stat) {
                 node.content = content;
-                return Ok(Some(Outcome::Node(node, *stat, Time::default())));
+                return Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())));
             }
         }
         match self.reader.read(file.as_fd(), stat, file_system.trust_holes) {
@@ -175,7 +175,7 @@ impl<'r> Worker<'r> {
                 } else if stat.nlink > 1 {
                     self.run.remember_link(&node, stat);
                 }
-                Ok(Some(Outcome::Node(node, *stat, Time::default())))
+                Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())))
             }
             Err(Failure::Storage(error)) => Err(error),
             Err(Failure::Source(why)) => {
@@ -209,6 +209,6 @@ impl<'r> Worker<'r> {
             node.link = Some(self.run.link_group(stat, file_system));
         }
         node.content = Content::default();
-        Ok(Some(Outcome::Node(node, *stat, Time::default())))
+        Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())))
     }
 }

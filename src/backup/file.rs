@@ -44,6 +44,7 @@ pub struct Reader<'s> {
     buffer: Vec<u8>,
     /// Told how many bytes were read.
     on_bytes: &'s (dyn Fn(u64) + Sync),
+    stop: &'s std::sync::atomic::AtomicBool,
 }
 
 impl<'s> Reader<'s> {
@@ -52,8 +53,9 @@ impl<'s> Reader<'s> {
         worker: usize,
         chunker: Chunker,
         on_bytes: &'s (dyn Fn(u64) + Sync),
+        stop: &'s std::sync::atomic::AtomicBool,
     ) -> Reader<'s> {
-        Reader { store, worker, chunker, buffer: Vec::new(), on_bytes }
+        Reader { store, worker, chunker, buffer: Vec::new(), on_bytes, stop }
     }
 
     /// Reads an open regular file that looked like `stat`.
@@ -129,6 +131,9 @@ impl<'s> Reader<'s> {
     }
 
     fn save(&self, cuts: &[std::ops::Range<usize>], content: &mut ContentBuilder<'_>) -> Result<(), Error> {
+        if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
         let total: usize = cuts.iter().map(|cut| cut.len()).sum();
         let hash = |cut: &std::ops::Range<usize>| self.store.id(Contents::Data, &self.buffer[cut.clone()]);
         let ids: Vec<Id> = if total >= SHARE_FROM && cuts.len() > 1 {

@@ -312,7 +312,7 @@ fn walk(
             let chunker = Chunker::new(table.clone(), run.repository.config.cutter);
             let (failure, on_bytes) = (&failure, &on_bytes);
             let work = move || {
-                let reader = Reader::new(run.store, number, chunker, on_bytes);
+                let reader = Reader::new(run.store, number, chunker, on_bytes, run.stop);
                 let mut worker = Worker { run, number, reader, parents: Default::default() };
                 while let Some(directory) = run.scheduler.next() {
                     let result = match run.is_stopped() {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::change::{Seen, Trust};
@@ -19,6 +19,8 @@ use crate::repository::{Error, Repository, store::Store};
 
 /// Hard-linked files whose content is remembered, so that their other names are not read.
 const LINKS_MAX: usize = 200_000;
+/// Files of unfinished directories that are remembered before a checkpoint lets go of them.
+const FILES_JOURNALLED_MAX: usize = 100_000;
 /// Bytes of a marker or `.gitignore` that are read.
 const MARKER_MAX: usize = 1 << 20;
 
@@ -69,6 +71,7 @@ pub struct Run<'r> {
     checkpointed: Mutex<Time>,
     nonce: [u8; 16],
     journalled: AtomicBool,
+    files_journalled: AtomicUsize,
 }
 
 /// What leaves entries of one directory out beside the patterns.
@@ -113,6 +116,7 @@ impl<'r> Run<'r> {
             checkpointed: Mutex::new(clock.now()),
             nonce: crate::crypto::random().unwrap_or_default(),
             journalled: AtomicBool::new(false),
+            files_journalled: AtomicUsize::new(0),
         }
     }
 
@@ -289,12 +293,16 @@ impl<'r> Run<'r> {
             node: format::node::encode(node),
         };
         lock(&self.journal).files.entry(directory.key).or_default().push(file);
+        self.files_journalled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers a directory that is finished.
     pub fn journal_row(&self, row: DirectoryRow) {
         let mut journal = lock(&self.journal);
-        journal.files.remove(&row.key);
+        if let Some(files) = journal.files.remove(&row.key) {
+            self.files_journalled
+                .fetch_sub(files.len().min(self.files_journalled.load(Ordering::Relaxed)), Ordering::Relaxed);
+        }
         if journal.saved.remove(&row.key) {
             journal.superseded.push(row.key);
         }
@@ -312,7 +320,8 @@ impl<'r> Run<'r> {
         let now = self.clock.now();
         {
             let mut last = lock(&self.checkpointed);
-            if now.seconds_since(*last) < self.options.checkpoint_seconds {
+            let many = self.files_journalled.load(Ordering::Relaxed) >= FILES_JOURNALLED_MAX;
+            if !many && now.seconds_since(*last) < self.options.checkpoint_seconds {
                 return Ok(());
             }
             *last = now;
@@ -322,6 +331,7 @@ impl<'r> Run<'r> {
 
     /// Makes what is finished so far survive a crash.
     pub fn checkpoint(&self) -> Result<(), Error> {
+        self.files_journalled.store(0, Ordering::Relaxed);
         let mut taken = Journal::default();
         self.store.checkpoint(|| {
             let mut journal = lock(&self.journal);
@@ -409,14 +419,18 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Counts an entry that was taken over unread: its bytes are done with.
     pub fn count_file(&self, directory: &Directory, name: &[u8], node: &Node, status: FileStatus) {
+        self.count_read(directory, name, node, status);
+        self.listener.event(Event::Bytes(node.size));
+    }
+
+    /// Counts an entry whose bytes were told while they were read.
+    pub fn count_read(&self, directory: &Directory, name: &[u8], node: &Node, status: FileStatus) {
         self.count(node.kind, node.size, status);
         if node.kind == NodeType::File && self.options.tell_files {
             let path = directory.path_of(name);
             self.listener.event(Event::File { path: &path, bytes: node.size, status });
-        }
-        if status == FileStatus::Unmodified {
-            self.listener.event(Event::Bytes(node.size));
         }
     }
 
@@ -476,6 +490,11 @@ impl<'r> Run<'r> {
         if bytes > 0 {
             self.listener.event(Event::Bytes(bytes));
         }
+    }
+
+    /// An error when the run was told to stop.
+    pub fn check_stop(&self) -> Result<(), Error> {
+        if self.is_stopped() { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Whether the run was told to stop.

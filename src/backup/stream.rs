@@ -49,7 +49,7 @@ pub fn backup_stream(
     let mut snapshot = store::with(repository, store_options, clock, |store| {
         let on_bytes = |bytes| listener.event(Event::Bytes(bytes));
         let chunker = Chunker::new(repository.gear_table(), repository.config.cutter);
-        let mut reader = Reader::new(store, 0, chunker, &on_bytes);
+        let mut reader = Reader::new(store, 0, chunker, &on_bytes, stop);
         let (content, size) = reader.read_stream(stream.input).map_err(|failure| match failure {
             Failure::Storage(error) => error,
             Failure::Source(why) => {
