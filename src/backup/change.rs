@@ -52,6 +52,7 @@ pub fn is_unchanged(node: &Node, seen: &Seen, stat: &Stat, trust: Trust) -> bool
     trust.reuse
         && !seen.racy
         && node.error.is_none()
+        && node.unread.is_empty()
         && node.kind == stat.kind
         && (node.kind != NodeType::File || node.size == stat.size)
         && node.mtime == stat.mtime

@@ -197,6 +197,7 @@ impl<'r> Worker<'r> {
             state.all_same = state.trusted
                 && self.run.tree_reuse
                 && trust.reuse
+                && state.entries.iter().all(|entry| entry.stat.is_ok())
                 && digest != change::NEVER
                 && row.as_ref().is_some_and(|row| row.digest == digest);
             state.row = row;

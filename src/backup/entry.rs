@@ -9,7 +9,7 @@ use super::file::{Failure, Reader};
 use super::run::Run;
 use super::walk::Directory;
 use crate::files::{self, FileSystem, OpenError, Stat};
-use crate::format::limits::{SYMLINK_MAX, XATTR_INLINE};
+use crate::format::limits::{NODE_MAX, SYMLINK_MAX, XATTR_INLINE};
 use crate::model::{Content, Contents, Node, NodeType, Time, Unread, Xattr, XattrValue};
 use crate::repository::Error;
 
@@ -67,8 +67,11 @@ impl<'r> Worker<'r> {
             Err(rustix::io::Errno::NOENT) => files::Xattrs::default(),
             Err(error) => files::Xattrs { values: Vec::new(), unread: vec![(b"(all)".to_vec(), error)] },
         };
+        let mut inline = 0;
         for (name, value) in attributes.values {
-            let value = if value.len() <= XATTR_INLINE {
+            inline += value.len();
+            // Together they must stay far below the longest node.
+            let value = if value.len() <= XATTR_INLINE && inline <= NODE_MAX / 4 || value.is_empty() {
                 XattrValue::Inline(value)
             } else {
                 let (id, _) = self.run.store.save(self.number, Contents::Data, &value)?;
@@ -143,8 +146,8 @@ impl<'r> Worker<'r> {
         stat: &Stat,
         again: bool,
     ) -> Result<Option<Outcome>, Error> {
-        let file = match files::open_file(handle, name, stat) {
-            Ok((file, _)) => file,
+        let (file, now) = match files::open_file(handle, name, stat) {
+            Ok(opened) => opened,
             Err(OpenError::ChangedType | OpenError::Replaced) => return Ok(None),
             Err(OpenError::Io(rustix::io::Errno::NOENT)) => return Ok(Some(Outcome::Gone)),
             Err(OpenError::Io(error)) => {
@@ -152,6 +155,8 @@ impl<'r> Worker<'r> {
                 return Ok(Some(Outcome::Unreadable(files::unread(error))));
             }
         };
+        // As it is now: the listing may be hours old.
+        let stat = &now;
         let (mut node, _) = self.capture(handle, directory, name, stat, Some(file.as_fd()))?;
         node.size = stat.size;
         if stat.nlink > 1 {

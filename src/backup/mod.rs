@@ -169,7 +169,7 @@ fn attempt_backup(
             Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?)
         }
     };
-    let synced = repository.sync()?;
+    let mut synced = repository.sync()?;
     for problem in &synced.problems {
         let what = problem.to_string();
         listener.event(Event::Problem {
@@ -178,6 +178,9 @@ fn attempt_backup(
             code: "repository_damaged",
             during: "backup",
         });
+    }
+    if !options.dry_run {
+        repository.index_adopted(std::mem::take(&mut synced.adopted))?;
     }
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);

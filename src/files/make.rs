@@ -71,13 +71,23 @@ pub fn remove_any(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     }
 }
 
-/// Removes an entry and everything below it, never leaving the directory; gives how many entries went.
-pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8]) -> Result<u64> {
+/// Device and inode of what must stay.
+pub type Spared = std::collections::HashSet<(u64, u64)>;
+
+/// Removes an entry and everything below it, never leaving the directory or its file system, and sparing what is `spared`; gives how many entries went.
+pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8], spared: &Spared) -> Result<u64> {
     let mut removed = 0;
-    if stat(dir, name)?.kind == NodeType::Directory {
+    let there = stat(dir, name)?;
+    if there.dev != super::stat_fd(dir)?.dev {
+        return Err(Errno::XDEV);
+    }
+    if spared.contains(&(there.dev, there.inode)) {
+        return Err(Errno::BUSY);
+    }
+    if there.kind == NodeType::Directory {
         let below = open_directory(dir, name)?;
         for name in names(below.as_fd())?.iter() {
-            removed += remove_all(below.as_fd(), name.bytes)?;
+            removed += remove_all(below.as_fd(), name.bytes, spared)?;
         }
     }
     remove_any(dir, name)?;

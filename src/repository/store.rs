@@ -26,6 +26,8 @@ const PACKS_QUEUED: usize = 1;
 const UPLOADERS: usize = 2;
 /// Finished packs after which an index object is written.
 const PACKS_PER_INDEX: usize = 256;
+/// Chunks in one index object: some 14 MB.
+const CHUNKS_PER_INDEX: usize = 400_000;
 /// Locks over the ids in flight.
 const SHARDS: usize = 16;
 
@@ -147,6 +149,8 @@ pub fn with<T>(
             let (packs_in, ended) = (packs_in.clone(), ended.clone());
             scope.spawn(move || store.uploader(&packs_in, &ended));
         }
+        // Only the threads hold the receiving ends: should all of them be gone, sending fails instead of waiting.
+        drop((blocks_in, packs_in));
         let result = work(store);
         drop(end);
         result
@@ -305,7 +309,13 @@ impl<'r> Store<'r> {
             if finished.len() < least.max(1) {
                 return Ok(false);
             }
-            let count = finished.len().min(INDEX_PACKS.min(PACKS_PER_INDEX));
+            let mut chunks = 0;
+            let fits = |entry: &&PackEntry| {
+                chunks += entry.directory.blocks.iter().map(|block| block.chunks.len()).sum::<usize>();
+                chunks <= CHUNKS_PER_INDEX
+            };
+            let count =
+                finished.iter().take(INDEX_PACKS.min(PACKS_PER_INDEX)).take_while(fits).count().max(1);
             finished.drain(..count).collect()
         };
         let object = IndexObject {
@@ -434,6 +444,11 @@ impl<'r> Store<'r> {
         self.packs.fetch_add(1, Ordering::Relaxed);
         self.open.recycle(bytes);
         lock(&self.finished).push(entry);
-        self.put_index(PACKS_PER_INDEX).map(|_| ())
+        let chunks: usize = lock(&self.finished)
+            .iter()
+            .flat_map(|pack| &pack.directory.blocks)
+            .map(|block| block.chunks.len())
+            .sum();
+        self.put_index(if chunks > CHUNKS_PER_INDEX { 1 } else { PACKS_PER_INDEX }).map(|_| ())
     }
 }

@@ -17,6 +17,8 @@ pub struct Synced {
     pub problems: Vec<Error>,
     /// Whether packs' own directories had to be read, since no index object named them.
     pub rebuilt_packs: usize,
+    /// Packs that no index object names any more: a writer names them again before it relies on them.
+    pub adopted: Vec<crate::format::index::PackEntry>,
 }
 
 impl Repository {
@@ -49,7 +51,10 @@ impl Repository {
             self.index.drop_packs(&removed)?;
         }
         self.index.set_hidden(&hidden_packs, &[])?;
-        if !synced.problems.is_empty() || (listed.is_empty() && self.index.pack_count()? == 0) {
+        if !synced.problems.is_empty()
+            || !gone.is_empty()
+            || (listed.is_empty() && self.index.pack_count()? == 0)
+        {
             self.adopt_packs(&removed, &mut synced)?;
         }
         Ok(synced)
@@ -63,7 +68,10 @@ impl Repository {
                 continue;
             }
             match self.read_pack_entry(&name, length) {
-                Ok(entry) => records.push(packs::record(&entry)),
+                Ok(entry) => {
+                    records.push(packs::record(&entry));
+                    synced.adopted.push(entry);
+                }
                 Err(error) => synced.problems.push(error),
             }
             synced.rebuilt_packs += 1;
@@ -73,6 +81,23 @@ impl Repository {
             }
         }
         Ok(self.index.add_packs(None, &records)?)
+    }
+
+    /// Writes index objects for packs that had none: what a writer relies on must be found by everyone.
+    pub fn index_adopted(&self, adopted: Vec<crate::format::index::PackEntry>) -> Result<(), Error> {
+        for entry in adopted {
+            let records = [packs::record(&entry)];
+            let object = format::index::IndexObject {
+                packs: vec![entry],
+                config: self.config_object.clone(),
+                ..Default::default()
+            };
+            let bytes = format::index::encode(&self.keys, &object)
+                .map_err(|error| Error::format("the new index object", error))?;
+            let name = super::put_named(&*self.backend, Kind::Index, &bytes)?;
+            self.index.add_packs(Some(name), &records)?;
+        }
+        Ok(())
     }
 
     /// Packs removed for good, and chunks and packs that count as absent for writers.

@@ -129,6 +129,12 @@ fn link(
     let Some((name, folders)) = names.split_last() else { return };
     let result = open_parent(top, folders).and_then(|folder| {
         let source = files::stat(folder.as_fd(), name)?;
+        let mut first = node.clone();
+        first.name = name.to_vec();
+        if !super::existing::is_equal(folder.as_fd(), name, &source, &first) {
+            // The first name was kept as it was: linking to it would give other bytes.
+            return Err(rustix::io::Errno::STALE);
+        }
         match files::stat(open.handle.as_fd(), &node.name) {
             Ok(there) if there.inode == source.inode && there.dev == source.dev => return Ok(false),
             Ok(there) => {
@@ -170,7 +176,7 @@ fn end_folder(run: &Run<'_>, open: &Open<'_>) {
             {
                 continue;
             }
-            match files::remove_all(open.handle.as_fd(), name) {
+            match files::remove_all(open.handle.as_fd(), name, &run.options.own) {
                 Ok(removed) => {
                     run.counts.deleted.fetch_add(removed, Ordering::Relaxed);
                 }

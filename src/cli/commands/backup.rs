@@ -73,7 +73,13 @@ fn sources(wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
                 why => Failure::new(Code::Failed, format!("{shown}: {}", why.words())),
             });
         }
-        paths.push(path);
+        // Folders on the way are walked as they are: a symlink among them would end the walk.
+        let path = PathBuf::from(OsString::from_vec(path));
+        let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => path,
+        };
+        paths.push(path.into_os_string().into_vec());
     }
     paths.sort();
     paths.dedup();
