@@ -274,17 +274,6 @@ fn sources_come_from_files_and_from_standard_input() {
 }
 
 #[test]
-fn files_from_takes_patterns() {
-    let sandbox = Sandbox::new();
-    for name in ["a.txt", "b.txt", "c.png"] {
-        sandbox.write(format!("source/{name}"), name);
-    }
-    let list = sandbox.write("list", format!("{}/*.txt\n", sandbox.source().display()));
-    sandbox.run([OsStr::new("backup"), OsStr::new("--files-from"), list.as_os_str()]).expect(0);
-    assert_eq!(stored(&sandbox), ["a.txt", "b.txt"]);
-}
-
-#[test]
 fn standard_input_becomes_a_file() {
     let sandbox = Sandbox::new();
     let bytes = noise(5, 3 << 20);
@@ -807,16 +796,6 @@ fn delete_removes_what_the_snapshot_does_not_hold_and_nothing_else() {
 }
 
 #[test]
-fn a_dry_run_tells_what_delete_would_remove() {
-    let sandbox = saved();
-    let restored = sandbox.restore("out");
-    std::fs::write(restored.join("docs/extra"), "x").unwrap();
-    let words =
-        ["restore", "--json", "latest", "-t", "out", "--overwrite", "if-changed", "--delete", "--dry-run"];
-    assert_eq!(sandbox.run(words).expect(0).summary()["files_deleted"], 1);
-}
-
-#[test]
 fn delete_keeps_what_the_patterns_leave_out() {
     let sandbox = saved();
     let restored = sandbox.restore("out");
@@ -907,22 +886,6 @@ fn at_takes_a_path_from_the_snapshot_of_that_time() {
     restore("whenever", "third").expect(2);
     sandbox.run(["restore", "-H", "nowhere", "latest", "-t", "third"]).expect(1);
     assert!(!sandbox.path("third").exists());
-}
-
-#[test]
-fn sparse_makes_holes_of_zeros_and_without_it_none_are_made() {
-    let sandbox = Sandbox::new();
-    make(&[&sandbox.source()], &[Item::new(0, "zeros", Kind::File(Content::Bytes(vec![0; 8 << 20])))], None);
-    sandbox.back_up();
-    use std::os::unix::fs::MetadataExt;
-    let blocks = |target: &str, options: &[&str]| {
-        sandbox.run(["restore", "latest:zeros", "-t", target].iter().chain(options)).expect(0);
-        let file = sandbox.path(target).join("zeros");
-        assert_eq!(std::fs::read(&file).unwrap(), vec![0; 8 << 20]);
-        std::fs::metadata(file).unwrap().blocks() * 512
-    };
-    assert!(blocks("whole", &[]) >= 8 << 20);
-    assert!(blocks("sparse", &["--sparse"]) < 1 << 20, "--sparse made no hole");
 }
 
 #[test]

@@ -157,9 +157,9 @@ impl<'r> Worker<'r> {
             }
         };
         let file_system = self.run.file_system(directory.stat.dev, handle.as_fd());
-        if directory.way.is_none() && self.run.is_marked(&handle, &names) {
-            return Ok(Err(Child::Gone));
-        }
+        // A marked folder stays, as an empty one.
+        let marked = directory.way.is_none() && self.run.is_marked(&handle, &names);
+        let names = if marked { files::Names::default() } else { names };
         let filter = self.run.filter(directory, &handle, &names);
         let trust = trust(&file_system);
         let mut state = State { names, ..State::default() };

@@ -228,9 +228,8 @@ fn attempt_backup(
         } else if let Some(parent) = &parent {
             snapshot.state.clone_from(&parent.snapshot.state);
         }
-        let stored = store.stored();
-        snapshot.summary.bytes_new = stored.bytes_new;
-        snapshot.summary.bytes_stored = stored.bytes_stored;
+        // What was added of the sources; the rows just saved are copal's own.
+        snapshot.summary.bytes_stored = store.stored().bytes_stored;
         Ok(snapshot)
     })?;
 

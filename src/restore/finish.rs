@@ -20,8 +20,8 @@ struct Open<'r> {
     node: Option<Node>,
     /// Names that the snapshot has here, when others are to be removed.
     names: Option<Vec<Vec<u8>>>,
-    /// Inode flags to be given to files here.
-    flags: Vec<(Vec<u8>, u32)>,
+    /// At or below a source.
+    inside: bool,
 }
 
 impl<'r> Open<'r> {
@@ -32,14 +32,7 @@ impl<'r> Open<'r> {
                 || path.len() > source.len() && path.starts_with(source) && path[source.len()] == b'/'
         });
         let delete = run.options.delete && inside;
-        Open {
-            handle,
-            nodes: run.repository.nodes(tree),
-            path,
-            node,
-            names: delete.then(Vec::new),
-            flags: Vec::new(),
-        }
+        Open { handle, nodes: run.repository.nodes(tree), path, node, names: delete.then(Vec::new), inside }
     }
 }
 
@@ -48,6 +41,8 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
     let Some(root) = root else { return Ok(()) };
     let mut first: HashMap<Id16, Vec<u8>> = HashMap::new();
     let mut linked = HashMap::new();
+    // Files that are immutable take no more links: their flags come when all links are made.
+    let mut late: Vec<(Arc<OwnedFd>, Vec<u8>, u32, Vec<u8>)> = Vec::new();
     let top = root.clone();
     let mut stack = vec![Open::new(run, root, tree, path.to_vec(), None)];
     while let Some(open) = stack.last_mut() {
@@ -100,8 +95,11 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
             }
         }
         if node.flags != 0 && node.kind == NodeType::File {
-            open.flags.push((node.name, node.flags));
+            late.push((open.handle.clone(), node.name, node.flags, below));
         }
+    }
+    for (handle, name, bits, path) in late {
+        flags(run, &handle, &name, bits, &path);
     }
     Ok(())
 }
@@ -184,11 +182,10 @@ fn end_folder(run: &Run<'_>, open: &Open<'_>) {
             }
         }
     }
-    for (name, bits) in &open.flags {
-        flags(run, &open.handle, name, *bits, &open.path);
-    }
     if let Some(node) = &open.node
         && run.is_included(&open.path, true)
+        // Folders above the sources belong to the system: an ordinary user makes them as their own.
+        && (run.is_root || open.inside)
     {
         run.metadata(Target::Open(open.handle.as_fd()), node, &open.path);
         if node.flags != 0 {

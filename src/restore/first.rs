@@ -177,6 +177,8 @@ impl<'r> Run<'r> {
                 Place::New
             }
             Decision::Replace(_) => Place::New,
+            // One that may not be written into is replaced as a whole.
+            Decision::Rewrite if files::open_existing(handle.as_fd(), &node.name).is_err() => Place::New,
             Decision::Rewrite => Place::Existing,
         };
         if self.options.dry_run {

@@ -88,10 +88,11 @@ fn remove(context: &Context<'_>, repository: &Repository, wanted: &KeyRemove) ->
     let wanted = wanted.id.to_ascii_lowercase();
     let matching: Vec<_> = slots.iter().filter(|slot| slot.name.to_string().starts_with(&wanted)).collect();
     match matching[..] {
-        [slot] if slot.current => {
-            Err(Failure::usage("this key opened the repository just now; remove it with another one")
-                .with_hint("To replace it: copal key passwd"))
-        }
+        [slot] if slot.current => Err(Failure::new(
+            Code::Failed,
+            "this key opened the repository just now; remove it with another one",
+        )
+        .with_hint("To replace it: copal key passwd")),
         [slot] => {
             repository.remove_key(&slot.name).map_err(|error| failure(&error))?;
             context.say(&format!("removed key {}", slot.name.short()));

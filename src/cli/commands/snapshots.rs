@@ -88,7 +88,7 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
         use std::os::unix::ffi::OsStrExt;
         let snapshot = &named.snapshot;
         wanted.host.as_ref().is_none_or(|host| snapshot.host == host.as_bytes())
-            && wanted.tag.iter().all(|tag| snapshot.tags.contains(tag))
+            && (wanted.tag.is_empty() || wanted.tag.iter().any(|tag| snapshot.tags.contains(tag)))
             && wanted.path.iter().all(|path| snapshot.sources.iter().any(|source| source == path.as_bytes()))
     });
     if context.global.json {

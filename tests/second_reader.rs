@@ -1,0 +1,48 @@
+//! A second restorer, written from docs/format.md alone (tests/restorer/restore.py), gives back what copal saved.
+//! Needs Python with the packages of tests/restorer/requirements.txt: `tests/run` installs them and sets COPAL_TEST_PYTHON.
+
+use std::path::Path;
+use std::process::Command;
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_second_restorer_gives_back_the_same_files_with_and_without_the_index() {
+    let python = std::env::var("COPAL_TEST_PYTHON").expect("COPAL_TEST_PYTHON: run tests/run, which sets it");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(path("source/folder/empty")).unwrap();
+    let noise: Vec<u8> =
+        (0..3_000_000u64).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
+    std::fs::write(path("source/large"), noise).unwrap();
+    std::fs::write(path("source/folder/small"), "small").unwrap();
+    std::os::unix::fs::symlink("small", path("source/folder/link")).unwrap();
+    std::fs::hard_link(path("source/large"), path("source/folder/second name")).unwrap();
+    for number in 0..2500 {
+        std::fs::write(path("source/folder").join(format!("file {number}")), format!("{number}")).unwrap();
+    }
+    let copal = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
+        command.current_dir(folder.path()).args(arguments);
+        command.args(["-q", "-r", "repository", "--key-file", "key", "--cache-dir", "cache"]);
+        run(&mut command);
+    };
+    copal(&["init"]);
+    copal(&["backup", "source"]);
+    let restorer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/restorer/restore.py");
+    for (target, more) in [("one", None), ("other", Some("--packs-only"))] {
+        let mut command = Command::new(&python);
+        command
+            .current_dir(folder.path())
+            .arg(&restorer)
+            .args(["repository", "--key-file", "key", target])
+            .args(more);
+        run(&mut command);
+        let source = std::fs::canonicalize(path("source")).unwrap();
+        let restored = path(target).join(source.strip_prefix("/").unwrap());
+        run(Command::new("diff").args(["-r", "--no-dereference"]).arg(&source).arg(&restored));
+    }
+}
