@@ -6,9 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::{
-    Content, Item, Kind, Sandbox, assert_same, below, end, end_with, make, noise, without_terminal,
-};
+use common::{Item, Kind, Sandbox, assert_same, below, end, end_with, make, noise, without_terminal};
 
 /// A sandbox with a small source that was backed up once.
 fn saved() -> Sandbox {
