@@ -240,7 +240,12 @@ fn attempt_backup(
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent });
     };
-    let same = parent.as_ref().is_some_and(|parent| parent.snapshot.root == snapshot.root);
+    let same = match &parent {
+        Some(parent) if options.skip_if_unchanged => {
+            same_sources(repository, parent.snapshot.root, snapshot.root, &options.sources)?
+        }
+        _ => false,
+    };
     if options.skip_if_unchanged && same && !snapshot.incomplete {
         repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
         session.end();
@@ -253,6 +258,20 @@ fn attempt_backup(
     session.end();
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent })
+}
+
+/// Whether all sources are the same below two roots; the folders above them belong to others and may have changed.
+fn same_sources(repository: &Repository, one: Id, other: Id, sources: &[Vec<u8>]) -> Result<bool, Error> {
+    if one == other {
+        return Ok(true);
+    }
+    for source in sources {
+        let names = sources::components(source);
+        if names.is_empty() || repository.find_node(one, &names)? != repository.find_node(other, &names)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A cache that can not be written costs time, nothing else.
