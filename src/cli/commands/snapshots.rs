@@ -114,7 +114,7 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
                 format!("{}{}", named.name.short(), if snapshot.incomplete { " !" } else { "" }),
                 time::show(snapshot.time),
                 escape(&snapshot.host).into_owned(),
-                snapshot.tags.join(","),
+                escape(snapshot.tags.join(",").as_bytes()).into_owned(),
                 paths.join(" "),
                 snapshot.summary.files.to_string(),
                 show_size(snapshot.summary.bytes),

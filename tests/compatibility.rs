@@ -1,0 +1,185 @@
+//! What the format document says is what the code does: every constant of section 12, every subkey context of section 4, the kinds, the header.
+
+use std::collections::BTreeMap;
+
+use copal::backend::Kind;
+use copal::crypto::{Keys, MasterKey};
+use copal::format::{header, limits, pack};
+use copal::model::Id16;
+
+const FORMAT: &str = include_str!("../docs/format.md");
+const LIMITS: &str = include_str!("../src/format/limits.rs");
+const KEYS: &str = include_str!("../src/crypto/key.rs");
+
+/// The part of the document under a heading of that number.
+fn section(number: u32) -> &'static str {
+    let start = FORMAT.find(&format!("\n## {number}. ")).expect("the section is there") + 1;
+    let rest = &FORMAT[start..];
+    let end = rest[1..].find("\n## ").map_or(rest.len(), |end| end + 1);
+    &rest[..end]
+}
+
+/// The cells of the rows of the table that begins with that header row.
+fn table(text: &str, head: &str) -> Vec<Vec<String>> {
+    let start = text.find(head).unwrap_or_else(|| panic!("no table {head:?}"));
+    let rows: Vec<Vec<String>> = text[start..]
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect();
+    assert!(!rows.is_empty(), "the table {head:?} is empty");
+    rows
+}
+
+fn number(text: &str) -> u64 {
+    let text = text.strip_suffix(" KiB").unwrap_or(text);
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).unwrap(),
+        None => text.parse().unwrap(),
+    }
+}
+
+#[test]
+fn every_constant_of_the_document_is_that_of_the_code_and_none_is_missing() {
+    let documented: BTreeMap<String, u64> = table(section(12), "| name | value |")
+        .into_iter()
+        .map(|row| (row[0].clone(), number(&row[1])))
+        .collect();
+    let coded: BTreeMap<String, u64> = [
+        ("HEADER_LEN", limits::HEADER_LEN as u64),
+        ("SMALL_MAX", limits::SMALL_MAX as u64),
+        ("KDF_MEMORY_MIN", limits::KDF_MEMORY_MIN.into()),
+        ("KDF_MEMORY_MAX", limits::KDF_MEMORY_MAX.into()),
+        ("PACK_TARGET", limits::PACK_TARGET as u64),
+        ("PACK_MAX", limits::PACK_MAX),
+        ("BLOCK_TARGET", limits::BLOCK_TARGET as u64),
+        ("BLOCK_MAX", limits::BLOCK_MAX as u64),
+        ("CHUNK_MAX", limits::CHUNK_MAX as u64),
+        ("PAGE_MIN", limits::PAGE_MIN as u64),
+        ("PAGE_MAX", limits::PAGE_MAX as u64),
+        ("PAGE_BYTES", limits::PAGE_BYTES as u64),
+        ("NODE_MAX", limits::NODE_MAX as u64),
+        ("NAME_MAX", limits::NAME_MAX as u64),
+        ("PACK_CHUNKS", limits::PACK_CHUNKS as u64),
+        ("LEVEL_MAX", limits::LEVEL_MAX),
+        ("DEPTH_MAX", limits::DEPTH_MAX as u64),
+        ("SYMLINK_MAX", limits::SYMLINK_MAX as u64),
+        ("XATTR_INLINE", limits::XATTR_INLINE as u64),
+        ("SEGMENTS_INLINE", limits::SEGMENTS_INLINE as u64),
+        ("SEGMENTS_PAGE_MIN", limits::SEGMENTS_PAGE_MIN as u64),
+        ("INDEX_PACKS", limits::INDEX_PACKS as u64),
+        ("FLAGS_KEPT", limits::FLAGS_KEPT.into()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    assert_eq!(documented, coded);
+    // This list itself must not lag behind the code.
+    let in_code: Vec<&str> =
+        LIMITS.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
+    assert_eq!(in_code.len(), coded.len(), "{in_code:?}");
+    assert!(in_code.iter().all(|name| coded.contains_key(*name)), "{in_code:?}");
+}
+
+/// The contexts of section 4: by the name of the subkey.
+fn contexts() -> BTreeMap<String, String> {
+    table(section(4), "| subkey | context |")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].split('`').nth(1).expect("a context in back quotes").to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_subkey_is_derived_with_the_context_of_the_document() {
+    let (master, repository) = ([0x5a; 32], Id16([0xa5; 16]));
+    let keys = Keys::new(MasterKey::from_bytes(master), repository);
+    let material = [&master[..], &repository.0].concat();
+    let mut contexts = contexts();
+    let mut documented = |name: &str| {
+        let context =
+            contexts.remove(name).unwrap_or_else(|| panic!("section 4 has no context for {name:?}"));
+        blake3::derive_key(&context, &material)
+    };
+    assert_eq!(documented("chunk id"), keys.chunk_id);
+    assert_eq!(documented("tree id"), keys.tree_id);
+    assert_eq!(documented("pack"), keys.pack);
+    assert_eq!(documented("slot description"), keys.slot_description);
+    assert_eq!(documented("link group"), keys.link_group);
+    assert_eq!(documented("state"), keys.state);
+    let mut table = [0; 2048];
+    blake3::Hasher::new_keyed(&documented("cut")).update(b"copal gear table").finalize_xof().fill(&mut table);
+    let words: Vec<u64> = table.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    assert_eq!(words, keys.gear_table().to_vec());
+    let small = contexts.remove("small, one a kind").expect("section 4 has the small objects' context");
+    for kind in Kind::ALL {
+        let context = format!("{small}{}", kind.number());
+        assert_eq!(blake3::derive_key(&context, &material), keys.small(kind.number()), "{context}");
+    }
+    assert_eq!(contexts, BTreeMap::new(), "contexts that this test does not know");
+    // Nothing is derived that the document does not have.
+    let derived = KEYS.matches("key(\"").count()
+        + KEYS.matches("derive(\"").count()
+        + KEYS.matches("derive(&format!(\"").count();
+    assert_eq!(derived, 8, "src/crypto/key.rs derives another number of subkeys than section 4 has");
+}
+
+#[test]
+fn the_kinds_and_their_folders_are_those_of_the_document() {
+    let rows = table(section(1), "| name | kind number |");
+    assert_eq!(rows.len(), Kind::ALL.len());
+    for (row, kind) in rows.iter().zip(Kind::ALL) {
+        assert_eq!(row[1], kind.number().to_string());
+        assert!(row[0].trim_matches('`').starts_with(&format!("{}/", kind.folder())), "{row:?}");
+    }
+    assert_eq!(
+        [copal::format::config::KIND, copal::format::slot::KIND, pack::KIND, copal::format::index::KIND],
+        [1, 2, 3, 4]
+    );
+    assert_eq!([copal::format::snapshot::KIND, copal::format::snapshot::CONFIRMED], [5, 6]);
+    use copal::format::session;
+    assert_eq!([session::SESSION, session::FENCE, session::REMOVAL, session::DAMAGE], [7, 8, 9, 11]);
+}
+
+#[test]
+fn the_header_and_the_footer_have_the_bytes_of_the_document() {
+    let magic = section(2).split("magic `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    let bytes: Vec<u8> = magic.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    assert_eq!(bytes, header::MAGIC);
+    let encoded = header::encode(7, Id16([9; 16]));
+    assert_eq!(encoded[..8], header::MAGIC);
+    assert_eq!(encoded[8..16], [7, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(encoded[16..], [9; 16]);
+    let keys = Keys::new(MasterKey::from_bytes([1; 32]), Id16([9; 16]));
+    let key = pack::PackKey::new(&keys, copal::model::Contents::Data, &[3; 32]);
+    let mut bytes = key.head();
+    assert_eq!(bytes.len(), pack::BLOCKS_AT);
+    let (offset, length) = key.finish(&mut bytes, b"a directory").unwrap();
+    assert_eq!(bytes.len(), offset as usize + length as usize + pack::FOOTER_LEN);
+    let footer = &bytes[bytes.len() - pack::FOOTER_LEN..];
+    assert_eq!(footer[..96], bytes[..96]);
+    assert_eq!(footer[96..104], offset.to_le_bytes());
+    assert_eq!(footer[104..112], [length.to_le_bytes(), [0; 4]].concat());
+    assert_eq!(&footer[112..120], b"COPALEND");
+    // Section 5: the last 24 bytes are a keyed hash of the 120 before, under the pack key.
+    assert!(section(5).contains("of the 120 bytes before"));
+}
+
+#[test]
+fn the_defaults_of_the_document_are_those_of_the_code() {
+    use copal::crypto::password::Cost;
+    assert!(section(4).contains("Defaults: 128 MiB, 3 passes, 4 lanes."));
+    assert_eq!(Cost::default(), Cost { memory: 128 << 10, passes: 3, lanes: 4 });
+    for (cost, sound) in [
+        (Cost { memory: limits::KDF_MEMORY_MIN, passes: 1, lanes: 1 }, true),
+        (Cost { memory: limits::KDF_MEMORY_MAX, passes: 16, lanes: 16 }, true),
+        (Cost { memory: limits::KDF_MEMORY_MIN - 1, passes: 1, lanes: 1 }, false),
+        (Cost { memory: limits::KDF_MEMORY_MAX + 1, passes: 1, lanes: 1 }, false),
+        (Cost { memory: limits::KDF_MEMORY_MIN, passes: 17, lanes: 1 }, false),
+        (Cost { memory: limits::KDF_MEMORY_MIN, passes: 1, lanes: 0 }, false),
+    ] {
+        assert_eq!(cost.check().is_ok(), sound, "{cost:?}");
+    }
+    assert!(section(6).contains("The default is 64 KiB, 256 KiB, 1 MiB."));
+    let cutter = copal::model::Cutter::default();
+    assert_eq!([cutter.minimum, cutter.average, cutter.maximum], [64 << 10, 256 << 10, 1 << 20]);
+}
