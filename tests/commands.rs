@@ -6,7 +6,9 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::{Item, Kind, Sandbox, assert_same, below, end, end_with, make, noise, without_terminal};
+use common::{
+    Content, Item, Kind, Sandbox, assert_same, below, end, end_with, make, noise, without_terminal,
+};
 
 /// A sandbox with a small source that was backed up once.
 fn saved() -> Sandbox {
@@ -1207,4 +1209,20 @@ fn every_command_tells_programs_lines_of_json_only() {
             "{ended}"
         );
     }
+}
+
+#[test]
+fn sparse_makes_holes_of_zeros_and_without_it_none_are_made() {
+    let sandbox = Sandbox::new();
+    make(&[&sandbox.source()], &[Item::new(0, "zeros", Kind::File(Content::Bytes(vec![0; 8 << 20])))], None);
+    sandbox.back_up();
+    use std::os::unix::fs::MetadataExt;
+    let blocks = |target: &str, options: &[&str]| {
+        sandbox.run(["restore", "latest:zeros", "-t", target].iter().chain(options)).expect(0);
+        let file = sandbox.path(target).join("zeros");
+        assert_eq!(std::fs::read(&file).unwrap(), vec![0; 8 << 20]);
+        std::fs::metadata(file).unwrap().blocks() * 512
+    };
+    assert!(blocks("whole", &[]) >= 8 << 20);
+    assert!(blocks("sparse", &["--sparse"]) < 1 << 20, "--sparse made no hole");
 }

@@ -98,6 +98,12 @@ impl<'r> Worker<'r> {
         Ok((node, clean))
     }
 
+    /// Tells that an entry can not be read.
+    fn unreadable(&self, directory: &Directory, name: &[u8], error: rustix::io::Errno) -> Outcome {
+        self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
+        Outcome::Unreadable(files::unread(error))
+    }
+
     /// Reads an entry that is no directory.
     pub fn read_entry(
         &mut self,
@@ -128,8 +134,7 @@ impl<'r> Worker<'r> {
                 Ok(now) => stat = now,
                 Err(rustix::io::Errno::NOENT) => return Ok(Outcome::Gone),
                 Err(error) => {
-                    self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
-                    return Ok(Outcome::Unreadable(files::unread(error)));
+                    return Ok(self.unreadable(directory, name, error));
                 }
             }
         }
@@ -151,8 +156,7 @@ impl<'r> Worker<'r> {
             Err(OpenError::ChangedType | OpenError::Replaced) => return Ok(None),
             Err(OpenError::Io(rustix::io::Errno::NOENT)) => return Ok(Some(Outcome::Gone)),
             Err(OpenError::Io(error)) => {
-                self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
-                return Ok(Some(Outcome::Unreadable(files::unread(error))));
+                return Ok(Some(self.unreadable(directory, name, error)));
             }
         };
         // As it is now: the listing may be hours old.
@@ -205,8 +209,7 @@ impl<'r> Worker<'r> {
                 Ok(_) | Err(rustix::io::Errno::INVAL) => return Ok(None),
                 Err(rustix::io::Errno::NOENT) => return Ok(Some(Outcome::Gone)),
                 Err(error) => {
-                    self.run.problem(directory, Some(name), &error.to_string(), "unreadable");
-                    return Ok(Some(Outcome::Unreadable(files::unread(error))));
+                    return Ok(Some(self.unreadable(directory, name, error)));
                 }
             }
         }

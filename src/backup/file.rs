@@ -113,21 +113,33 @@ impl<'s> Reader<'s> {
             (self.on_bytes)(read as u64);
             filled += read;
             let ended = read < ask || done + filled as u64 == length;
-            let mut cuts = Vec::new();
-            let mut start = 0;
-            while start < filled && (ended || filled - start >= self.chunker.maximum()) {
-                let cut = self.chunker.cut(&self.buffer[start..filled]);
-                cuts.push(start..start + cut);
-                start += cut;
-            }
-            self.save(&cuts, content)?;
-            done += start as u64;
-            self.buffer.copy_within(start..filled, 0);
-            filled -= start;
+            let stored = self.store_front(filled, ended, content)?;
+            done += stored as u64;
+            filled -= stored;
             if ended {
                 return Ok(done);
             }
         }
+    }
+
+    /// Cuts and stores what can be cut of the buffer's first `filled` bytes (all, when the data has ended), moves the rest to the front,
+    /// and gives the bytes stored.
+    fn store_front(
+        &mut self,
+        filled: usize,
+        ended: bool,
+        content: &mut ContentBuilder<'_>,
+    ) -> Result<usize, Error> {
+        let mut cuts = Vec::new();
+        let mut start = 0;
+        while start < filled && (ended || filled - start >= self.chunker.maximum()) {
+            let cut = self.chunker.cut(&self.buffer[start..filled]);
+            cuts.push(start..start + cut);
+            start += cut;
+        }
+        self.save(&cuts, content)?;
+        self.buffer.copy_within(start..filled, 0);
+        Ok(start)
     }
 
     fn save(&self, cuts: &[std::ops::Range<usize>], content: &mut ContentBuilder<'_>) -> Result<(), Error> {
@@ -169,17 +181,9 @@ impl<'s> Reader<'s> {
                     Err(_) => return Err(Failure::Source(Unread::InputOutput)),
                 }
             }
-            let mut cuts = Vec::new();
-            let mut start = 0;
-            while start < filled && (ended || filled - start >= self.chunker.maximum()) {
-                let cut = self.chunker.cut(&self.buffer[start..filled]);
-                cuts.push(start..start + cut);
-                start += cut;
-            }
-            self.save(&cuts, &mut content)?;
-            size += start as u64;
-            self.buffer.copy_within(start..filled, 0);
-            filled -= start;
+            let stored = self.store_front(filled, ended, &mut content)?;
+            size += stored as u64;
+            filled -= stored;
         }
         Ok((content.finish()?, size))
     }

@@ -2,7 +2,7 @@
 
 use super::content::{decode_segments, encode_segments};
 use super::record::{Reader, Writer, element_id, element_text};
-use super::{Error, limits, small};
+use super::{Error, small};
 use crate::crypto::Keys;
 use crate::model::{Id, Id16, Snapshot, Summary, Time};
 
@@ -167,6 +167,3 @@ pub fn decode_confirmation(keys: &Keys, object: &[u8]) -> Result<Confirmation, E
     }
     Ok(confirmation)
 }
-
-/// Limit that the state's length is held to by readers, bytes: a change cache of this size is read again, not loaded.
-pub const STATE_MAX: u64 = (STATE_SEGMENTS_MAX as u64) * limits::CHUNK_MAX as u64;

@@ -49,6 +49,8 @@ pub struct Options {
     /// Read back what was written.
     pub verify: bool,
     pub numeric_ids: bool,
+    /// Blocks of zeros become holes in new files.
+    pub sparse: bool,
     /// Device and inode of copal's own files and folders: never removed.
     pub own: std::collections::HashSet<(u64, u64)>,
     /// Tell the listener of each file.

@@ -26,6 +26,13 @@ const FETCH: u64 = 4 << 20;
 /// Bytes between two wanted blocks that are fetched along, rather than asking twice.
 const GAP: u64 = 256 << 10;
 
+/// Zeros that are left out by `--sparse` come in such blocks.
+const HOLE_BLOCK: usize = 4096;
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
 /// How a file comes to its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -238,7 +245,28 @@ impl File {
         }
     }
 
+    /// Writes a chunk, or with `--sparse` its blocks that are not all zeros.
     fn write(&self, run: &Run<'_>, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        if run.options.sparse && self.job.place == Place::New {
+            let first = (HOLE_BLOCK - offset as usize % HOLE_BLOCK).min(bytes.len());
+            let (head, rest) = bytes.split_at(first);
+            let blocks: Vec<&[u8]> = std::iter::once(head).chain(rest.chunks(HOLE_BLOCK)).collect();
+            let mut at = 0;
+            for alike in blocks.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+                let length: usize = alike.iter().map(|block| block.len()).sum();
+                if !is_zero(alike[0]) {
+                    self.write_all(run, offset + at as u64, &bytes[at..at + length])?;
+                }
+                at += length;
+            }
+        } else {
+            self.write_all(run, offset, bytes)?;
+        }
+        run.listener.event(Event::Bytes(bytes.len() as u64));
+        Ok(())
+    }
+
+    fn write_all(&self, run: &Run<'_>, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let Some(output) = self.output(run) else { return Ok(()) };
         let mut done = 0;
         while done < bytes.len() {
@@ -261,7 +289,6 @@ impl File {
                 }
             }
         }
-        run.listener.event(Event::Bytes(bytes.len() as u64));
         Ok(())
     }
 

@@ -53,7 +53,7 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Use about this much memory at most. Example: --memory 256M
+    /// Accepted for scripts; has no effect yet, memory is bounded in any case. Example: --memory 256M
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::positive_size)]
     pub memory: Option<u64>,
 

@@ -112,6 +112,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             dry_run: wanted.dry_run,
             verify: wanted.verify,
             numeric_ids: wanted.numeric_ids,
+            sparse: wanted.sparse,
             own: context.own_files().into_iter().map(|(_, id)| id).collect(),
             tell_files: show.wants_files(),
             beside: time::show(named.snapshot.time).replace(' ', "T").replace(':', ""),
