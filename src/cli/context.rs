@@ -258,7 +258,7 @@ pub fn failure(error: &Error) -> Failure {
     use crate::backend::Error as Storage;
     let message = error.to_string();
     match error {
-        Error::NoRepository { .. } => Failure::new(Code::NoRepository, message),
+        Error::NoRepository { .. } | Error::Gone { .. } => Failure::new(Code::NoRepository, message),
         Error::Exists { .. } => Failure::new(Code::Failed, message).with_hint("It was left as it is."),
         Error::WrongKey { .. } => Failure::new(Code::WrongKey, message),
         Error::Damaged { .. } | Error::Lost { .. } => {
@@ -273,10 +273,7 @@ pub fn failure(error: &Error) -> Failure {
             Some(code) => Failure::new(code, "interrupted; what was finished so far is found again next time"),
             None => Failure::new(Code::Failed, message),
         },
-        Error::Backend(error) if error.is_not_found() => {
-            Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check")
-        }
-        Error::Backend(Storage::Short { .. }) => {
+        Error::Backend(Storage::NotFound { .. } | Storage::Short { .. }) => {
             Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check")
         }
         Error::Backend(error) if error.is_no_space() => {

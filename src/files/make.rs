@@ -105,13 +105,15 @@ pub fn rename(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<()> {
 }
 
 /// Renames within a directory; `EEXIST` when something is there. Where the file system has no such call, the same by
-/// a second name.
+/// a second name; and where it has no second names either, after a look.
 pub fn rename_new(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<()> {
     match rustix::fs::renameat_with(dir, single(from)?, dir, single(to)?, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            hard_link(dir, from, dir, to)?;
-            remove(dir, from)
-        }
+        Err(Errno::INVAL | Errno::NOSYS) => match hard_link(dir, from, dir, to) {
+            Ok(()) => remove(dir, from),
+            Err(Errno::EXIST) => Err(Errno::EXIST),
+            Err(_) if stat(dir, to) == Err(Errno::NOENT) => rename(dir, from, to),
+            Err(_) => Err(Errno::EXIST),
+        },
         other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a repository, by what the caller can do about it.
 
-use crate::backend::{self, Kind};
+use crate::backend::{self, Backend, Kind};
 use crate::model::{Contents, Id};
 use crate::{crypto, format, index};
 
@@ -11,6 +11,9 @@ pub enum Error {
     NoRepository { location: String },
     #[error("{location} holds a repository already")]
     Exists { location: String },
+    /// It was there when the run began.
+    #[error("the repository at {location} is gone: is its disk still mounted?")]
+    Gone { location: String },
     #[error("wrong password or key for {location}")]
     WrongKey { location: String },
     /// An object is not what it should be.
@@ -53,6 +56,39 @@ impl Error {
         Error::Damaged { object: format!("{}/{name}", kind.folder()), what: what.to_owned() }
     }
 
+    /// What storage said when one object was read. While the repository itself still answers, it is that object alone that is out of
+    /// reach (a bad sector, lost permissions), which is damage like any other; when nothing answers, the storage is gone.
+    pub fn reading(backend: &dyn Backend, kind: Kind, name: &str, error: backend::Error) -> Error {
+        let of_one_object = matches!(
+            error,
+            backend::Error::Io { .. }
+                | backend::Error::Denied { .. }
+                | backend::Error::NotFound { .. }
+                | backend::Error::Short { .. }
+        );
+        if !of_one_object || matches!(kind, Kind::Config | Kind::Keys) {
+            return Error::Backend(error);
+        }
+        match backend.exists_repository() {
+            Ok(true) => Error::damaged(kind, name, &Error::what(error)),
+            Ok(false) => Error::Gone { location: backend.location() },
+            Err(_) => Error::Backend(error),
+        }
+    }
+
+    /// What is wrong with an object, without its path.
+    fn what(error: backend::Error) -> String {
+        match error {
+            backend::Error::NotFound { .. } => "missing".to_owned(),
+            backend::Error::Denied { .. } => "cannot be read: permission denied".to_owned(),
+            backend::Error::Io { source, .. } => format!("cannot be read: {source}"),
+            backend::Error::Short { wanted, got, offset, .. } => {
+                format!("too short: {got} of {wanted} bytes at offset {offset}")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// What a decoder said of an object.
     pub fn format(object: &str, error: format::Error) -> Error {
         let object = object.to_owned();
@@ -69,10 +105,6 @@ impl Error {
 
     /// Whether the repository lacks or breaks something that a snapshot needs.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Error::Damaged { .. } | Error::Lost { .. } => true,
-            Error::Backend(error) => error.is_not_found() || matches!(error, backend::Error::Short { .. }),
-            _ => false,
-        }
+        matches!(self, Error::Damaged { .. } | Error::Lost { .. })
     }
 }

@@ -88,10 +88,11 @@ pub(crate) fn put_named(backend: &dyn Backend, kind: Kind, bytes: &[u8]) -> Resu
 /// Fetches an object that is named by its hash, and checks that it is what its name says.
 pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<Vec<u8>, Error> {
     let text = name.to_string();
-    if kind != Kind::Packs && backend.stat(kind, &text)? > format::limits::SMALL_MAX as u64 {
+    let wrong = |error| Error::reading(backend, kind, &text, error);
+    if kind != Kind::Packs && backend.stat(kind, &text).map_err(wrong)? > format::limits::SMALL_MAX as u64 {
         return Err(Error::damaged(kind, &text, "it is far too long"));
     }
-    let bytes = backend.get(kind, &text)?;
+    let bytes = backend.get(kind, &text).map_err(wrong)?;
     if crypto::object_name(&bytes) == *name {
         return Ok(bytes);
     }

@@ -116,18 +116,17 @@ impl Repository {
 
     /// Fetches and opens the block at `location`.
     pub fn read_block(&self, location: &Location) -> Result<Vec<u8>, Error> {
-        let sealed = self.backend.get_range(
-            Kind::Packs,
-            &location.pack.name.to_string(),
-            location.block_offset,
-            location.block_stored as usize,
-        )?;
+        let sealed =
+            self.read_pack_range(&location.pack.name, location.block_offset, location.block_stored as usize)?;
         self.open_block(location, sealed)
     }
 
-    /// Fetches neighbouring bytes of a pack, for callers that open several blocks of it.
+    /// Fetches neighbouring bytes of a pack. Errors: `Damaged` when just this pack does not give them.
     pub fn read_pack_range(&self, pack: &Id, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
-        Ok(self.backend.get_range(Kind::Packs, &pack.to_string(), offset, length)?)
+        let name = pack.to_string();
+        self.backend
+            .get_range(Kind::Packs, &name, offset, length)
+            .map_err(|error| Error::reading(&*self.backend, Kind::Packs, &name, error))
     }
 
     /// A chunk's plain bytes, from whichever pack has it whole. Errors: `Lost` when no pack is known to hold it.

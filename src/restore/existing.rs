@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::{Overwrite, Run};
 use crate::files::{self, Stat};
 use crate::model::{Id, Node, NodeType};
@@ -87,4 +89,25 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
             told.join(", ")
         ),
     })
+}
+
+/// A name beside one that is taken: `report.odt` becomes `report.<mark>.odt`, and `report.<mark>.2.odt` should that be taken too.
+/// Errors: `EXIST` when a thousand of them are.
+pub fn beside(handle: BorrowedFd<'_>, name: &[u8], mark: &str) -> files::Result<Vec<u8>> {
+    let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0).unwrap_or(name.len());
+    let (stem, extension) = name.split_at(dot);
+    for number in 1..1000 {
+        let number = if number == 1 { String::new() } else { format!(".{number}") };
+        // Names end at 255 bytes: the stem gives way.
+        let room = 255usize.saturating_sub(mark.len() + number.len() + 1 + extension.len());
+        let mut candidate = stem[..stem.len().min(room)].to_vec();
+        candidate.push(b'.');
+        candidate.extend_from_slice(mark.as_bytes());
+        candidate.extend_from_slice(number.as_bytes());
+        candidate.extend_from_slice(extension);
+        if files::stat(handle, &candidate) == Err(Errno::NOENT) {
+            return Ok(candidate);
+        }
+    }
+    Err(Errno::EXIST)
 }

@@ -6,14 +6,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::existing::{is_equal, is_to_replace};
-use super::window::{Job, Place, Windows};
+use super::existing::{beside, is_equal, is_to_replace};
+use super::output::{self, Job, Place};
+use super::window::Windows;
 use super::{Overwrite, Run};
+use rustix::io::Errno;
+
 use crate::files::{self, Stat, Target};
 use crate::model::{Id, Id16, Node, NodeType};
 use crate::progress::{Event, FileStatus};
 use crate::repository::Error;
 use crate::repository::trees::Nodes;
+
+/// Bytes of a file from which on only its changed parts are rewritten. Smaller ones are written anew, which leaves the old one whole
+/// until the new one is.
+const REWRITE_MIN: u64 = 16 << 20;
 
 /// A folder whose entries are being made.
 struct Open<'r> {
@@ -37,7 +44,7 @@ impl<'r> Run<'r> {
     fn decide(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Decision {
         let stat = match files::stat(handle.as_fd(), &node.name) {
             Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => return Decision::Make,
+            Err(Errno::NOENT) => return Decision::Make,
             Err(error) => {
                 self.problem(path, &error.to_string(), "not_restored");
                 return Decision::Skip;
@@ -46,7 +53,7 @@ impl<'r> Run<'r> {
         let equal = is_equal(handle.as_fd(), &node.name, &stat, node);
         if is_to_replace(self.options.overwrite, &stat, node, equal) {
             let is_file = stat.kind == NodeType::File && node.kind == NodeType::File;
-            return if is_file && stat.nlink == 1 && stat.size > 0 {
+            return if is_file && stat.nlink == 1 && stat.size >= REWRITE_MIN {
                 Decision::Rewrite
             } else {
                 Decision::Replace(stat)
@@ -68,60 +75,61 @@ impl<'r> Run<'r> {
     }
 
     /// Makes a folder, or takes the one that is there, and opens it.
-    fn folder(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Option<OwnedFd> {
-        let open = || files::open_directory(handle.as_fd(), &node.name);
-        match files::make_directory(handle.as_fd(), &node.name) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => {
-                let stat = files::stat(handle.as_fd(), &node.name).ok()?;
-                if stat.kind != NodeType::Directory {
-                    if !is_to_replace(self.options.overwrite, &stat, node, false) {
-                        self.problem(
-                            path,
-                            "something that is no folder is there; it was kept",
-                            "not_restored",
-                        );
-                        return None;
-                    }
-                    let made = files::remove_any(handle.as_fd(), &node.name)
-                        .and_then(|()| files::make_directory(handle.as_fd(), &node.name));
-                    if let Err(error) = made {
-                        self.problem(path, &error.to_string(), "not_restored");
-                        return None;
-                    }
+    fn folder(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
+        let made = match files::make_directory(handle.as_fd(), &node.name) {
+            Err(Errno::EXIST) => {
+                let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { return Ok(None) };
+                if stat.kind == NodeType::Directory {
+                    Ok(())
+                } else if is_to_replace(self.options.overwrite, &stat, node, false) {
+                    files::remove_any(handle.as_fd(), &node.name)
+                        .and_then(|()| files::make_directory(handle.as_fd(), &node.name))
+                } else {
+                    self.problem(path, "something that is no folder is there; it was kept", "not_restored");
+                    return Ok(None);
                 }
             }
-            Err(error) => {
-                self.problem(path, &error.to_string(), "not_restored");
-                return None;
-            }
-        }
-        match open() {
-            Ok(folder) => Some(folder),
-            Err(error) => {
-                self.problem(path, &error.to_string(), "not_restored");
-                None
-            }
+            other => other,
+        };
+        match made.and_then(|()| files::open_directory(handle.as_fd(), &node.name)) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) => self.not_written(path, error).map(|()| None),
         }
     }
 
-    fn special(&self, handle: &OwnedFd, node: &Node, path: &[u8]) {
+    fn special(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<(), Error> {
         let handle = handle.as_fd();
         let made = match node.kind {
             NodeType::Symlink => files::make_symlink(handle, &node.name, &node.target),
             _ => files::make_special(handle, node),
         };
         if let Err(error) = made {
-            let what = match node.kind {
-                NodeType::CharacterDevice | NodeType::BlockDevice if error == rustix::io::Errno::PERM => {
-                    "devices can be made by root alone".to_owned()
-                }
-                _ => error.to_string(),
-            };
-            return self.problem(path, &what, "not_restored");
+            let is_device = matches!(node.kind, NodeType::CharacterDevice | NodeType::BlockDevice);
+            if is_device && error == Errno::PERM {
+                self.problem(path, "devices can be made by root alone", "not_restored");
+                return Ok(());
+            }
+            return self.not_written(path, error);
         }
         self.counts.others.fetch_add(1, Ordering::Relaxed);
         self.metadata(Target::Named(handle, &node.name), node, path);
+        Ok(())
+    }
+
+    /// Makes an entry that is no folder and no file, by what was decided.
+    fn other(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<(), Error> {
+        match self.decide(handle, node, path) {
+            Decision::Skip => Ok(()),
+            _ if self.options.dry_run => {
+                self.counts.others.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Decision::Make => self.special(handle, node, path),
+            Decision::Replace(_) | Decision::Rewrite => match files::remove_any(handle.as_fd(), &node.name) {
+                Ok(()) => self.special(handle, node, path),
+                Err(error) => self.not_written(path, error),
+            },
+        }
     }
 
     /// Gives metadata back to an entry that this run made; what could not be given is told.
@@ -153,6 +161,13 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Counts a file of a dry run.
+    fn would_restore(&self, node: &Node, path: &[u8]) {
+        self.counts.files.fetch_add(1, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
+        self.tell(path, node, FileStatus::New);
+    }
+
     fn file(
         &self,
         windows: &mut Windows<'_, 'r>,
@@ -161,13 +176,15 @@ impl<'r> Run<'r> {
         path: Vec<u8>,
     ) -> Result<(), Error> {
         let Some(handle) = handle else {
-            self.counts.files.fetch_add(1, Ordering::Relaxed);
-            self.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
-            self.tell(&path, &node, FileStatus::New);
+            self.would_restore(&node, &path);
             return Ok(());
         };
         let place = match self.decide(handle, &node, &path) {
             Decision::Skip => return Ok(()),
+            _ if self.options.dry_run => {
+                self.would_restore(&node, &path);
+                return Ok(());
+            }
             Decision::Make => Place::New,
             Decision::Replace(stat) if stat.kind == NodeType::Directory => {
                 if let Err(error) = files::remove_any(handle.as_fd(), &node.name) {
@@ -176,17 +193,16 @@ impl<'r> Run<'r> {
                 }
                 Place::New
             }
-            Decision::Replace(_) => Place::New,
-            // One that may not be written into is replaced as a whole.
-            Decision::Rewrite if files::open_existing(handle.as_fd(), &node.name).is_err() => Place::New,
-            Decision::Rewrite => Place::Existing,
+            Decision::Replace(_) => Place::Replacing,
+            // One that may not be written into is replaced as a whole, and nothing good by something that is not whole.
+            Decision::Rewrite => match files::open_existing(handle.as_fd(), &node.name) {
+                Ok(file) => match output::is_whole(self, file, &node)? {
+                    true => Place::Existing,
+                    false => Place::Replacing,
+                },
+                Err(_) => Place::Replacing,
+            },
         };
-        if self.options.dry_run {
-            self.counts.files.fetch_add(1, Ordering::Relaxed);
-            self.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
-            self.tell(&path, &node, FileStatus::New);
-            return Ok(());
-        }
         windows.add(Job { handle: handle.clone(), node, path, place })
     }
 }
@@ -225,7 +241,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                         Some(handle)
                             if !run.options.dry_run && (wanted || holds_included(run, tree, &below)?) =>
                         {
-                            match run.folder(handle, &node, &below) {
+                            match run.folder(handle, &node, &below)? {
                                 Some(folder) => Some(Arc::new(folder)),
                                 None => continue,
                             }
@@ -257,19 +273,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                         run.counts.others.fetch_add(1, Ordering::Relaxed);
                         continue;
                     };
-                    match run.decide(&handle, &node, &below) {
-                        _ if run.options.dry_run => {
-                            run.counts.others.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Decision::Skip => {}
-                        Decision::Make => run.special(&handle, &node, &below),
-                        Decision::Replace(_) | Decision::Rewrite => {
-                            match files::remove_any(handle.as_fd(), &node.name) {
-                                Ok(()) => run.special(&handle, &node, &below),
-                                Err(error) => run.problem(&below, &error.to_string(), "not_restored"),
-                            }
-                        }
-                    }
+                    run.other(&handle, &node, &below)?;
                 }
             }
         }
@@ -328,7 +332,10 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
         && let Ok(stat) = files::stat(handle.as_fd(), &node.name)
         && !is_equal(handle.as_fd(), &node.name, &stat, &node)
     {
-        node.name = beside(handle, &node.name, &run.options.beside)?;
+        node.name =
+            beside(handle.as_fd(), &node.name, &run.options.beside).map_err(|error| Error::Conflict {
+                what: format!("a file is there that differs, and no name beside it is free: {error}"),
+            })?;
         let name = crate::terminal::escape::escape(&node.name).into_owned();
         run.listener
             .event(Event::Note(&format!("what is there differs and was kept; restored beside it as {name}")));
@@ -339,45 +346,11 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
     let is_file = node.kind == NodeType::File;
     super::window::with(run, |windows| match (&target, is_file) {
         (_, true) => run.file(windows, target.as_ref(), node, path.to_vec()),
-        (Some(handle), false) if !run.options.dry_run => {
-            match run.decide(handle, &node, path) {
-                Decision::Make => run.special(handle, &node, path),
-                Decision::Skip => {}
-                Decision::Replace(_) | Decision::Rewrite => {
-                    match files::remove_any(handle.as_fd(), &node.name) {
-                        Ok(()) => run.special(handle, &node, path),
-                        Err(error) => run.problem(path, &error.to_string(), "not_restored"),
-                    }
-                }
-            }
-            Ok(())
-        }
+        (Some(handle), false) => run.other(handle, &node, path),
         _ => Ok(()),
     })?;
     if let (true, Some(handle), false) = (is_file && flags != 0, &target, run.options.dry_run) {
         super::finish::flags(run, handle, &name, flags, path);
     }
     Ok(())
-}
-
-/// A name beside one that is taken: `report.odt` becomes `report.<mark>.odt`, and `report.<mark>.2.odt` should that be taken too.
-fn beside(handle: &OwnedFd, name: &[u8], mark: &str) -> Result<Vec<u8>, Error> {
-    let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0).unwrap_or(name.len());
-    let (stem, extension) = name.split_at(dot);
-    for number in 1..1000 {
-        let number = if number == 1 { String::new() } else { format!(".{number}") };
-        // Names end at 255 bytes: the stem gives way.
-        let room = 255usize.saturating_sub(mark.len() + number.len() + 1 + extension.len());
-        let mut candidate = stem[..stem.len().min(room)].to_vec();
-        candidate.push(b'.');
-        candidate.extend_from_slice(mark.as_bytes());
-        candidate.extend_from_slice(number.as_bytes());
-        candidate.extend_from_slice(extension);
-        if files::stat(handle.as_fd(), &candidate) == Err(rustix::io::Errno::NOENT) {
-            return Ok(candidate);
-        }
-    }
-    Err(Error::Conflict {
-        what: "a file is there that differs, and a thousand restored ones beside it".to_owned(),
-    })
 }

@@ -4,15 +4,19 @@
 //! which every block is fetched and opened once and written wherever it is needed. The second, children before parents, links
 //! hard links together and gives folders their owners, modes and times, which making their children had changed.
 
+mod compare;
 mod existing;
 mod finish;
 mod first;
+mod output;
 mod window;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
 
 use crate::files::{self, Owners};
 use crate::model::{Id, Node, NodeType};
@@ -109,6 +113,16 @@ impl Run<'_> {
     fn damaged(&self, path: &[u8], what: &str) {
         self.counts.damaged.fetch_add(1, Ordering::Relaxed);
         self.listener.event(Event::Problem { path: Some(path), what, code: "damaged", during: "restore" });
+    }
+
+    /// An entry could not be written. A full disk ends the run, since every other entry would meet it too.
+    fn not_written(&self, path: &[u8], error: Errno) -> Result<(), Error> {
+        if matches!(error, Errno::NOSPC | Errno::DQUOT) {
+            let path = self.options.target.display().to_string();
+            return Err(Error::Target { path, what: error.to_string() });
+        }
+        self.problem(path, &error.to_string(), "not_restored");
+        Ok(())
     }
 
     fn check_stop(&self) -> Result<(), Error> {

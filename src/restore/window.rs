@@ -1,70 +1,33 @@
 //! Contents: files and their segments come in, windows of bounded size go out. In a window every block is fetched and opened once,
 //! and its chunks are written wherever they belong, by all cores.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use super::Run;
-use crate::files::{self, Target};
+use super::output::{Job, Output};
+use crate::files;
 use crate::index::Location;
-use crate::model::{Contents, Id, Node, SegmentKind};
-use crate::progress::{Event, FileStatus};
+use crate::model::{Contents, Id, Segment, SegmentKind};
 use crate::repository::Error;
 
 /// Pieces in a window.
 const WINDOW_PIECES: usize = 16 << 10;
 /// Plain bytes in a window.
 const WINDOW_BYTES: u64 = 128 << 20;
-/// Files in a window.
+/// Files in a window, and folders that they are in, which both are held open: as many, and a share of the descriptors.
 const WINDOW_FILES: usize = 8 << 10;
+const DESCRIPTOR_SHARE: u64 = 8;
 /// Bytes that are fetched at once, at most.
 const FETCH: u64 = 4 << 20;
 /// Bytes between two wanted blocks that are fetched along, rather than asking twice.
 const GAP: u64 = 256 << 10;
 
-/// Zeros that are left out by `--sparse` come in such blocks.
-const HOLE_BLOCK: usize = 4096;
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
-}
-
-/// How a file comes to its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Written under a temporary name and renamed when it is whole.
-    New,
-    /// Written into the file that is there, where that differs.
-    Existing,
-}
-
-/// A file to restore.
-pub struct Job {
-    pub handle: Arc<OwnedFd>,
-    pub node: Node,
-    pub path: Vec<u8>,
-    pub place: Place,
-}
-
-/// A file at work.
-struct File {
-    job: Job,
-    /// The open file, once somebody wrote to it.
-    output: Mutex<Option<Arc<OwnedFd>>>,
-    temporary: Vec<u8>,
-    /// Pieces to come, and one while segments are still being read.
-    left: AtomicUsize,
-    failed: AtomicBool,
-    damaged: AtomicBool,
-}
-
 /// A chunk that belongs into a file.
 struct Piece {
-    file: Arc<File>,
+    file: Arc<Output>,
     offset: u64,
     id: Id,
     location: Location,
@@ -73,8 +36,9 @@ struct Piece {
 #[derive(Default)]
 struct Window {
     pieces: Vec<Piece>,
-    /// Files all of whose segments were seen, which need finishing even without pieces.
-    files: Vec<Arc<File>>,
+    /// Files without any piece in it, which only need finishing.
+    empty: Vec<Arc<Output>>,
+    files: usize,
     bytes: u64,
 }
 
@@ -85,6 +49,7 @@ pub struct Windows<'w, 'r> {
     out: Sender<Window>,
     failure: &'w Mutex<Option<Error>>,
     number: u64,
+    most_files: usize,
 }
 
 /// Runs `work` with windows, and gives its result when everything is written.
@@ -97,7 +62,9 @@ pub fn with<'r>(
     let result = std::thread::scope(|scope| {
         let failure = &failure;
         scope.spawn(move || write_windows(run, &windows_in, failure));
-        let mut windows = Windows { run, window: Window::default(), out, failure, number: 0 };
+        let most_files =
+            (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, WINDOW_FILES as u64) as usize;
+        let mut windows = Windows { run, window: Window::default(), out, failure, number: 0, most_files };
         work(&mut windows)?;
         windows.send()
     });
@@ -123,42 +90,41 @@ impl<'r> Windows<'_, 'r> {
         self.out.send(window).map_err(|_| Error::Stopped)
     }
 
+    fn send_when_full(&mut self) -> Result<(), Error> {
+        let window = &self.window;
+        let is_full = window.pieces.len() >= WINDOW_PIECES
+            || window.bytes >= WINDOW_BYTES
+            || window.files >= self.most_files;
+        if is_full { self.send() } else { Ok(()) }
+    }
+
     /// Takes a file in.
     pub fn add(&mut self, job: Job) -> Result<(), Error> {
         if self.failure.lock().is_ok_and(|failure| failure.is_some()) {
             return Err(Error::Stopped);
         }
         self.number += 1;
-        let temporary = format!(".copal-{:x}-{:x}.tmp", std::process::id(), self.number).into_bytes();
-        let file = Arc::new(File {
-            job,
-            output: Mutex::new(None),
-            temporary,
-            left: AtomicUsize::new(1),
-            failed: AtomicBool::new(false),
-            damaged: AtomicBool::new(false),
-        });
         let run = self.run;
-        let mut offset = 0u64;
+        let file = Arc::new(Output::new(job, self.number));
+        let mut existing = file.existing(run)?;
+        let (mut offset, mut has_pieces) = (0u64, false);
         let node = &file.job.node;
-        let mut existing = match file.job.place {
-            Place::Existing => file.output(run).map(|output| super::window::Existing::new(output, node.size)),
-            Place::New => None,
-        };
-        let mut each = |segment: crate::model::Segment| {
+        let mut each = |segment: Segment| {
             let start = offset;
             offset += segment.length;
             match segment.kind {
                 SegmentKind::Data(id) => {
-                    if existing
-                        .as_mut()
-                        .is_some_and(|existing| existing.holds(run, start, segment.length, &id))
+                    if let Some(existing) = &mut existing
+                        && existing.holds(run, start, segment.length, &id)
                     {
                         return Ok(());
                     }
-                    match run.repository.index.lookup_for_reading(Contents::Data, &id)?.into_iter().next() {
-                        Some(location) if u64::from(location.length) == segment.length => {
-                            file.left.fetch_add(1, Ordering::AcqRel);
+                    let mut places =
+                        run.repository.index.lookup_for_reading(Contents::Data, &id)?.into_iter();
+                    match places.find(|place| u64::from(place.length) == segment.length) {
+                        Some(location) => {
+                            file.expect_piece();
+                            has_pieces = true;
                             self.window.pieces.push(Piece {
                                 file: file.clone(),
                                 offset: start,
@@ -167,23 +133,19 @@ impl<'r> Windows<'_, 'r> {
                             });
                             self.window.bytes += segment.length;
                         }
-                        _ => file.lost(run, start, segment.length, &format!("no pack holds chunk {id}")),
+                        None => file.lost(run, start, segment.length, &format!("no pack holds chunk {id}")),
                     }
                 }
                 SegmentKind::Hole => {
                     if let Some(existing) = &mut existing {
-                        existing.clear(start, segment.length);
+                        file.cleared(run, existing.clear(start, segment.length))?;
                     }
                 }
                 SegmentKind::Gap => {
                     file.lost(run, start, segment.length, "this part was lost before, and a repair marked it")
                 }
             }
-            if self.window.pieces.len() >= WINDOW_PIECES || self.window.bytes >= WINDOW_BYTES {
-                let window = std::mem::take(&mut self.window);
-                self.out.send(window).map_err(|_| Error::Stopped)?;
-            }
-            Ok(())
+            self.send_when_full()
         };
         match run.repository.segments(&node.content, node.size, &mut each) {
             Ok(()) => {}
@@ -192,222 +154,13 @@ impl<'r> Windows<'_, 'r> {
             }
             Err(error) => return Err(error),
         }
-        self.window.files.push(file);
-        if self.window.files.len() >= WINDOW_FILES { self.send() } else { Ok(()) }
-    }
-}
-
-impl File {
-    /// The open output, made when it is needed first; none when it can not be made, which was told.
-    fn output(&self, run: &Run<'_>) -> Option<Arc<OwnedFd>> {
-        let mut output = self.output.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(output) = &*output {
-            return Some(output.clone());
-        }
-        if self.failed.load(Ordering::Acquire) {
-            return None;
-        }
-        let handle = self.job.handle.as_fd();
-        let opened = match self.job.place {
-            Place::Existing => files::open_existing(handle, &self.job.node.name),
-            Place::New => match files::create_file(handle, &self.temporary) {
-                // Left by a run of the same number that was killed.
-                Err(rustix::io::Errno::EXIST) => files::remove(handle, &self.temporary)
-                    .and_then(|()| files::create_file(handle, &self.temporary)),
-                other => other,
-            },
-        };
-        match opened {
-            Ok(file) => {
-                let file = Arc::new(file);
-                *output = Some(file.clone());
-                Some(file)
-            }
-            Err(error) => {
-                self.failed.store(true, Ordering::Release);
-                drop(output);
-                self.problem(run, error);
-                None
-            }
-        }
-    }
-
-    fn problem(&self, run: &Run<'_>, error: rustix::io::Errno) {
-        run.problem(&self.job.path, &error.to_string(), "not_restored");
-    }
-
-    fn lost(&self, run: &Run<'_>, offset: u64, length: u64, why: &str) {
-        if !self.damaged.swap(true, Ordering::AcqRel) {
-            run.damaged(
-                &self.job.path,
-                &format!("{length} bytes from byte {offset} on are lost, zeros stand there: {why}"),
-            );
-        }
-    }
-
-    /// Writes a chunk, or with `--sparse` its blocks that are not all zeros.
-    fn write(&self, run: &Run<'_>, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        if run.options.sparse && self.job.place == Place::New {
-            let first = (HOLE_BLOCK - offset as usize % HOLE_BLOCK).min(bytes.len());
-            let (head, rest) = bytes.split_at(first);
-            let blocks: Vec<&[u8]> = std::iter::once(head).chain(rest.chunks(HOLE_BLOCK)).collect();
-            let mut at = 0;
-            for alike in blocks.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-                let length: usize = alike.iter().map(|block| block.len()).sum();
-                if !is_zero(alike[0]) {
-                    self.write_all(run, offset + at as u64, &bytes[at..at + length])?;
-                }
-                at += length;
-            }
+        self.window.files += 1;
+        if has_pieces {
+            file.release(run)?;
         } else {
-            self.write_all(run, offset, bytes)?;
+            self.window.empty.push(file);
         }
-        run.listener.event(Event::Bytes(bytes.len() as u64));
-        Ok(())
-    }
-
-    fn write_all(&self, run: &Run<'_>, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        let Some(output) = self.output(run) else { return Ok(()) };
-        let mut done = 0;
-        while done < bytes.len() {
-            match rustix::io::pwrite(&*output, &bytes[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(written) => done += written,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => {
-                    self.abandon();
-                    return Err(Error::Target {
-                        path: run.options.target.display().to_string(),
-                        what: error.to_string(),
-                    });
-                }
-                Err(error) => {
-                    if !self.failed.swap(true, Ordering::AcqRel) {
-                        self.problem(run, error);
-                    }
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn abandon(&self) {
-        self.failed.store(true, Ordering::Release);
-        if self.job.place == Place::New {
-            let _ = files::remove(self.job.handle.as_fd(), &self.temporary);
-        }
-    }
-
-    /// One piece less; the last one gives the file its metadata and its name.
-    fn release(&self, run: &Run<'_>) {
-        if self.left.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
-        }
-        let Some(output) = self.output(run) else { return self.abandon() };
-        if self.failed.load(Ordering::Acquire) {
-            return self.abandon();
-        }
-        let (node, handle) = (&self.job.node, self.job.handle.as_fd());
-        // Ends in a hole, or was longer before.
-        let size = files::stat_fd(output.as_fd()).map_or(0, |stat| stat.size);
-        if size != node.size
-            && let Err(error) = rustix::fs::ftruncate(&*output, node.size)
-        {
-            self.problem(run, error);
-            return self.abandon();
-        }
-        run.metadata(Target::Open(output.as_fd()), node, &self.job.path);
-        if self.job.place == Place::New
-            && let Err(error) = files::rename(handle, &self.temporary, &node.name)
-        {
-            self.problem(run, error);
-            return self.abandon();
-        }
-        if run.options.verify {
-            self.verify(run);
-        }
-        run.counts.files.fetch_add(1, Ordering::Relaxed);
-        run.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
-        run.tell(&self.job.path, node, FileStatus::New);
-        *self.output.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
-    }
-
-    /// Reads back what was written.
-    fn verify(&self, run: &Run<'_>) {
-        if self.damaged.load(Ordering::Acquire) {
-            return;
-        }
-        let Some(output) = self.output(run) else { return };
-        let mut existing = Existing::new(output, self.job.node.size);
-        let mut offset = 0;
-        let mut wrong = 0u64;
-        let result = run.repository.segments(&self.job.node.content, self.job.node.size, &mut |segment| {
-            let start = offset;
-            offset += segment.length;
-            if let SegmentKind::Data(id) = segment.kind
-                && !existing.holds(run, start, segment.length, &id)
-            {
-                wrong += segment.length;
-            }
-            Ok(())
-        });
-        if wrong > 0 || result.is_err() {
-            run.problem(
-                &self.job.path,
-                &format!("reading back gave {wrong} other bytes than were written"),
-                "verify_failed",
-            );
-        }
-    }
-}
-
-/// A file that is there, compared piece by piece with what it should be.
-pub struct Existing {
-    file: Arc<OwnedFd>,
-    buffer: Vec<u8>,
-    size: u64,
-}
-
-impl Existing {
-    fn new(file: Arc<OwnedFd>, size: u64) -> Existing {
-        Existing { file, buffer: Vec::new(), size }
-    }
-
-    /// Whether the file's bytes there are that chunk already.
-    fn holds(&mut self, run: &Run<'_>, offset: u64, length: u64, id: &Id) -> bool {
-        if length > crate::format::limits::CHUNK_MAX as u64 || offset + length > self.size {
-            return false;
-        }
-        self.buffer.resize(length as usize, 0);
-        let mut filled = 0;
-        while filled < self.buffer.len() {
-            match rustix::io::pread(&*self.file, &mut self.buffer[filled..], offset + filled as u64) {
-                Ok(read) if read > 0 => filled += read,
-                Err(rustix::io::Errno::INTR) => {}
-                _ => return false,
-            }
-        }
-        run.repository.hasher().id(Contents::Data, &self.buffer) == *id
-    }
-
-    /// Makes a hole where one should be.
-    fn clear(&mut self, offset: u64, length: u64) {
-        use rustix::fs::FallocateFlags;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if rustix::fs::fallocate(&*self.file, flags, offset, length).is_ok() {
-            return;
-        }
-        let zeros = [0; 64 << 10];
-        let mut done = 0;
-        while done < length {
-            let part = (length - done).min(zeros.len() as u64) as usize;
-            match rustix::io::pwrite(&*self.file, &zeros[..part], offset + done) {
-                Ok(written) if written > 0 => done += written as u64,
-                Err(rustix::io::Errno::INTR) => {}
-                _ => return,
-            }
-        }
+        self.send_when_full()
     }
 }
 
@@ -436,8 +189,7 @@ fn write_window(run: &Run<'_>, mut window: Window) -> Result<(), Error> {
         }
     }
     groups.into_par_iter().try_for_each(|pieces| write_group(run, pieces))?;
-    window.files.into_par_iter().for_each(|file| file.release(run));
-    Ok(())
+    window.empty.into_par_iter().try_for_each(|file| file.release(run))
 }
 
 fn write_group(run: &Run<'_>, pieces: &[Piece]) -> Result<(), Error> {
@@ -459,7 +211,7 @@ fn write_group(run: &Run<'_>, pieces: &[Piece]) -> Result<(), Error> {
         };
         for piece in block {
             write_piece(run, piece, plain.as_ref())?;
-            piece.file.release(run);
+            piece.file.release(run)?;
         }
     }
     Ok(())

@@ -1,0 +1,174 @@
+//! Restoring into places where something is, from repositories that are not whole, and with too little of everything.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Sandbox, assert_same, below, demand_root, end, noise};
+
+/// All packs, largest last.
+fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let mut packs = Vec::new();
+    for folder in std::fs::read_dir(sandbox.repository().join("packs")).unwrap() {
+        packs.extend(std::fs::read_dir(folder.unwrap().path()).unwrap().map(|pack| pack.unwrap().path()));
+    }
+    packs.sort_by_key(|pack| pack.metadata().unwrap().len());
+    packs
+}
+
+/// Changes a byte in the middle of the largest pack.
+fn scratch(sandbox: &Sandbox) {
+    let pack = packs(sandbox).pop().unwrap();
+    // Packs are read-only.
+    std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&pack).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+}
+
+fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(leftovers(&entry.path()));
+        } else if entry.file_name().to_string_lossy().contains("copal") {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_pack_that_can_not_be_read_costs_what_it_holds_and_nothing_else() {
+    // What a bad sector does, without a bad disk: one file that storage does not give, for a user whom permissions bind.
+    let sandbox = Sandbox::of_nobody();
+    sandbox.write("source/a small one", "hello");
+    sandbox.back_up();
+    let before = packs(&sandbox);
+    sandbox.write("source/large", noise(1, 3 << 20));
+    sandbox.back_up();
+    let pack = packs(&sandbox).into_iter().rev().find(|pack| !before.contains(pack)).unwrap();
+    std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let out = sandbox.path("out");
+    let ended = sandbox.run(["restore", "latest", "-t", "out"]).expect(5);
+    ended.warns("large").warns("cannot be read");
+    let small = below(&out, &sandbox.source()).join("a small one");
+    assert_eq!(std::fs::read(small).unwrap(), b"hello");
+    sandbox.run(["check", "--read-data"]).expect(5).says(pack.file_name().unwrap().to_str().unwrap());
+}
+
+#[test]
+fn a_repository_that_is_gone_is_no_damage() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/large", noise(1, 3 << 20));
+    sandbox.back_up();
+    std::fs::rename(sandbox.repository(), sandbox.path("unplugged")).unwrap();
+    sandbox.run(["restore", "latest", "-t", "out"]).expect(10);
+    sandbox.run(["check"]).expect(10);
+}
+
+#[test]
+fn a_damaged_version_never_takes_the_place_of_a_file_that_is_there() {
+    for length in [3 << 20, 20 << 20] {
+        let sandbox = Sandbox::new();
+        let path = sandbox.write("source/a.large", noise(1, length));
+        sandbox.back_up();
+        let from = format!("latest:{}", sandbox.source().display());
+        let good = noise(2, length);
+        for (target, there) in [("other", &good), ("same", &std::fs::read(&path).unwrap())] {
+            sandbox.write(format!("{target}/a.large"), there);
+        }
+        scratch(&sandbox);
+        let ended = sandbox.run(["restore", &from, "-t", "other", "--overwrite", "always"]).expect(5);
+        ended.warns("a.large").warns("a.damaged.large");
+        assert_eq!(std::fs::read(sandbox.path("other/a.large")).unwrap(), good);
+        let rest = std::fs::read(sandbox.path("other/a.damaged.large")).unwrap();
+        assert_eq!(rest.len(), length);
+        assert!(rest != std::fs::read(&path).unwrap());
+        // What is there already needs nothing from the repository.
+        if length >= 16 << 20 {
+            sandbox.run(["restore", &from, "-t", "same", "--overwrite", "always"]).expect(0);
+            assert_same(&path, &sandbox.path("same/a.large"));
+        }
+        assert_eq!(leftovers(&sandbox.path("other")), [] as [PathBuf; 0]);
+    }
+}
+
+#[test]
+fn holes_come_back_in_a_file_that_is_rewritten_in_place() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("source/disk", noise(1, 1 << 20));
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(40 << 20).unwrap();
+    file.write_all_at(&noise(2, 1 << 20), 30 << 20).unwrap();
+    sandbox.back_up();
+    let from = format!("latest:{}", sandbox.source().display());
+    sandbox.run(["restore", &from, "-t", "out"]).expect(0);
+    let out = sandbox.path("out/disk");
+    let file = std::fs::File::options().write(true).open(&out).unwrap();
+    file.write_all_at(&noise(3, 5 << 20), 10 << 20).unwrap();
+    let inode = file.metadata().unwrap().ino();
+    sandbox.run(["restore", &from, "-t", "out", "--overwrite", "if-changed", "--verify"]).expect(0);
+    assert_eq!(std::fs::metadata(&out).unwrap().ino(), inode, "it was written anew");
+    assert_same(&path, &out);
+}
+
+#[test]
+fn a_full_disk_ends_a_restore_with_one_line_and_leaves_no_halves() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    for number in 0..6u64 {
+        sandbox.write(format!("source/file {number}"), noise(number, 3 << 20));
+    }
+    sandbox.write("source/small", "small");
+    sandbox.back_up();
+    let small_disk = sandbox.path("small disk");
+    std::fs::create_dir(&small_disk).unwrap();
+    end({
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&small_disk);
+        mount
+    })
+    .expect(0);
+    let mine = small_disk.join("mine");
+    std::fs::write(&mine, "was there").unwrap();
+    let from = format!("latest:{}", sandbox.source().display());
+    let words = [OsStr::new("restore"), OsStr::new(&from), OsStr::new("-t"), small_disk.as_os_str()];
+    let ended = sandbox.run(words);
+    let (left, kept) = (leftovers(&small_disk), std::fs::read(&mine).unwrap());
+    let restored: Vec<PathBuf> =
+        std::fs::read_dir(&small_disk).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let wrong: Vec<&PathBuf> = restored
+        .iter()
+        .filter(|path| **path != mine)
+        .filter(|path| {
+            std::fs::read(path).unwrap()
+                != std::fs::read(sandbox.source().join(path.file_name().unwrap())).unwrap()
+        })
+        .collect();
+    let wrong = format!("{wrong:?}");
+    let mut unmount = Command::new("umount");
+    unmount.arg(&small_disk);
+    end(unmount).expect(0);
+    let ended = ended.expect(1);
+    assert_eq!(ended.err().matches("No space left").count(), 1, "{ended}");
+    assert_eq!((left, kept.as_slice(), wrong.as_str()), (Vec::new(), b"was there".as_slice(), "[]"));
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let sandbox = Sandbox::new();
+    for number in 0..400u64 {
+        sandbox.write(format!("source/{number}/file"), noise(number, 100));
+    }
+    sandbox.back_up();
+    let out = sandbox.path("out");
+    let words = [OsStr::new("restore"), OsStr::new("latest"), OsStr::new("-t"), out.as_os_str()];
+    end(sandbox.command_through(&["prlimit", "--nofile=64:64"], words)).expect(0);
+    assert_same(&sandbox.source(), &below(&out, &sandbox.source()));
+}
