@@ -796,6 +796,22 @@ fn delete_removes_what_the_snapshot_does_not_hold_and_nothing_else() {
 }
 
 #[test]
+fn a_dry_run_tells_what_delete_would_remove() {
+    let sandbox = saved();
+    let restored = sandbox.restore("out");
+    std::fs::write(restored.join("docs/extra"), "x").unwrap();
+    std::fs::create_dir_all(restored.join("more/deep")).unwrap();
+    std::fs::write(restored.join("more/deep/er"), "x").unwrap();
+    let words = ["restore", "latest", "-t", "out", "--overwrite", "if-changed", "--delete", "--dry-run"];
+    let ended = sandbox.run(words.iter().chain(&["--json"])).expect(0);
+    assert_eq!(ended.summary()["files_deleted"], 4);
+    sandbox.run(words).expect(0).says("4 would be removed");
+    assert!(restored.join("docs/extra").exists() && restored.join("more/deep/er").exists());
+    assert_eq!(sandbox.run(words[..7].iter().chain(&["--json"])).expect(0).summary()["files_deleted"], 4);
+    assert_same(&sandbox.source(), &restored);
+}
+
+#[test]
 fn delete_keeps_what_the_patterns_leave_out() {
     let sandbox = saved();
     let restored = sandbox.restore("out");

@@ -234,17 +234,6 @@ pub fn apply_early_flags(fd: BorrowedFd<'_>, node: &Node) {
     }
 }
 
-/// Takes from an open file or directory that is to be changed the flags that forbid it.
-pub fn unprotect(fd: BorrowedFd<'_>) -> Result<()> {
-    let protection = IFlags::IMMUTABLE | IFlags::APPEND;
-    match again(|| rustix::fs::ioctl_getflags(fd)) {
-        Ok(now) if now.intersects(protection) => again(|| rustix::fs::ioctl_setflags(fd, now - protection)),
-        Ok(_) => Ok(()),
-        Err(error) if no_flags(error) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 /// Sets flags all at once, or, when that is refused, one after the other, those that forbid changes last.
 fn set_flags(fd: BorrowedFd<'_>, now: u32, wanted: u32) -> Result<()> {
     let set = |flags| again(|| rustix::fs::ioctl_setflags(fd, IFlags::from_bits_retain(flags)));

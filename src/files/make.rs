@@ -1,11 +1,11 @@
 //! Making, renaming and removing entries, each by the handle of its directory and a single name. All are made for their
 //! owner alone; [`super::apply`] opens them up.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Result, again, names, open_directory, single, stat};
+use super::{Result, again, single, stat};
 use crate::model::{Node, NodeType};
 
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -69,29 +69,6 @@ pub fn remove_any(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => remove_directory(dir, name),
         other => other,
     }
-}
-
-/// Device and inode of what must stay.
-pub type Spared = std::collections::HashSet<(u64, u64)>;
-
-/// Removes an entry and everything below it, never leaving the directory or its file system, and sparing what is `spared`; gives how many entries went.
-pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8], spared: &Spared) -> Result<u64> {
-    let mut removed = 0;
-    let there = stat(dir, name)?;
-    if there.dev != super::stat_fd(dir)?.dev {
-        return Err(Errno::XDEV);
-    }
-    if spared.contains(&(there.dev, there.inode)) {
-        return Err(Errno::BUSY);
-    }
-    if there.kind == NodeType::Directory {
-        let below = open_directory(dir, name)?;
-        for name in names(below.as_fd())?.iter() {
-            removed += remove_all(below.as_fd(), name.bytes, spared)?;
-        }
-    }
-    remove_any(dir, name)?;
-    Ok(removed + 1)
 }
 
 /// Gives an entry (a symlink itself too) another name.

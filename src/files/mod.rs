@@ -13,6 +13,7 @@ pub mod make;
 pub mod names;
 pub mod open;
 pub mod owners;
+pub mod remove;
 pub mod runs;
 pub mod stat;
 pub mod xattr;
@@ -20,15 +21,16 @@ pub mod xattr;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags, unprotect};
+pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags};
 pub use filesystem::{FileSystem, filesystem};
 pub use make::{
     create_file, hard_link, make_device, make_directory, make_fifo, make_socket, make_special, make_symlink,
-    open_existing, remove, remove_all, remove_any, remove_directory, rename, rename_new,
+    open_existing, remove, remove_any, remove_directory, rename, rename_new,
 };
 pub use names::{Name, Names, names};
 pub use open::{OpenError, inode_flags, open_directory, open_file, open_root, raise_file_limit, read_link};
 pub use owners::Owners;
+pub use remove::remove_all;
 pub use runs::{Run, data_runs};
 pub use stat::{Stat, stat, stat_fd};
 pub use xattr::{Xattrs, xattrs, xattrs_fd};

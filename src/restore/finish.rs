@@ -36,7 +36,7 @@ impl<'r> Open<'r> {
     }
 }
 
-/// Finishes a tree that was restored into an open folder.
+/// Finishes a tree that was restored into an open folder; in a dry run, only counts what would be removed.
 pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) -> Result<(), Error> {
     let Some(root) = root else { return Ok(()) };
     let mut first: HashMap<Id16, Vec<u8>> = HashMap::new();
@@ -83,7 +83,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
             }
             continue;
         }
-        if !run.is_included(&below, false) {
+        if run.options.dry_run || !run.is_included(&below, false) {
             continue;
         }
         if let Some(group) = node.link {
@@ -174,13 +174,16 @@ fn end_folder(run: &Run<'_>, open: &Open<'_>) {
             {
                 continue;
             }
-            match files::remove_all(open.handle.as_fd(), name, &run.options.own) {
+            match files::remove_all(open.handle.as_fd(), name, &run.options.own, run.options.dry_run) {
                 Ok(removed) => {
                     run.counts.deleted.fetch_add(removed, Ordering::Relaxed);
                 }
                 Err(error) => run.problem(&path, &format!("not removed: {error}"), "not_deleted"),
             }
         }
+    }
+    if run.options.dry_run {
+        return;
     }
     if let Some(node) = &open.node
         && run.is_included(&open.path, true)

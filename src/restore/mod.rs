@@ -215,7 +215,7 @@ pub fn restore(
             }
             let root = open_target(&run)?;
             first::tree(&run, root.clone(), tree, &path)?;
-            if !options.dry_run {
+            if !options.dry_run || options.delete {
                 finish::tree(&run, root, tree, &path)?;
             }
         }

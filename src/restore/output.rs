@@ -104,7 +104,12 @@ impl Output {
             .inspect(|_| self.has_temporary.store(true, Ordering::Release)),
         };
         match opened {
-            Ok(opened) => Ok(Some(file.insert(Arc::new(opened)).clone())),
+            Ok(opened) => {
+                if self.job.node.flags != 0 && self.job.place != Place::Existing {
+                    files::apply_early_flags(opened.as_fd(), &self.job.node);
+                }
+                Ok(Some(file.insert(Arc::new(opened)).clone()))
+            }
             Err(error) => {
                 drop(file);
                 self.fail(run, error)?;

@@ -153,7 +153,8 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             text += &format!("; {} were there already", sum.skipped);
         }
         if sum.deleted > 0 {
-            text += &format!("; {} were removed", sum.deleted);
+            let verb = if wanted.dry_run { "would be" } else { "were" };
+            text += &format!("; {} {verb} removed", sum.deleted);
         }
         text.push('\n');
         context.out.write(text)?;
