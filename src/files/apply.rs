@@ -59,6 +59,8 @@ pub struct Apply<'a> {
     pub numeric_ids: bool,
     /// May give files to other users; when not, it is not tried.
     pub is_root: bool,
+    /// The entry is new and inherited nothing: there are no attributes to look for.
+    pub is_bare: bool,
 }
 
 impl Apply<'_> {
@@ -101,7 +103,7 @@ impl Apply<'_> {
         if !group_given && node.kind != NodeType::Directory {
             mode &= !SETGID;
         }
-        if node.unread.is_empty() {
+        if node.unread.is_empty() && !self.is_bare {
             remove_others(entry, node.kind, xattr_values, problems);
         }
         let (acls, plain): (Vec<_>, Vec<_>) =

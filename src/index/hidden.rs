@@ -77,7 +77,7 @@ impl Index {
         if read(&self.hidden).same_as(&Hidden::load(&writer)?) {
             return Ok(());
         }
-        super::change_on(&mut writer, |transaction| {
+        self.change_on(&mut writer, |transaction| {
             transaction.execute_batch("DELETE FROM hidden_packs; DELETE FROM hidden_chunks")?;
             let mut insert = transaction.prepare("INSERT OR IGNORE INTO hidden_packs VALUES (?1)")?;
             for name in packs {

@@ -17,13 +17,14 @@ mod hidden;
 mod open;
 mod packs;
 mod pending;
+mod reading;
 mod records;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -40,7 +41,9 @@ pub struct Index {
     /// The only connection that writes (and, for a database in memory, the only one).
     writer: Mutex<Connection>,
     /// Connections that read; empty for a database in memory.
-    readers: Vec<Mutex<Connection>>,
+    readers: Vec<Mutex<reading::Reader>>,
+    /// Changes that this process made.
+    changes: AtomicU64,
     /// Where the next reader begins to look for a free connection.
     turn: AtomicUsize,
     pending: RwLock<pending::Pending>,
@@ -73,7 +76,8 @@ impl Index {
     fn assemble(set: open::OpenSet, place: open::Place) -> Index {
         Index {
             writer: Mutex::new(set.writer),
-            readers: set.readers.into_iter().map(Mutex::new).collect(),
+            readers: set.readers.into_iter().map(|reader| Mutex::new(reading::Reader::new(reader))).collect(),
+            changes: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
             pending: RwLock::default(),
             hidden: RwLock::new(set.hidden),
@@ -83,24 +87,23 @@ impl Index {
         }
     }
 
-    /// A connection for reading: a free one when there is one. Not to be held while a caller's closure runs.
-    fn reader(&self) -> MutexGuard<'_, Connection> {
-        let count = self.readers.len();
-        if count == 0 {
-            return lock(&self.writer);
-        }
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        for step in 0..count {
-            if let Ok(reader) = self.readers[first.wrapping_add(step) % count].try_lock() {
-                return reader;
-            }
-        }
-        lock(&self.readers[first % count])
-    }
-
     /// Runs `change` in one transaction.
     fn change<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        change_on(&mut lock(&self.writer), change)
+        self.change_on(&mut lock(&self.writer), change)
+    }
+
+    /// Runs `change` in one transaction of the connection that writes; an error undoes it.
+    fn change_on<T>(
+        &self,
+        writer: &mut Connection,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = change(&transaction)?;
+        let committed = transaction.commit();
+        self.changed();
+        committed?;
+        Ok(result)
     }
 
     /// Bytes of the database, without its log.
@@ -109,17 +112,6 @@ impl Index {
         let number = |name: &str| reader.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         Ok(number("page_count")? as u64 * number("page_size")? as u64)
     }
-}
-
-/// Runs `change` in one transaction of this connection; an error undoes it.
-fn change_on<T>(
-    writer: &mut Connection,
-    change: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let result = change(&transaction)?;
-    transaction.commit()?;
-    Ok(result)
 }
 
 impl Drop for Index {

@@ -172,7 +172,7 @@ impl Index {
                 pending.flushing.clone()
             };
             if let Some(batch) = batch {
-                let rows = super::change_on(&mut writer, |transaction| batch.load().write(transaction))?;
+                let rows = self.change_on(&mut writer, |transaction| batch.load().write(transaction))?;
                 write(&self.own).extend(rows);
                 write(&self.pending).flushing = None;
             }

@@ -190,7 +190,7 @@ fn end_folder(run: &Run<'_>, open: &Open<'_>) {
         // Folders above the sources belong to the system: an ordinary user makes them as their own.
         && (run.is_root || open.inside)
     {
-        run.metadata(Target::Open(open.handle.as_fd()), node, &open.path);
+        run.metadata(Target::Open(open.handle.as_fd()), node, &open.path, false);
         if node.flags != 0 {
             set_flags(run, &open.handle, node.flags, &open.path);
         }

@@ -22,9 +22,24 @@ use crate::repository::trees::Nodes;
 /// until the new one is.
 const REWRITE_MIN: u64 = 16 << 20;
 
+/// A folder that entries are made in.
+struct Folder {
+    handle: Arc<OwnedFd>,
+    /// This run made it: nothing is in it yet but what this run puts there.
+    is_new: bool,
+    /// It hands no attributes down to what is made in it.
+    is_bare: bool,
+}
+
+impl Folder {
+    fn existing(handle: Arc<OwnedFd>) -> Folder {
+        Folder { handle, is_new: false, is_bare: false }
+    }
+}
+
 /// A folder whose entries are being made.
 struct Open<'r> {
-    handle: Option<Arc<OwnedFd>>,
+    folder: Option<Folder>,
     nodes: Nodes<'r>,
     path: Vec<u8>,
 }
@@ -41,7 +56,11 @@ enum Decision {
 }
 
 impl<'r> Run<'r> {
-    fn decide(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Decision {
+    fn decide(&self, folder: &Folder, node: &Node, path: &[u8]) -> Decision {
+        if folder.is_new {
+            return Decision::Make;
+        }
+        let handle = &folder.handle;
         let stat = match files::stat(handle.as_fd(), &node.name) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Decision::Make,
@@ -75,11 +94,13 @@ impl<'r> Run<'r> {
     }
 
     /// Makes a folder, or takes the one that is there, and opens it.
-    fn folder(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
+    fn folder(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<Option<Folder>, Error> {
+        let mut is_new = true;
         let made = match files::make_directory(handle.as_fd(), &node.name) {
             Err(Errno::EXIST) => {
                 let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { return Ok(None) };
                 if stat.kind == NodeType::Directory {
+                    is_new = false;
                     Ok(())
                 } else if is_to_replace(self.options.overwrite, &stat, node, false) {
                     files::remove_any(handle.as_fd(), &node.name)
@@ -92,13 +113,18 @@ impl<'r> Run<'r> {
             other => other,
         };
         match made.and_then(|()| files::open_directory(handle.as_fd(), &node.name)) {
-            Ok(folder) => Ok(Some(folder)),
+            Ok(handle) => {
+                let is_bare = is_new
+                    && files::xattrs_fd(handle.as_fd())
+                        .is_ok_and(|all| all.values.is_empty() && all.unread.is_empty());
+                Ok(Some(Folder { handle: Arc::new(handle), is_new, is_bare }))
+            }
             Err(error) => self.not_written(path, error).map(|()| None),
         }
     }
 
-    fn special(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<(), Error> {
-        let handle = handle.as_fd();
+    fn special(&self, folder: &Folder, node: &Node, path: &[u8]) -> Result<(), Error> {
+        let handle = folder.handle.as_fd();
         let made = match node.kind {
             NodeType::Symlink => files::make_symlink(handle, &node.name, &node.target),
             _ => files::make_special(handle, node),
@@ -112,28 +138,30 @@ impl<'r> Run<'r> {
             return self.not_written(path, error);
         }
         self.counts.others.fetch_add(1, Ordering::Relaxed);
-        self.metadata(Target::Named(handle, &node.name), node, path);
+        self.metadata(Target::Named(handle, &node.name), node, path, folder.is_bare);
         Ok(())
     }
 
     /// Makes an entry that is no folder and no file, by what was decided.
-    fn other(&self, handle: &OwnedFd, node: &Node, path: &[u8]) -> Result<(), Error> {
-        match self.decide(handle, node, path) {
+    fn other(&self, folder: &Folder, node: &Node, path: &[u8]) -> Result<(), Error> {
+        match self.decide(folder, node, path) {
             Decision::Skip => Ok(()),
             _ if self.options.dry_run => {
                 self.counts.others.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            Decision::Make => self.special(handle, node, path),
-            Decision::Replace(_) | Decision::Rewrite => match files::remove_any(handle.as_fd(), &node.name) {
-                Ok(()) => self.special(handle, node, path),
-                Err(error) => self.not_written(path, error),
-            },
+            Decision::Make => self.special(folder, node, path),
+            Decision::Replace(_) | Decision::Rewrite => {
+                match files::remove_any(folder.handle.as_fd(), &node.name) {
+                    Ok(()) => self.special(folder, node, path),
+                    Err(error) => self.not_written(path, error),
+                }
+            }
         }
     }
 
-    /// Gives metadata back to an entry that this run made; what could not be given is told.
-    pub(super) fn metadata(&self, target: Target<'_>, node: &Node, path: &[u8]) {
+    /// Gives metadata back to an entry that this run made; what could not be given is told. `is_bare`: it has no attributes yet.
+    pub(super) fn metadata(&self, target: Target<'_>, node: &Node, path: &[u8], is_bare: bool) {
         let mut attributes = Vec::with_capacity(node.xattrs.len());
         for xattr in &node.xattrs {
             match &xattr.value {
@@ -155,6 +183,7 @@ impl<'r> Run<'r> {
             owners: &self.owners,
             numeric_ids: self.options.numeric_ids,
             is_root: self.is_root,
+            is_bare,
         };
         for problem in apply.apply(target, node, &attributes) {
             self.problem(path, &format!("not given back: {problem}"), "metadata_not_restored");
@@ -171,15 +200,16 @@ impl<'r> Run<'r> {
     fn file(
         &self,
         windows: &mut Windows<'_, 'r>,
-        handle: Option<&Arc<OwnedFd>>,
+        folder: Option<&Folder>,
         node: Node,
         path: Vec<u8>,
     ) -> Result<(), Error> {
-        let Some(handle) = handle else {
+        let Some(folder) = folder else {
             self.would_restore(&node, &path);
             return Ok(());
         };
-        let place = match self.decide(handle, &node, &path) {
+        let handle = &folder.handle;
+        let place = match self.decide(folder, &node, &path) {
             Decision::Skip => return Ok(()),
             _ if self.options.dry_run => {
                 self.would_restore(&node, &path);
@@ -203,7 +233,7 @@ impl<'r> Run<'r> {
                 Err(_) => Place::Replacing,
             },
         };
-        windows.add(Job { handle: handle.clone(), node, path, place })
+        windows.add(Job { handle: handle.clone(), node, path, place, is_bare: folder.is_bare })
     }
 }
 
@@ -211,7 +241,8 @@ impl<'r> Run<'r> {
 pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) -> Result<(), Error> {
     super::window::with(run, |windows| {
         let mut linked: HashMap<Id16, Id> = HashMap::new();
-        let mut stack = vec![Open { handle: root, nodes: run.repository.nodes(tree), path: path.to_vec() }];
+        let root = root.map(Folder::existing);
+        let mut stack = vec![Open { folder: root, nodes: run.repository.nodes(tree), path: path.to_vec() }];
         while let Some(open) = stack.last_mut() {
             run.check_stop()?;
             let node = match open.nodes.next() {
@@ -237,21 +268,23 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                 NodeType::Directory => {
                     let Some(tree) = node.tree else { continue };
                     let wanted = run.is_included(&below, true);
-                    let handle = match &open.handle {
-                        Some(handle)
+                    let folder = match &open.folder {
+                        Some(folder)
                             if !run.options.dry_run && (wanted || holds_included(run, tree, &below)?) =>
                         {
-                            match run.folder(handle, &node, &below)? {
-                                Some(folder) => Some(Arc::new(folder)),
+                            match run.folder(&folder.handle, &node, &below)? {
+                                Some(folder) => Some(folder),
                                 None => continue,
                             }
                         }
                         Some(_) if !run.options.dry_run => continue,
-                        Some(handle) => files::open_directory(handle.as_fd(), &node.name).ok().map(Arc::new),
+                        Some(folder) => files::open_directory(folder.handle.as_fd(), &node.name)
+                            .ok()
+                            .map(|handle| Folder::existing(Arc::new(handle))),
                         None => None,
                     };
                     run.counts.directories.fetch_add(1, Ordering::Relaxed);
-                    stack.push(Open { handle, nodes: run.repository.nodes(tree), path: below });
+                    stack.push(Open { folder, nodes: run.repository.nodes(tree), path: below });
                 }
                 _ if !run.is_included(&below, false) => {}
                 NodeType::Unreadable => {
@@ -265,15 +298,14 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                 // The second name of a file that is made already: linked in the second pass.
                 _ if is_second_name(&mut linked, &node) => {}
                 NodeType::File => {
-                    let handle = open.handle.clone();
-                    run.file(windows, handle.as_ref(), node, below)?;
+                    run.file(windows, open.folder.as_ref(), node, below)?;
                 }
                 _ => {
-                    let Some(handle) = open.handle.clone() else {
+                    let Some(folder) = &open.folder else {
                         run.counts.others.fetch_add(1, Ordering::Relaxed);
                         continue;
                     };
-                    run.other(&handle, &node, &below)?;
+                    run.other(folder, &node, &below)?;
                 }
             }
         }
@@ -344,9 +376,10 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
     let flags = node.flags;
     let name = node.name.clone();
     let is_file = node.kind == NodeType::File;
-    super::window::with(run, |windows| match (&target, is_file) {
-        (_, true) => run.file(windows, target.as_ref(), node, path.to_vec()),
-        (Some(handle), false) => run.other(handle, &node, path),
+    let folder = target.clone().map(Folder::existing);
+    super::window::with(run, |windows| match (&folder, is_file) {
+        (_, true) => run.file(windows, folder.as_ref(), node, path.to_vec()),
+        (Some(folder), false) => run.other(folder, &node, path),
         _ => Ok(()),
     })?;
     if let (true, Some(handle), false) = (is_file && flags != 0, &target, run.options.dry_run) {

@@ -2,7 +2,7 @@
 //! What is there already gives way only to something that is whole.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
@@ -40,6 +40,8 @@ pub struct Job {
     pub node: Node,
     pub path: Vec<u8>,
     pub place: Place,
+    /// The folder hands no attributes down to what is made in it.
+    pub is_bare: bool,
 }
 
 /// A file at work.
@@ -50,6 +52,8 @@ pub struct Output {
     temporary: Vec<u8>,
     /// The temporary name stands for the file.
     has_temporary: AtomicBool,
+    /// Where the bytes written so far end.
+    end: AtomicU64,
     /// Pieces to come, and one while segments are still being read.
     left: AtomicUsize,
     failed: AtomicBool,
@@ -57,13 +61,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// `number` makes the temporary name one of its own.
-    pub fn new(job: Job, number: u64) -> Output {
+    /// `temporary` is a name that no other file of this run has.
+    pub fn new(job: Job, temporary: String) -> Output {
         Output {
             job,
             file: Mutex::new(None),
-            temporary: format!(".copal-{:x}-{number:x}.tmp", std::process::id()).into_bytes(),
+            temporary: temporary.into_bytes(),
             has_temporary: AtomicBool::new(false),
+            end: AtomicU64::new(0),
             left: AtomicUsize::new(1),
             failed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
@@ -150,11 +155,12 @@ impl Output {
         let written = if run.options.sparse && self.job.place != Place::Existing {
             write_sparse(&file, offset, bytes)
         } else {
-            write_all(&file, offset, bytes)
+            write_all(&file, offset, bytes).map(|()| offset + bytes.len() as u64)
         };
-        if let Err(error) = written {
-            return self.fail(run, error);
-        }
+        match written {
+            Ok(end) => self.end.fetch_max(end, Ordering::AcqRel),
+            Err(error) => return self.fail(run, error),
+        };
         run.listener.event(Event::Bytes(bytes.len() as u64));
         Ok(())
     }
@@ -190,12 +196,12 @@ impl Output {
             // It keeps its own time, so that a later run does not take it for what the snapshot holds.
             return Ok(());
         }
-        // Ends in a hole, or was longer before.
-        let size = files::stat_fd(file.as_fd())?.size;
-        if size != node.size {
+        // Ends in a hole, or may have been longer before.
+        if self.job.place == Place::Existing || self.end.load(Ordering::Acquire) != node.size {
             rustix::fs::ftruncate(&**file, node.size)?;
         }
-        run.metadata(Target::Open(file.as_fd()), node, &self.job.path);
+        let is_bare = self.job.is_bare && self.job.place != Place::Existing;
+        run.metadata(Target::Open(file.as_fd()), node, &self.job.path, is_bare);
         match self.job.place {
             Place::Existing => return Ok(()),
             Place::New => files::rename_new(handle, &self.temporary, &node.name)?,
@@ -281,17 +287,19 @@ pub fn is_whole(run: &Run<'_>, file: OwnedFd, node: &Node) -> Result<bool, Error
     }
 }
 
-fn write_sparse(file: &OwnedFd, offset: u64, bytes: &[u8]) -> files::Result<()> {
+/// Writes what is not zeros; gives where that ends.
+fn write_sparse(file: &OwnedFd, offset: u64, bytes: &[u8]) -> files::Result<u64> {
     let first = (HOLE_BLOCK - offset as usize % HOLE_BLOCK).min(bytes.len());
     let (head, rest) = bytes.split_at(first);
     let blocks: Vec<&[u8]> = std::iter::once(head).chain(rest.chunks(HOLE_BLOCK)).collect();
-    let mut at = 0;
+    let (mut at, mut end) = (0, 0);
     for alike in blocks.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
         let length: usize = alike.iter().map(|block| block.len()).sum();
         if !is_zero(alike[0]) {
             write_all(file, offset + at as u64, &bytes[at..at + length])?;
+            end = offset + (at + length) as u64;
         }
         at += length;
     }
-    Ok(())
+    Ok(end)
 }

@@ -107,7 +107,7 @@ fn an_ordinary_user_is_told_what_he_could_not_give_back() {
         let wanted =
             [pair("security.capability", &CAPABILITIES), pair("trusted.x", b"1"), pair("user.y", b"2")];
         let owners = Owners::new();
-        let apply = Apply { owners: &owners, numeric_ids: false, is_root: false };
+        let apply = Apply { owners: &owners, numeric_ids: false, is_root: false, is_bare: false };
         let problems = apply.apply(Target::Open(fd.as_fd()), &node, &wanted);
         let told: Vec<String> =
             problems.iter().map(|p| format!("{} {}", p.what, p.name.escape_ascii())).collect();
@@ -147,7 +147,7 @@ fn root_gives_back_owners_capabilities_and_setuid_together() {
     let now = stat(folder.dir(), b"file").unwrap();
     assert_eq!((now.uid, now.gid), (0, 4711));
     let owners = Owners::new();
-    let numeric = Apply { owners: &owners, numeric_ids: true, is_root: true };
+    let numeric = Apply { owners: &owners, numeric_ids: true, is_root: true, is_bare: false };
     assert_eq!(numeric.apply(Target::Open(fd.as_fd()), &node, &wanted), []);
     assert_eq!(stat(folder.dir(), b"file").unwrap().uid, 4_294_967_294);
     assert_eq!(xattrs(folder.dir(), b"file").unwrap().values, wanted);

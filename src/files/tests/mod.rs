@@ -73,7 +73,8 @@ fn node_of(folder: &Folder, name: &[u8]) -> Node {
 
 fn apply_to(target: Target<'_>, node: &Node, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<Problem> {
     let owners = Owners::new();
-    Apply { owners: &owners, numeric_ids: false, is_root: is_root() }.apply(target, node, xattrs)
+    Apply { owners: &owners, numeric_ids: false, is_root: is_root(), is_bare: false }
+        .apply(target, node, xattrs)
 }
 
 fn pair(name: &str, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
