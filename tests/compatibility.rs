@@ -49,6 +49,7 @@ fn every_constant_of_the_document_is_that_of_the_code_and_none_is_missing() {
     let coded: BTreeMap<String, u64> = [
         ("HEADER_LEN", limits::HEADER_LEN as u64),
         ("SMALL_MAX", limits::SMALL_MAX as u64),
+        ("SLOT_MAX", limits::SLOT_MAX as u64),
         ("KDF_MEMORY_MIN", limits::KDF_MEMORY_MIN.into()),
         ("KDF_MEMORY_MAX", limits::KDF_MEMORY_MAX.into()),
         ("PACK_TARGET", limits::PACK_TARGET as u64),
@@ -68,6 +69,8 @@ fn every_constant_of_the_document_is_that_of_the_code_and_none_is_missing() {
         ("XATTR_INLINE", limits::XATTR_INLINE as u64),
         ("SEGMENTS_INLINE", limits::SEGMENTS_INLINE as u64),
         ("SEGMENTS_PAGE_MIN", limits::SEGMENTS_PAGE_MIN as u64),
+        ("STATE_SEGMENTS_MAX", limits::STATE_SEGMENTS_MAX as u64),
+        ("XATTR_NAME_MAX", limits::XATTR_NAME_MAX as u64),
         ("INDEX_PACKS", limits::INDEX_PACKS as u64),
         ("FLAGS_KEPT", limits::FLAGS_KEPT.into()),
     ]
@@ -182,4 +185,92 @@ fn the_defaults_of_the_document_are_those_of_the_code() {
     assert!(section(6).contains("The default is 64 KiB, 256 KiB, 1 MiB."));
     let cutter = copal::model::Cutter::default();
     assert_eq!([cutter.minimum, cutter.average, cutter.maximum], [64 << 10, 256 << 10, 1 << 20]);
+}
+
+#[test]
+fn what_the_document_says_that_a_reader_refuses_in_a_node_or_page_is_refused() {
+    use copal::format::record::Writer;
+    use copal::format::tree::{self, PageReference};
+    use copal::format::{content, node};
+    use copal::model::{Id, Segment, SegmentKind};
+    let segments = content::encode_segments(&[Segment { kind: SegmentKind::Data(Id([1; 32])), length: 5 }]);
+    let file = |size: u64, inline: bool, page: bool| {
+        let mut writer = Writer::default();
+        writer.bytes(1, true, b"name").int(2, true, 1).int(10, true, size);
+        writer.bytes(11, true, if inline { &segments } else { &[] });
+        writer.id(12, true, page.then_some(&Id([2; 32])));
+        node::decode(&writer.finish()).is_ok()
+    };
+    assert!(file(0, false, false) && file(5, true, false) && file(5, false, true));
+    assert!(!file(5, true, true) && !file(5, false, false) && !file(0, false, true) && !file(6, true, false));
+    let page = |names: &[&[u8]], entries: u64| {
+        let pages: Vec<PageReference> = names
+            .iter()
+            .map(|name| PageReference { id: Id([3; 32]), entries, last: name.to_vec() })
+            .collect();
+        tree::decode(&tree::encode_pages(1, &pages)).is_ok()
+    };
+    assert!(page(&[b"a", b"b"], 1));
+    assert!(!page(&[], 1) && !page(&[b"a", b"a"], 1) && !page(&[b"b", b"a"], 1) && !page(&[b"a"], 0));
+    assert!(tree::decode(&tree::encode_nodes::<Vec<u8>>([])).is_ok());
+}
+
+/// A repository in memory with a key file; gives its keys, its slot's name and its slot too.
+fn in_memory() -> (copal::backend::Memory, MasterKey, Keys, String, Vec<u8>) {
+    use copal::backend::{Backend, Memory};
+    use copal::format::slot::{self, Description, Unlock};
+    let (memory, key) = (Memory::new(), MasterKey::from_bytes([7; 32]));
+    let creation = copal::repository::Creation {
+        unlock: Unlock::KeyFile(&key),
+        cost: Default::default(),
+        cutter: Default::default(),
+        pack_target: limits::PACK_TARGET,
+        description: Description::default(),
+    };
+    let id =
+        copal::repository::create(&memory, &creation, &copal::model::clock::SystemClock).expect("created");
+    let mut names = Vec::new();
+    memory.list(Kind::Keys, &mut |entry| names.push(entry.name)).unwrap();
+    let object = memory.get(Kind::Keys, &names[0]).unwrap();
+    let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
+    (memory, key, Keys::new(master, id), names.remove(0), object)
+}
+
+#[test]
+fn a_slot_of_a_wrong_hash_opens_when_its_commitment_and_bundle_do_and_is_told_as_damaged() {
+    use copal::format::slot::Unlock;
+    use copal::repository::{Error, open};
+    let (memory, key, _, name, object) = in_memory();
+    let with_flipped = |at: usize| {
+        let mut changed = object.clone();
+        changed[at] ^= 1;
+        let copy = memory.copy();
+        copy.overwrite(Kind::Keys, &name, &changed);
+        open(Box::new(copy), Unlock::KeyFile(&key), None)
+    };
+    let opened = with_flipped(object.len() - 1).expect("only the description is hit");
+    assert_eq!(opened.key_slots().unwrap().1.len(), 1);
+    // In the plain part, which the commitment covers.
+    assert!(matches!(with_flipped(40), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn the_config_in_force_is_the_highest_generation_wherever_it_stands() {
+    use copal::backend::Backend;
+    use copal::format::slot::{self, Unlock};
+    let (memory, key, keys, _, _) = in_memory();
+    let open = || copal::repository::open(Box::new(memory.clone()), Unlock::KeyFile(&key), None).unwrap();
+    let mut config = open().config;
+    assert_eq!(config.generation, 1);
+    config.generation = 2;
+    let object = copal::format::config::encode(&keys, &config).unwrap();
+    let slot =
+        slot::encode(&keys, Unlock::KeyFile(&key), Default::default(), &Default::default(), &object).unwrap();
+    memory.put(Kind::Keys, &copal::crypto::object_name(&slot).to_string(), &slot).unwrap();
+    assert_eq!(open().config.generation, 2);
+    // An object whose name is not its generation is no candidate.
+    config.generation = 4;
+    let object = copal::format::config::encode(&keys, &config).unwrap();
+    memory.put(Kind::Config, "0000000000000003", &object).unwrap();
+    assert_eq!(open().config.generation, 2);
 }

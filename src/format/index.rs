@@ -65,7 +65,8 @@ fn decode_entry(bytes: &[u8]) -> Result<PackEntry, Error> {
     let (Some(name), Some(salt), Some(commitment)) = (name, salt, commitment) else {
         return Err(Error::Malformed("an index entry lacks a field"));
     };
-    if length > limits::PACK_MAX || directory_offset > length {
+    let end = directory_offset.checked_add(u64::from(directory_length) + pack::FOOTER_LEN as u64);
+    if length > limits::PACK_MAX || end != Some(length) || directory_offset < pack::BLOCKS_AT as u64 {
         return Err(Error::Malformed("an index entry's lengths make no sense"));
     }
     let directory = pack::decode_directory(directory, directory_offset)?;

@@ -4,6 +4,8 @@
 pub const HEADER_LEN: usize = 32;
 /// Longest small object, stored and plain, bytes.
 pub const SMALL_MAX: usize = 64 << 20;
+/// Longest key slot, bytes.
+pub const SLOT_MAX: usize = 1 << 20;
 /// Argon2id memory below which a slot is refused, KiB.
 pub const KDF_MEMORY_MIN: u32 = 64 << 10;
 /// Argon2id memory above which a slot is refused, KiB.
@@ -42,6 +44,10 @@ pub const XATTR_INLINE: usize = 4096;
 pub const SEGMENTS_INLINE: usize = 1024;
 /// Segments below which a content page is not cut.
 pub const SEGMENTS_PAGE_MIN: usize = 128;
+/// Most segments of a snapshot's state.
+pub const STATE_SEGMENTS_MAX: usize = 1 << 20;
+/// Longest name of an extended attribute, bytes.
+pub const XATTR_NAME_MAX: usize = 255;
 /// Most packs in one index object.
 pub const INDEX_PACKS: usize = 4096;
 /// Inode flags that are kept: compress, sync, immutable, append-only, no dump, no atime, directory sync, no copy-on-write.

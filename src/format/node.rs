@@ -28,7 +28,7 @@ fn decode_xattr(bytes: &[u8]) -> Result<Xattr, Error> {
             _ => field.unknown()?,
         }
     }
-    if name.is_empty() || name.contains(&0) || name.len() > 255 {
+    if name.is_empty() || name.contains(&0) || name.len() > limits::XATTR_NAME_MAX {
         return Err(Error::Malformed("an attribute's name makes no sense"));
     }
     let value = match chunk {
@@ -103,6 +103,7 @@ pub fn decode(bytes: &[u8]) -> Result<Node, Error> {
     }
     let mut node = Node::new(b"", NodeType::File);
     let (mut kind, mut error) = (0, 0);
+    let mut inline = false;
     let mut reader = Reader::new(bytes);
     while let Some(field) = reader.next()? {
         match field.number {
@@ -116,7 +117,11 @@ pub fn decode(bytes: &[u8]) -> Result<Node, Error> {
             8 => node.mtime = field.time()?,
             9 => node.btime = Some(field.time()?),
             10 => node.size = field.int()?,
-            11 => node.content = Content::Inline(decode_segments(field.value, limits::SEGMENTS_INLINE)?),
+            11 => {
+                inline = true;
+                node.content = Content::Inline(decode_segments(field.value, limits::SEGMENTS_INLINE)?);
+            }
+            12 if inline => return Err(Error::Malformed("both segments and a content page")),
             12 => node.content = Content::Page(field.id()?),
             13 => node.tree = Some(field.id()?),
             14 => node.target = field.value.to_vec(),
@@ -157,6 +162,9 @@ fn check(node: &Node) -> Result<(), Error> {
     }
     if node.kind == NodeType::Directory && node.tree.is_none() {
         return Err(Error::Malformed("a directory without a tree"));
+    }
+    if matches!(node.content, Content::Page(_)) && node.size == 0 {
+        return Err(Error::Malformed("a content page of an empty file"));
     }
     if let Content::Inline(segments) = &node.content {
         let total = segments.iter().try_fold(0u64, |total, segment| total.checked_add(segment.length));

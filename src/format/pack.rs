@@ -153,6 +153,7 @@ fn decode_blocks(bytes: &[u8], end: u64) -> Result<Vec<Block>, Error> {
     let count = cursor.length()?;
     let mut blocks = Vec::with_capacity(count.min(4096));
     let mut offset = BLOCKS_AT as u64;
+    let mut all_chunks = 0;
     for _ in 0..count {
         let codec = match cursor.varint()? {
             codec @ 0..=1 => codec as u8,
@@ -170,6 +171,10 @@ fn decode_blocks(bytes: &[u8], end: u64) -> Result<Vec<Block>, Error> {
             return Err(Error::Malformed("a plain block's lengths differ"));
         }
         let chunk_count = cursor.length()?;
+        all_chunks += chunk_count;
+        if all_chunks > limits::PACK_CHUNKS {
+            return Err(Error::Malformed("too many chunks in a pack"));
+        }
         let mut chunks = Vec::with_capacity(chunk_count.min(4096));
         let mut total = 0u64;
         for _ in 0..chunk_count {

@@ -79,6 +79,16 @@ pub fn decode_removal(keys: &Keys, object: &[u8]) -> Result<Removal, Error> {
             3 => removal.session = field.id16()?,
             4 => removal.index_objects = field.list(element_id)?,
             5 => removal.done = field.int()? == 2,
+            // Which mark it answers, what it contains, and how far back: for whoever removes.
+            6 => {
+                field.id()?;
+            }
+            7 => {
+                field.list(element_id)?;
+            }
+            8 => {
+                field.time()?;
+            }
             _ => field.unknown()?,
         }
     }

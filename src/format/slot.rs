@@ -1,15 +1,13 @@
 //! Key slots: the master key wrapped by a password or a key file. docs/format.md, section 4.
 
 use super::record::{Cursor, Reader, Writer};
-use super::{Error, header};
+use super::{Error, header, limits};
 use crate::crypto::{self, Keys, MasterKey, hash::keyed, password, password::Cost, seal};
 use crate::model::{Id16, Time};
 
 /// Kind number of key slots.
 pub const KIND: u8 = 2;
 const ROLE_FULL: u64 = 1;
-/// Longest slot, bytes; more is refused before anything is derived.
-const SLOT_MAX: usize = 1 << 20;
 
 /// What opens a slot.
 #[derive(Clone, Copy)]
@@ -131,7 +129,7 @@ struct Parts<'a> {
 }
 
 fn parts(object: &[u8]) -> Result<Parts<'_>, Error> {
-    if object.len() > SLOT_MAX {
+    if object.len() > limits::SLOT_MAX {
         return Err(Error::Malformed("too long for a key slot"));
     }
     let mut cursor = Cursor(object);

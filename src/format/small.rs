@@ -54,6 +54,9 @@ pub fn decode(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
     }
     header::check(object, kind, keys.repository)?;
     let (_, plain) = plain_part(object, kind)?;
+    if !plain.is_empty() && kind != super::config::KIND {
+        return Err(Error::Malformed("a plain part where there is none"));
+    }
     let (associated, rest) =
         object.split_at_checked(52 + plain.len()).ok_or(Error::Malformed("cut short"))?;
     let mut cursor = Cursor(rest);

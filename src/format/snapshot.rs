@@ -2,7 +2,7 @@
 
 use super::content::{decode_segments, encode_segments};
 use super::record::{Reader, Writer, element_id, element_text};
-use super::{Error, small};
+use super::{Error, limits, small};
 use crate::crypto::Keys;
 use crate::model::{Id, Id16, Snapshot, Summary, Time};
 
@@ -12,8 +12,6 @@ pub const KIND: u8 = 5;
 pub const CONFIRMED: u8 = 6;
 const FLAG_INCOMPLETE: u64 = 1;
 const FLAG_TIME_GIVEN: u64 = 2;
-/// Most segments of the change cache's state.
-const STATE_SEGMENTS_MAX: usize = 1 << 20;
 
 fn encode_summary(summary: &Summary) -> Vec<u8> {
     let mut writer = Writer::default();
@@ -121,8 +119,7 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
             }
             17 => snapshot.options = field.list(element_text)?,
             18 => snapshot.session = field.id16()?,
-            19 => snapshot.state = decode_segments(field.value, STATE_SEGMENTS_MAX)?,
-            20..=22 => {}
+            19 => snapshot.state = decode_segments(field.value, limits::STATE_SEGMENTS_MAX)?,
             23 => snapshot.options_digest = field.value.to_vec(),
             24 => snapshot.removals_seen = field.list(element_id)?,
             _ => field.unknown()?,

@@ -63,7 +63,7 @@ fn decode_reference(bytes: &[u8]) -> Result<PageReference, Error> {
         }
     }
     page.id = id.ok_or(Error::Malformed("a page reference lacks its id"))?;
-    Ok(page)
+    if page.entries == 0 { Err(Error::Malformed("a page reference without entries")) } else { Ok(page) }
 }
 
 /// Reads a page; names must ascend.

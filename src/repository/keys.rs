@@ -1,6 +1,6 @@
 //! Key slots: unlocking a repository, adding, listing and removing the ways in. Data is never rewritten.
 
-use super::{Error, Repository, get_named, list_names, put_named};
+use super::{Error, Repository, get_named, get_slot, list_names, put_named};
 use crate::backend::{Backend, Kind};
 use crate::crypto::Keys;
 use crate::crypto::password::Cost;
@@ -21,12 +21,18 @@ pub(super) fn unlock(
     let mut problem = None;
     for name in &names {
         let text = name.to_string();
-        let opened = get_named(backend, Kind::Keys, name).and_then(|object| {
+        let opened = get_slot(backend, name).and_then(|object| {
             let slot = slot::decode(&object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
             if slot.repository != repository {
                 return Err(Error::damaged(Kind::Keys, &text, "it is of another repository"));
             }
-            slot::open(&object, unlock).map_err(|error| Error::decode(Kind::Keys, &text, error))
+            let opened =
+                slot::open(&object, unlock).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
+            // The commitment and the seal say more than the name does; where they do not fit, the name tells why.
+            if opened.is_none() && crate::crypto::object_name(&object) != *name {
+                return Err(Error::damaged(Kind::Keys, &text, "its bytes are not those that were stored"));
+            }
+            Ok(opened)
         });
         match opened {
             Ok(Some(master)) => return Ok((Keys::new(master, repository), *name)),

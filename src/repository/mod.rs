@@ -99,6 +99,16 @@ pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<
     Err(Error::damaged(kind, &text, "its bytes are not those that were stored"))
 }
 
+/// Fetches a key slot whatever it hashes to: one flipped bit beside what opens it must not lock anybody out. `check` and the list of
+/// keys name it as damaged.
+pub(crate) fn get_slot(backend: &dyn Backend, name: &Id) -> Result<Vec<u8>, Error> {
+    let text = name.to_string();
+    if backend.stat(Kind::Keys, &text)? > format::limits::SLOT_MAX as u64 {
+        return Err(Error::damaged(Kind::Keys, &text, "it is far too long"));
+    }
+    Ok(backend.get(Kind::Keys, &text)?)
+}
+
 /// Names of all objects of a kind that are named by hash.
 pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, Error> {
     let mut names = Vec::new();
@@ -107,7 +117,7 @@ pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, E
     Ok(names)
 }
 
-/// All copies of `config`, newest first: the objects themselves, then those that key slots carry. Errors are kept for the message.
+/// All copies of `config`: the objects themselves, newest first, then those that key slots carry. Errors are kept for the message.
 fn config_candidates(backend: &dyn Backend) -> Result<(Vec<Vec<u8>>, Option<Error>), Error> {
     let mut names = Vec::new();
     backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
@@ -115,12 +125,17 @@ fn config_candidates(backend: &dyn Backend) -> Result<(Vec<Vec<u8>>, Option<Erro
     let (mut objects, mut problem) = (Vec::new(), None);
     for name in &names {
         match backend.get(Kind::Config, name) {
-            Ok(bytes) => objects.push(bytes),
+            Ok(bytes) => match format::config::peek(&bytes) {
+                Ok((_, generation)) if config_name(generation) != *name => {
+                    problem = Some(Error::damaged(Kind::Config, name, "it is of another generation"));
+                }
+                _ => objects.push(bytes),
+            },
             Err(error) => problem = Some(error.into()),
         }
     }
     for name in list_names(backend, Kind::Keys)? {
-        if let Ok(bytes) = get_named(backend, Kind::Keys, &name)
+        if let Ok(bytes) = get_slot(backend, &name)
             && let Ok(slot) = slot::decode(&bytes)
             && !slot.config.is_empty()
         {
@@ -163,13 +178,14 @@ pub fn open(
     };
     let (keys, slot_name) = keys::unlock(&*backend, repository_id, unlock, index.fact("slot")?)?;
     let _ = index.set_fact("slot", &slot_name.0);
-    let mut opened = None;
+    // In force is the highest generation, wherever it stands.
+    let mut opened: Option<(Config, Vec<u8>)> = None;
     for object in candidates {
         match format::config::decode(&keys, &object) {
-            Ok(config) => {
+            Ok(config) if opened.as_ref().is_none_or(|(best, _)| config.generation > best.generation) => {
                 opened = Some((config, object));
-                break;
             }
+            Ok(_) => {}
             Err(error) if error.is_unsupported() => return Err(Error::format("config", error)),
             Err(error) => first = first.or(Some(Error::format("config", error))),
         }

@@ -46,11 +46,14 @@ impl Repository {
         let footer: &[u8; FOOTER_LEN] =
             bytes.first_chunk().ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is cut short"))?;
         let footer = pack::decode_footer(footer, length, self.keys.repository).map_err(wrong)?;
-        let (_, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
+        let (contents, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "its salt or commitment was changed"))?;
         let sealed = self.read_pack_range(name, footer.directory_offset, footer.directory_length as usize)?;
         let plain = key.open_directory(footer.directory_offset, sealed).map_err(wrong)?;
         let directory = pack::decode_directory(&plain, footer.directory_offset).map_err(wrong)?;
+        if directory.contents != contents {
+            return Err(Error::damaged(Kind::Packs, &text, "its directory is one of other contents"));
+        }
         Ok(PackEntry {
             name: *name,
             length,

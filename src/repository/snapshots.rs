@@ -55,7 +55,11 @@ impl Repository {
                 ));
             }
         }
-        all.confirmed.sort_by_key(|named| (named.snapshot.time, named.name));
+        // docs/format.md, section 8: the order that says which is the latest.
+        all.confirmed.sort_by_key(|named| {
+            let snapshot = &named.snapshot;
+            (snapshot.time, snapshot.client, snapshot.sequence, named.name)
+        });
         Ok(all)
     }
 

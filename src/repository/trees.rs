@@ -2,7 +2,7 @@
 
 use super::{Error, Repository};
 use crate::format::content::{self, ContentPage};
-use crate::format::tree::{self, Tree};
+use crate::format::tree::{self, PageReference, Tree};
 use crate::format::{self, limits};
 use crate::model::{Content, Contents, Id, Node, NodeType, Segment};
 
@@ -14,11 +14,37 @@ fn malformed(id: &Id, what: &'static str) -> Error {
     wrong(id, format::Error::Malformed(what))
 }
 
+/// What the page above says of a page.
+struct Expected {
+    level: u64,
+    entries: u64,
+    last: Vec<u8>,
+}
+
+impl Expected {
+    /// Whether a page is that one. A page that another names is never empty.
+    fn fits(&self, tree: &Tree) -> bool {
+        match tree {
+            Tree::Nodes(nodes) => {
+                self.level == 0
+                    && nodes.len() as u64 == self.entries
+                    && nodes.last().is_some_and(|node| node.name == self.last)
+            }
+            Tree::Pages(level, pages) => {
+                let entries = pages.iter().try_fold(0u64, |sum, page| sum.checked_add(page.entries));
+                self.level == *level
+                    && entries == Some(self.entries)
+                    && pages.last().is_some_and(|page| page.last == self.last)
+            }
+        }
+    }
+}
+
 /// The nodes of a directory, page by page, in order of their names.
 pub struct Nodes<'r> {
     repository: &'r Repository,
-    /// Pages still to come, last first, each with the level it must have.
-    pages: Vec<(Id, Option<u64>)>,
+    /// Pages still to come, last first, each with what the page above says of it.
+    pages: Vec<(Id, Option<Expected>)>,
     nodes: std::vec::IntoIter<Node>,
     last: Vec<u8>,
 }
@@ -33,6 +59,15 @@ impl Repository {
     pub fn load_tree(&self, id: &Id) -> Result<Tree, Error> {
         let chunk = self.read_chunk(Contents::Trees, id)?;
         tree::decode(&chunk).map_err(|error| wrong(id, error))
+    }
+
+    /// One page, held to what the page above says of it.
+    fn load_page(&self, id: &Id, expected: Option<&Expected>) -> Result<Tree, Error> {
+        let tree = self.load_tree(id)?;
+        match expected.is_none_or(|expected| expected.fits(&tree)) {
+            true => Ok(tree),
+            false => Err(malformed(id, "another page than the one above says")),
+        }
     }
 
     /// The node at a path of single names below `root`, or none. The empty path has no node.
@@ -52,19 +87,21 @@ impl Repository {
 
     /// The entry of that name in a directory, reading only the pages on the way.
     pub fn find_in(&self, tree: Id, name: &[u8]) -> Result<Option<Node>, Error> {
-        let mut id = tree;
+        let (mut id, mut expected) = (tree, None);
         for _ in 0..=limits::LEVEL_MAX {
-            match self.load_tree(&id)? {
+            match self.load_page(&id, expected.as_ref())? {
                 Tree::Nodes(mut nodes) => {
                     let place = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
                     return Ok(place.ok().map(|place| nodes.swap_remove(place)));
                 }
-                Tree::Pages(_, pages) => {
+                Tree::Pages(level, mut pages) => {
                     let place = pages.partition_point(|page| page.last.as_slice() < name);
-                    match pages.get(place) {
-                        Some(page) => id = page.id,
-                        None => return Ok(None),
+                    if place == pages.len() {
+                        return Ok(None);
                     }
+                    let page = pages.swap_remove(place);
+                    id = page.id;
+                    expected = Some(Expected { level: level - 1, entries: page.entries, last: page.last });
                 }
             }
         }
@@ -144,9 +181,9 @@ impl Repository {
 
 impl Nodes<'_> {
     fn next_page(&mut self) -> Result<bool, Error> {
-        let Some((id, level)) = self.pages.pop() else { return Ok(false) };
-        match self.repository.load_tree(&id)? {
-            Tree::Nodes(nodes) if level.is_none_or(|level| level == 0) => {
+        let Some((id, expected)) = self.pages.pop() else { return Ok(false) };
+        match self.repository.load_page(&id, expected.as_ref())? {
+            Tree::Nodes(nodes) => {
                 if nodes.first().is_some_and(|node| !self.last.is_empty() && node.name <= self.last) {
                     return Err(malformed(&id, "pages overlap"));
                 }
@@ -155,10 +192,12 @@ impl Nodes<'_> {
                 }
                 self.nodes = nodes.into_iter();
             }
-            Tree::Pages(own, pages) if level.is_none_or(|level| level == own) => {
-                self.pages.extend(pages.iter().rev().map(|page| (page.id, Some(own - 1))));
+            Tree::Pages(level, pages) => {
+                let expected = |page: PageReference| {
+                    (page.id, Some(Expected { level: level - 1, entries: page.entries, last: page.last }))
+                };
+                self.pages.extend(pages.into_iter().rev().map(expected));
             }
-            _ => return Err(malformed(&id, "a page of another level")),
         }
         Ok(true)
     }
