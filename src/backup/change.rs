@@ -5,12 +5,12 @@
 
 use crate::files::Stat;
 use crate::format::record::{Cursor, put_varint};
-use crate::model::{Id, Node, NodeType, Time};
+use crate::model::{Id, Id16, Node, NodeType, Time};
 
 /// Seconds within which a time is too fresh to prove that nothing was written after it: a mapping's writes show up to half a minute late.
 pub const RACY_SECONDS: i64 = 60;
 /// Version of the rows that this program writes and reads.
-const SIDE_VERSION: u8 = 1;
+const SIDE_VERSION: u8 = 2;
 const FLAG_RACY: u8 = 1;
 const FLAG_TREE: u8 = 2;
 
@@ -72,14 +72,30 @@ pub fn is_unmoved(node: &Node, seen: &Seen, stat: &Stat, trust: Trust) -> bool {
         && is_unchanged(node, seen, stat, trust)
 }
 
-/// Digest of what was seen of a directory's entries, in order of name.
-#[derive(Default)]
+/// Whether an entry is on another file system than its directory: something is mounted there, or a subvolume begins. What is
+/// known of the directory says nothing about it.
+pub fn is_mounted(directory: &Stat, entry: &Stat) -> bool {
+    match entry.kind {
+        NodeType::Directory => entry.mount_root || entry.dev != directory.dev,
+        // The files of an overlay may have the device numbers of what it lies over, so those count only where there is nothing better.
+        _ if entry.mount.is_some() => entry.mount_root,
+        _ => entry.dev != directory.dev,
+    }
+}
+
+/// Digest of what was seen of a directory's entries, in order of name, and of the file system they are on.
 pub struct Digest(blake3::Hasher);
 
 /// The digest that never matches: the directory is looked at entry by entry next time.
 pub const NEVER: [u8; 16] = [0; 16];
 
 impl Digest {
+    pub fn new(volume: Id16) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&volume.0);
+        Digest(hasher)
+    }
+
     pub fn add(&mut self, name: &[u8], stat: &Stat, trust: Trust) {
         let mut bytes = [0u8; 88];
         let mut at = 0;
@@ -116,16 +132,14 @@ impl Digest {
     }
 }
 
-/// Builds the side part of a row: one record an entry, in the order of the tree's nodes.
+/// Builds the side part of a row: the file system, then one record an entry, in the order of the tree's nodes.
 pub struct SideWriter(Vec<u8>);
 
-impl Default for SideWriter {
-    fn default() -> SideWriter {
-        SideWriter(vec![SIDE_VERSION])
-    }
-}
-
 impl SideWriter {
+    pub fn new(volume: Id16) -> SideWriter {
+        SideWriter([&[SIDE_VERSION][..], &volume.0].concat())
+    }
+
     pub fn push(&mut self, seen: &Seen) {
         self.0.push(if seen.racy { FLAG_RACY } else { 0 } | if seen.tree.is_some() { FLAG_TREE } else { 0 });
         put_varint(&mut self.0, seen.inode);
@@ -141,13 +155,21 @@ impl SideWriter {
     }
 }
 
+/// The file system of a row; none of a row of another version.
+pub fn volume_of(side: &[u8]) -> Option<Id16> {
+    match side.split_first() {
+        Some((&SIDE_VERSION, rest)) => rest.first_chunk().map(|volume| Id16(*volume)),
+        _ => None,
+    }
+}
+
 /// Reads the side part of a row, entry by entry. A row of another version reads as empty.
 pub struct SideReader<'a>(Cursor<'a>, bool);
 
 impl<'a> SideReader<'a> {
     pub fn new(side: &'a [u8]) -> SideReader<'a> {
-        match side.split_first() {
-            Some((&SIDE_VERSION, rest)) => SideReader(Cursor(rest), false),
+        match (volume_of(side), side.get(17..)) {
+            (Some(_), Some(rest)) => SideReader(Cursor(rest), false),
             _ => SideReader(Cursor(&[]), false),
         }
     }
@@ -189,11 +211,13 @@ mod tests {
                 tree: Some(Id([5; 32])),
             },
         ];
-        let mut writer = SideWriter::default();
+        let mut writer = SideWriter::new(Id16([7; 16]));
         all.iter().for_each(|seen| writer.push(seen));
         let side = writer.finish();
+        assert_eq!(volume_of(&side), Some(Id16([7; 16])));
         assert_eq!(SideReader::new(&side).collect::<Vec<_>>(), all);
-        assert_eq!(SideReader::new(&[99, 1, 2]).count(), 0);
+        assert_eq!(SideReader::new(&[99; 40]).count(), 0);
+        assert!(volume_of(&[99; 40]).is_none() && volume_of(&side[..16]).is_none());
         assert_eq!(SideReader::new(&side[..side.len() - 1]).count(), 1);
     }
 }

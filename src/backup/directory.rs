@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
 use super::entry::{Outcome, Worker};
 use super::tree::TreeBuilder;
-use super::walk::{Child, Directory, Entry, State, trust};
+use super::walk::{Child, Directory, Entry, State, Volume};
 use crate::files::unread as reason;
 use crate::files::{self, Stat};
 use crate::format::limits::{DEPTH_MAX, PAGE_MAX};
@@ -142,13 +142,14 @@ impl<'r> Worker<'r> {
             None => files::open_root(std::path::Path::new("/")),
         };
         let listed = opened.and_then(|handle| {
+            let now = files::stat_fd(handle.as_fd())?;
             let names = match &directory.way {
                 None => files::names(handle.as_fd())?,
                 Some(way) => files::Names::from_sorted(way.keys())?,
             };
-            Ok((handle, names))
+            Ok((handle, now, names))
         });
-        let (handle, names) = match listed {
+        let (handle, now, names) = match listed {
             Ok(listed) => listed,
             Err(rustix::io::Errno::NOENT) => return Ok(Err(Child::Gone)),
             Err(error) => {
@@ -156,14 +157,16 @@ impl<'r> Worker<'r> {
                 return Ok(Err(Child::Unreadable(reason(error))));
             }
         };
-        let file_system = self.run.file_system(directory.stat.dev, handle.as_fd());
+        let volume = self.run.volume(now.dev, handle.as_fd());
         // A marked folder stays, as an empty one.
         let marked = directory.way.is_none() && self.run.is_marked(&handle, &names);
         let names = if marked { files::Names::default() } else { names };
         let filter = self.run.filter(directory, &handle, &names);
-        let trust = trust(&file_system);
+        let trust = volume.trust();
         let mut state = State { names, ..State::default() };
-        let mut digest = Digest::default();
+        let mut digest = Digest::new(volume.id);
+        // Mounted or put there since its parent was listed: what the parent says of it is of another one.
+        let mut steady = now.same_inode(&directory.stat);
         for place in 0..state.names.len() {
             let name = state.names.bytes(place);
             let stat = match files::stat(handle.as_fd(), name) {
@@ -176,6 +179,7 @@ impl<'r> Worker<'r> {
             }
             if let Ok(stat) = &stat {
                 digest.add(name, stat, trust);
+                steady &= !change::is_mounted(&now, stat);
             }
             let is_directory = stat.as_ref().is_ok_and(|stat| stat.kind == NodeType::Directory);
             let child = is_directory.then(|| {
@@ -191,18 +195,19 @@ impl<'r> Worker<'r> {
         // On the way to a source there is no row: few entries, and their trees come from the parent snapshot itself.
         let digest = digest.finish();
         if directory.way.is_none() {
-            let (row, moved) = self.run.row(directory, trust)?;
+            let (row, moved) = self.run.row(directory, &volume)?;
             state.trusted = !moved && row.as_ref().is_some_and(|row| Some(row.tree) == directory.expected);
             state.moved = moved;
             state.all_same = state.trusted
                 && self.run.tree_reuse
                 && trust.reuse
+                && steady
                 && state.entries.iter().all(|entry| entry.stat.is_ok())
                 && digest != change::NEVER
                 && row.as_ref().is_some_and(|row| row.digest == digest);
             state.row = row;
         }
-        state.file_system = Some(file_system);
+        state.volume = Some((volume, now));
         let expected = self.expected_children(directory, &state)?;
         let children = self.children(directory, &state, expected);
         state.handle = Some(handle);
@@ -216,7 +221,7 @@ impl<'r> Worker<'r> {
         if state.children.is_empty() {
             return Ok(expected);
         }
-        if state.all_same {
+        if state.all_same && state.names.len() <= PAGE_MAX {
             // Entries and rows go side by side: nothing was added or taken away.
             if let Some(row) = &state.row {
                 for (entry, seen) in state.entries.iter().zip(SideReader::new(&row.side)) {
@@ -282,8 +287,8 @@ impl<'r> Worker<'r> {
     fn finish(&mut self, directory: &Arc<Directory>) -> Result<Child, Error> {
         let mut state = std::mem::take(&mut *directory.lock());
         let Some(handle) = state.handle.take() else { return Ok(Child::Gone) };
-        let Some(file_system) = state.file_system.take() else { return Ok(Child::Gone) };
-        let trust = trust(&file_system);
+        let Some((volume, here)) = state.volume.take() else { return Ok(Child::Gone) };
+        let trust = volume.trust();
         let same_children =
             state.children.iter().all(|child| matches!(child, Some(Child::Done { same: true, .. })));
         if state.all_same
@@ -302,6 +307,11 @@ impl<'r> Worker<'r> {
             return Ok(Child::Done { tree: row.tree, same: true });
         }
         let row = state.row.take();
+        // An interrupted run left them, if any: a finished directory has a row.
+        let finished = match &row {
+            Some(_) => Default::default(),
+            None => self.run.finished_files(directory, &volume)?,
+        };
         let mut old = match &directory.way {
             None => self.old(row.as_ref()),
             Some(_) => self.old_on_the_way(directory),
@@ -309,15 +319,16 @@ impl<'r> Worker<'r> {
         let mut job = Job {
             directory,
             handle: handle.as_fd(),
-            file_system: &file_system,
+            volume: &volume,
+            here: &here,
             trust,
             trusted: state.trusted || directory.way.is_some(),
             moved: state.moved,
-            finished: self.run.finished_files(directory, row.is_none())?,
+            finished,
             builder: TreeBuilder::new(self.run.store, self.number),
-            side: SideWriter::default(),
-            digest: Digest::default(),
-            clean: trust.reuse,
+            side: SideWriter::new(volume.id),
+            digest: Digest::new(volume.id),
+            clean: trust.reuse && here.same_inode(&directory.stat),
         };
         if state.names.len() > PAGE_MAX {
             let filter = self.run.filter(directory, &handle, &state.names);
@@ -362,7 +373,7 @@ impl<'r> Worker<'r> {
         self.run.counts.directories.fetch_add(1, Ordering::Relaxed);
         if directory.way.is_none() {
             let digest = if clean { digest.finish() } else { change::NEVER };
-            let row = DirectoryRow {
+            let new = DirectoryRow {
                 key: directory.key,
                 tree,
                 digest,
@@ -370,7 +381,9 @@ impl<'r> Worker<'r> {
                 finished: true,
                 side: side.finish(),
             };
-            self.run.journal_row(row);
+            // What is known already need not be written again.
+            let new = Some(new).filter(|new| row.as_ref() != Some(new));
+            self.run.journal_row(directory, &volume, new);
         }
         // Dirty or not, an equal tree is an equal tree: what counts is whether it is stored, and that was looked up.
         let same = state.trusted && directory.expected == Some(tree);
@@ -410,9 +423,14 @@ impl<'r> Worker<'r> {
             }
         };
         let seen = Seen::new(&stat, self.run.clock.now(), self.run.racy_seconds());
+        let mounted = change::is_mounted(job.here, &stat);
+        job.clean &= !mounted;
         if stat.kind == NodeType::Directory {
             return match child {
-                Some(Child::Done { tree, .. }) => self.put_directory(job, name, &stat, seen, tree, before),
+                Some(Child::Done { tree, .. }) => {
+                    let before = before.filter(|_| !mounted);
+                    self.put_directory(job, name, &stat, seen, tree, before)
+                }
                 Some(Child::Unreadable(why)) => self.put_unreadable(job, name, Some(&stat), why, before),
                 _ => Ok(()),
             };
@@ -423,17 +441,17 @@ impl<'r> Worker<'r> {
             } else {
                 change::is_unchanged(node, before_seen, &stat, job.trust)
             };
-            if same && (job.trusted || self.run.is_stored(node)?) {
+            if same && !mounted && (job.trusted || self.run.is_stored(node)?) {
                 let mut node = node.clone();
                 self.run.name_owners(&mut node, &stat);
                 self.run.count_file(job.directory, name, &node, FileStatus::Unmodified);
                 return self.put(job, name, &stat, seen, &node);
             }
         }
-        if let Some(node) = self.take_finished(job, name, &stat)? {
+        if !mounted && let Some(node) = self.take_finished(job, name, &stat)? {
             return self.put(job, name, &stat, seen, &node);
         }
-        match self.read_entry(job.handle, job.directory, job.file_system, name, stat)? {
+        match self.read_entry(job.handle, job.directory, job.volume, name, stat)? {
             Outcome::Node(node, stat, looked_at) => {
                 let seen = Seen::new(&stat, looked_at, self.run.racy_seconds());
                 let seen = Seen { racy: seen.racy || node.error.is_some(), ..seen };
@@ -448,7 +466,9 @@ impl<'r> Worker<'r> {
                     job.clean = false;
                 }
                 self.put(job, name, &stat, seen, &node)?;
-                self.run.journal_file(job.directory, name, &seen, &node);
+                if !mounted {
+                    self.run.journal_file(job.directory, job.volume, name, &seen, &node);
+                }
                 Ok(())
             }
             Outcome::Unreadable(why) => self.put_unreadable(job, name, Some(&stat), why, before),
@@ -545,7 +565,9 @@ impl<'r> Worker<'r> {
 struct Job<'a, 's> {
     directory: &'a Arc<Directory>,
     handle: BorrowedFd<'a>,
-    file_system: &'a Arc<files::FileSystem>,
+    volume: &'a Volume,
+    /// The directory itself, as it was when it was listed.
+    here: &'a files::Stat,
     trust: Trust,
     /// What the old nodes name is stored for certain.
     trusted: bool,

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::directory::Parents;
 use super::file::{Failure, Reader};
 use super::run::Run;
-use super::walk::Directory;
-use crate::files::{self, FileSystem, OpenError, Stat};
+use super::walk::{Directory, Volume};
+use crate::files::{self, OpenError, Stat};
 use crate::format::limits::{NODE_MAX, SYMLINK_MAX, XATTR_INLINE};
 use crate::model::{Content, Contents, Node, NodeType, Time, Unread, Xattr, XattrValue};
 use crate::repository::Error;
@@ -109,7 +109,7 @@ impl<'r> Worker<'r> {
         &mut self,
         handle: BorrowedFd<'_>,
         directory: &Arc<Directory>,
-        file_system: &FileSystem,
+        volume: &Volume,
         name: &[u8],
         mut stat: Stat,
     ) -> Result<Outcome, Error> {
@@ -117,8 +117,8 @@ impl<'r> Worker<'r> {
             let looked_at = self.run.clock.now();
             let again = attempt < TRIES && stat.size <= RETRY_MOST;
             let read = match stat.kind {
-                NodeType::File => self.read_file(handle, directory, file_system, name, &stat, again)?,
-                _ => self.read_special(handle, directory, file_system, name, &stat)?,
+                NodeType::File => self.read_file(handle, directory, volume, name, &stat, again)?,
+                _ => self.read_special(handle, directory, volume, name, &stat)?,
             };
             match read {
                 Some(Outcome::Node(node, stat, _)) => return Ok(Outcome::Node(node, stat, looked_at)),
@@ -146,7 +146,7 @@ impl<'r> Worker<'r> {
         &mut self,
         handle: BorrowedFd<'_>,
         directory: &Arc<Directory>,
-        file_system: &FileSystem,
+        volume: &Volume,
         name: &[u8],
         stat: &Stat,
         again: bool,
@@ -164,13 +164,13 @@ impl<'r> Worker<'r> {
         let (mut node, _) = self.capture(handle, directory, name, stat, Some(file.as_fd()))?;
         node.size = stat.size;
         if stat.nlink > 1 {
-            node.link = Some(self.run.link_group(stat, file_system));
+            node.link = Some(self.run.link_group(stat, volume));
             if let Some(content) = self.run.linked_content(&node, stat) {
                 node.content = content;
                 return Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())));
             }
         }
-        match self.reader.read(file.as_fd(), stat, file_system.trust_holes) {
+        match self.reader.read(file.as_fd(), stat, volume.file_system.trust_holes) {
             Ok(read) => {
                 if read.changed && again {
                     return Ok(None);
@@ -198,7 +198,7 @@ impl<'r> Worker<'r> {
         &mut self,
         handle: BorrowedFd<'_>,
         directory: &Arc<Directory>,
-        file_system: &FileSystem,
+        volume: &Volume,
         name: &[u8],
         stat: &Stat,
     ) -> Result<Option<Outcome>, Error> {
@@ -214,7 +214,7 @@ impl<'r> Worker<'r> {
             }
         }
         if stat.nlink > 1 {
-            node.link = Some(self.run.link_group(stat, file_system));
+            node.link = Some(self.run.link_group(stat, volume));
         }
         node.content = Content::default();
         Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())))

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::change::{Seen, Trust};
+use super::change::{self, Seen};
 use super::exclude::{CACHE_TAG_NAME, GIT_IGNORE_NAME, IgnoreFile, is_cache_tag};
-use super::walk::{Child, Directory, Scheduler, State};
+use super::walk::{Child, Directory, Scheduler, State, Volume};
 use super::{Options, directory};
-use crate::files::{self, FileSystem, Names, Owners, Stat};
+use crate::files::{self, Names, Owners, Stat};
 use crate::format;
 use crate::index::{DirectoryRow, FinishedFile};
 use crate::model::clock::Clock;
@@ -63,7 +63,7 @@ pub struct Run<'r> {
     pub scheduler: Scheduler,
     pub counts: Counts,
     owners: Owners,
-    file_systems: Mutex<HashMap<u64, Arc<FileSystem>>>,
+    volumes: Mutex<HashMap<u64, Arc<Volume>>>,
     links: Mutex<HashMap<Id16, (Stat, Content)>>,
     journal: Mutex<Journal>,
     ignore_files: Mutex<HashMap<Id16, Arc<IgnoreFile>>>,
@@ -108,7 +108,7 @@ impl<'r> Run<'r> {
             scheduler: Scheduler::default(),
             counts: Counts::default(),
             owners: Owners::default(),
-            file_systems: Mutex::default(),
+            volumes: Mutex::default(),
             links: Mutex::default(),
             journal: Mutex::default(),
             ignore_files: Mutex::default(),
@@ -136,19 +136,22 @@ impl<'r> Run<'r> {
         self.listener.event(Event::Problem { path: Some(&path), what, code, during: "backup" });
     }
 
-    pub fn file_system(&self, device: u64, handle: BorrowedFd<'_>) -> Arc<FileSystem> {
-        let mut known = lock(&self.file_systems);
-        if let Some(file_system) = known.get(&device) {
-            return file_system.clone();
+    /// The file system that a handle is on.
+    pub fn volume(&self, device: u64, handle: BorrowedFd<'_>) -> Arc<Volume> {
+        let mut known = lock(&self.volumes);
+        if let Some(volume) = known.get(&device) {
+            return volume.clone();
         }
-        let mut file_system = files::filesystem(handle).unwrap_or_default();
+        let file_system = files::filesystem(handle).unwrap_or_default();
+        let id = self.repository.hasher().local(&file_system.identity);
+        let mut links = file_system.identity.clone();
         // A mounted copy (an LVM snapshot beside its origin) says it is the same one: files of the two are no hard links of each other.
-        if known.values().any(|other| other.identity == file_system.identity) {
-            file_system.identity.extend_from_slice(&device.to_le_bytes());
+        if known.values().any(|other| other.id == id) {
+            links.extend_from_slice(&device.to_le_bytes());
         }
-        let file_system = Arc::new(file_system);
-        known.insert(device, file_system.clone());
-        file_system
+        let volume = Arc::new(Volume { file_system, id, links });
+        known.insert(device, volume.clone());
+        volume
     }
 
     /// Seconds within which a time is too fresh to be trusted there.
@@ -235,21 +238,20 @@ impl<'r> Run<'r> {
         self.options.one_file_system && directory.way.is_none() && stat.dev != directory.stat.dev
     }
 
-    /// The row of a directory, and whether it was found at another path.
-    pub fn row(&self, directory: &Directory, trust: Trust) -> Result<(Option<DirectoryRow>, bool), Error> {
-        if self.options.force {
+    /// The row of a directory, and whether it was found at another path. Never one of another file system.
+    pub fn row(&self, directory: &Directory, volume: &Volume) -> Result<(Option<DirectoryRow>, bool), Error> {
+        let trust = volume.trust();
+        if self.options.force || !trust.reuse {
             return Ok((None, false));
         }
+        let is_of_volume = |row: &DirectoryRow| change::volume_of(&row.side) == Some(volume.id);
         let index = &self.repository.index;
-        let row = index.directory(&self.source, &directory.key)?;
-        if row.as_ref().is_some_and(|row| row.inode == directory.stat.inode || !trust.inode)
-            || !trust.inode
-            || !trust.ctime
-        {
+        let row = index.directory(&self.source, &directory.key)?.filter(is_of_volume);
+        if row.as_ref().is_some_and(|row| row.inode == directory.stat.inode) || !trust.inode || !trust.ctime {
             return Ok((row, false));
         }
-        let moved = index.directory_by_inode(&self.source, directory.stat.inode)?.into_iter().next();
-        match moved {
+        let same_inode = index.directory_by_inode(&self.source, directory.stat.inode)?;
+        match same_inode.into_iter().find(is_of_volume) {
             Some(moved) => Ok((Some(moved), true)),
             None => Ok((row, false)),
         }
@@ -259,14 +261,15 @@ impl<'r> Run<'r> {
     pub fn finished_files(
         &self,
         directory: &Directory,
-        sought: bool,
+        volume: &Volume,
     ) -> Result<HashMap<Vec<u8>, (Seen, Node)>, Error> {
-        if !sought || self.options.force || directory.way.is_some() {
+        if self.options.force || directory.way.is_some() || !volume.file_system.reuse {
             return Ok(HashMap::new());
         }
-        let files = self.repository.index.finished(&self.source, &directory.key)?;
+        let place = self.place(directory, volume);
+        let files = self.repository.index.finished(&self.source, &place)?;
         if !files.is_empty() {
-            lock(&self.journal).saved.insert(directory.key);
+            lock(&self.journal).saved.insert(place);
         }
         Ok(files
             .into_iter()
@@ -280,34 +283,50 @@ impl<'r> Run<'r> {
             .collect())
     }
 
+    /// What the files of a directory are remembered under: its path, and the file system that is there.
+    fn place(&self, directory: &Directory, volume: &Volume) -> Id16 {
+        self.repository.hasher().local(&[directory.key.0, volume.id.0].concat())
+    }
+
     /// Remembers a file that was read, until its directory is finished.
-    pub fn journal_file(&self, directory: &Directory, name: &[u8], seen: &Seen, node: &Node) {
-        if seen.racy || directory.way.is_some() {
+    pub fn journal_file(
+        &self,
+        directory: &Directory,
+        volume: &Volume,
+        name: &[u8],
+        seen: &Seen,
+        node: &Node,
+    ) {
+        if seen.racy || directory.way.is_some() || !volume.file_system.reuse {
             return;
         }
+        let place = self.place(directory, volume);
         let file = FinishedFile {
-            directory: directory.key,
+            directory: place,
             name: name.to_vec(),
             inode: seen.inode,
             ctime: seen.ctime,
             node: format::node::encode(node),
         };
-        lock(&self.journal).files.entry(directory.key).or_default().push(file);
+        lock(&self.journal).files.entry(place).or_default().push(file);
         self.files_journalled.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Remembers a directory that is finished.
-    pub fn journal_row(&self, row: DirectoryRow) {
+    /// Remembers a directory that is finished, with its row when that is new.
+    pub fn journal_row(&self, directory: &Directory, volume: &Volume, row: Option<DirectoryRow>) {
+        let place = self.place(directory, volume);
         let mut journal = lock(&self.journal);
-        if let Some(files) = journal.files.remove(&row.key) {
+        if let Some(files) = journal.files.remove(&place) {
             self.files_journalled
                 .fetch_sub(files.len().min(self.files_journalled.load(Ordering::Relaxed)), Ordering::Relaxed);
         }
-        if journal.saved.remove(&row.key) {
-            journal.superseded.push(row.key);
+        if journal.saved.remove(&place) {
+            journal.superseded.push(place);
         }
-        journal.rows.push(row);
-        self.journalled.store(true, Ordering::Relaxed);
+        if let Some(row) = row {
+            journal.rows.push(row);
+            self.journalled.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether any directory was gone through and not taken over whole.
@@ -387,12 +406,12 @@ impl<'r> Run<'r> {
         node.group = self.owners.group(stat.gid).map_or_else(Vec::new, |name| name.to_vec());
     }
 
-    pub fn link_group(&self, stat: &Stat, file_system: &FileSystem) -> Id16 {
+    pub fn link_group(&self, stat: &Stat, volume: &Volume) -> Id16 {
         let mut bytes = stat.inode.to_le_bytes().to_vec();
         let btime = stat.btime.unwrap_or_default();
         bytes.extend_from_slice(&btime.seconds.to_le_bytes());
         bytes.extend_from_slice(&btime.nanos.to_le_bytes());
-        bytes.extend_from_slice(&file_system.identity);
+        bytes.extend_from_slice(&volume.links);
         if stat.btime.is_none() {
             // Without a birth time an inode number may come again: such a group holds for this snapshot alone.
             bytes.extend_from_slice(&self.nonce);

@@ -33,7 +33,8 @@ pub struct Directory {
 #[derive(Default)]
 pub struct State {
     pub handle: Option<OwnedFd>,
-    pub file_system: Option<Arc<FileSystem>>,
+    /// Where it lies, and itself as it was when it was listed.
+    pub volume: Option<(Arc<Volume>, Stat)>,
     pub names: Names,
     /// Which of the names are wanted, and what was seen of them. Dropped for very long directories, which are looked at again.
     pub entries: Vec<Entry>,
@@ -101,9 +102,21 @@ impl Directory {
     }
 }
 
-/// Trust in a file system for reusing what was seen.
-pub fn trust(file_system: &FileSystem) -> Trust {
-    Trust { inode: file_system.trust_inode, ctime: file_system.trust_ctime, reuse: file_system.reuse }
+/// A file system that this run met.
+pub struct Volume {
+    pub file_system: FileSystem,
+    /// Digest of its identity: rows of another one are not its rows, wherever it is mounted.
+    pub id: Id16,
+    /// Its identity for hard links: a copy that is mounted beside it has another one.
+    pub links: Vec<u8>,
+}
+
+impl Volume {
+    /// What reusing what was seen may rely on.
+    pub fn trust(&self) -> Trust {
+        let FileSystem { trust_inode, trust_ctime, reuse, .. } = self.file_system;
+        Trust { inode: trust_inode, ctime: trust_ctime, reuse }
+    }
 }
 
 #[derive(Default)]

@@ -9,6 +9,7 @@ use crate::model::Unread;
 
 pub mod apply;
 pub mod filesystem;
+mod identity;
 pub mod make;
 pub mod names;
 pub mod open;

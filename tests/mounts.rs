@@ -1,0 +1,164 @@
+//! What is known of one file system is never believed of another one that is mounted where it was.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Ended, Sandbox, below, demand_root, end, noise};
+
+/// Runs a shell script that stops at its first failure, in a mount namespace of its own, with the sandbox's environment.
+fn with_mounts(sandbox: &Sandbox, script: &str) -> Ended {
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-ec", &format!("copal={}\n{script}", env!("CARGO_BIN_EXE_copal"))])
+        .current_dir(sandbox.path(""))
+        .env_clear()
+        .envs(sandbox.command([""]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    end(command)
+}
+
+fn run(program: &str, arguments: &[&OsStr]) {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    end(command).expect(0);
+}
+
+/// Two images that differ in what one file holds (and in their UUID), and in nothing that stat shows: inodes and all times are
+/// equal.
+fn twins(sandbox: &Sandbox, mkfs: &[&str], change_uuid: &[&str]) -> [PathBuf; 2] {
+    let (first, second) = (sandbox.path("first.img"), sandbox.path("second.img"));
+    let content = noise(1, 3000);
+    std::fs::File::create(&first).unwrap().set_len(320 << 20).unwrap();
+    run(mkfs[0], &mkfs[1..].iter().map(OsStr::new).chain([first.as_os_str()]).collect::<Vec<_>>());
+    sandbox.write("content", &content);
+    with_mounts(
+        sandbox,
+        "mkdir disk; mount -o loop first.img disk; mkdir -p disk/folder/below; cp content disk/folder/below/file; umount disk",
+    )
+    .expect(0);
+    run("cp", &[OsStr::new("--sparse=always"), first.as_os_str(), second.as_os_str()]);
+    let words: Vec<&OsStr> = change_uuid[1..].iter().map(OsStr::new).chain([second.as_os_str()]).collect();
+    run(change_uuid[0], &words);
+    // The file's bytes are changed in the image itself, so that its times stay.
+    use std::os::unix::fs::FileExt;
+    let image = std::fs::File::options().read(true).write(true).open(&second).unwrap();
+    let mut buffer = vec![0; 4096];
+    let place = (0..image.metadata().unwrap().len() / 4096).map(|block| block * 4096).find(|offset| {
+        image.read_exact_at(&mut buffer, *offset).unwrap();
+        buffer.starts_with(&content)
+    });
+    image.write_all_at(&noise(2, 3000), place.expect("the image does not hold the file's bytes")).unwrap();
+    [first, second]
+}
+
+fn ext4(sandbox: &Sandbox) -> [PathBuf; 2] {
+    twins(
+        sandbox,
+        &["mkfs.ext4", "-q", "-b", "4096", "-O", "^metadata_csum"],
+        &["tune2fs", "-U", "b5b7a2c4-70c8-4e1f-9d3a-6a1d3f1c9e02"],
+    )
+}
+
+/// The stat that both images must have in common, or the test shows nothing.
+const SHOW: &str =
+    "stat -c '%i %s %Y %y %z %w %a %u %g' disk disk/folder disk/folder/below disk/folder/below/file";
+
+fn file_of(sandbox: &Sandbox, target: &str, mounted: &str) -> Vec<u8> {
+    let target = sandbox.path(target);
+    sandbox
+        .run([OsStr::new("restore"), OsStr::new("latest"), OsStr::new("-t"), target.as_os_str()])
+        .expect(0);
+    std::fs::read(below(&target, &sandbox.path(mounted)).join("folder/below/file")).unwrap()
+}
+
+fn swapped_at_one_path(sandbox: &Sandbox) {
+    let script =
+        |image: &str| format!("mount -o loop {image} disk; {SHOW}; $copal backup -q disk; umount disk");
+    let first = with_mounts(sandbox, &script("first.img")).expect(0).out();
+    assert!(file_of(sandbox, "out 1", "disk") == noise(1, 3000), "the first one was not saved");
+    let second = with_mounts(sandbox, &script("second.img")).expect(0).out();
+    assert_eq!(first, second, "the two images differ in what stat shows: the test shows nothing");
+    assert!(file_of(sandbox, "out 2", "disk") == noise(2, 3000), "the first one's file was taken over");
+}
+
+#[test]
+fn root_another_file_system_mounted_at_the_same_path_is_read() {
+    demand_root();
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    ext4(&sandbox);
+    swapped_at_one_path(&sandbox);
+    // The first one again, which is known: its file is not opened, and it is what it was.
+    let ended = with_mounts(&sandbox, "mount -o loop first.img disk; $copal backup -q disk; umount disk");
+    ended.expect(0);
+    assert!(file_of(&sandbox, "out 3", "disk") == noise(1, 3000), "the second one's file was taken over");
+}
+
+#[test]
+fn root_another_xfs_mounted_at_the_same_path_is_read() {
+    demand_root();
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    twins(&sandbox, &["mkfs.xfs", "-q"], &["xfs_admin", "-U", "b5b7a2c4-70c8-4e1f-9d3a-6a1d3f1c9e02"]);
+    swapped_at_one_path(&sandbox);
+}
+
+#[test]
+fn root_a_folder_of_another_file_system_is_not_taken_for_one_that_moved() {
+    demand_root();
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    ext4(&sandbox);
+    sandbox.write("source/beside", "x");
+    let script = |image: &str, place: &str| {
+        format!(
+            "mkdir source/{place}; mount -o loop {image} source/{place}; $copal backup -q source; umount source/{place}; rmdir source/{place}"
+        )
+    };
+    with_mounts(&sandbox, &script("first.img", "one")).expect(0);
+    with_mounts(&sandbox, &script("second.img", "two")).expect(0);
+    assert!(file_of(&sandbox, "out", "source/two") == noise(2, 3000), "the first one's file was taken over");
+}
+
+/// The names of files opened by a backup of `disk`, as strace saw them.
+fn opened(sandbox: &Sandbox, log: &Path) -> Vec<String> {
+    let script = format!(
+        "mount -o loop first.img disk; strace -f -qq -e trace=openat -o {} $copal backup -q disk; umount disk",
+        log.display()
+    );
+    with_mounts(sandbox, &script).expect(0);
+    let text = std::fs::read_to_string(log).expect("strace wrote nothing: is it installed?");
+    let calls = text.lines().filter(|line| !line.contains("O_DIRECTORY"));
+    calls.filter_map(|line| Some(line.split('"').nth(1)?.rsplit('/').next()?.to_owned())).collect()
+}
+
+#[test]
+fn root_the_same_file_system_mounted_again_is_not_read() {
+    demand_root();
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    ext4(&sandbox);
+    let log = sandbox.path("strace");
+    assert!(
+        opened(&sandbox, &log).contains(&"file".to_owned()),
+        "the first backup opens it, else this shows nothing"
+    );
+    assert!(!opened(&sandbox, &log).contains(&"file".to_owned()));
+}
+
+#[test]
+fn root_a_file_mounted_over_another_is_read() {
+    demand_root();
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    ext4(&sandbox);
+    sandbox.write("source/folder/file", "");
+    let script = |image: &str| {
+        format!(
+            "mount -o loop {image} disk; mount --bind disk/folder/below/file source/folder/file
+             $copal backup -q source; umount source/folder/file disk"
+        )
+    };
+    for (number, image) in [(1, "first.img"), (2, "second.img")] {
+        with_mounts(&sandbox, &script(image)).expect(0);
+        let restored = sandbox.restore(&format!("out {number}")).join("folder/file");
+        assert!(std::fs::read(restored).unwrap() == noise(number, 3000), "not what was mounted: {image}");
+    }
+}
