@@ -21,6 +21,8 @@ pub enum Fault {
     /// A `get` or `get_range` comes with this bit changed, counted from the start, modulo the length in bits. Other
     /// operations go well.
     FlipBit { bit: u64 },
+    /// The operation is not done, and the program panics in it: a bug.
+    Panic,
     /// The operation is not done, and neither is any after it: the program or the storage is gone.
     Crash,
 }
@@ -98,6 +100,10 @@ impl<B: Backend> Faulty<B> {
         match due {
             None => work(&self.inner),
             Some(Fault::FailBefore | Fault::Crash) => fail(),
+            Some(Fault::Panic) => {
+                self.struck.store(true, Ordering::SeqCst);
+                panic!("panic set for operation {number}")
+            }
             Some(Fault::FailAfter) => {
                 let _ = work(&self.inner);
                 fail()

@@ -26,7 +26,7 @@ use crate::progress::{Event, Listener};
 use crate::repository::session::Session;
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
-use crate::repository::{Error, Repository};
+use crate::repository::{Error, Repository, caught};
 
 use chunk::Chunker;
 use entry::Worker;
@@ -99,7 +99,8 @@ pub fn backup(
 ) -> Result<Outcome, Error> {
     let client = repository.client()?;
     for attempt in 0..TRIES {
-        let result = attempt_backup(repository, options, client, attempt > 0, clock, listener, stop);
+        let result =
+            caught(|| attempt_backup(repository, options, client, attempt > 0, clock, listener, stop));
         match result {
             Err(Error::Overtaken) if attempt + 1 < TRIES => {
                 listener.event(Event::Note(
@@ -338,12 +339,17 @@ fn walk(
                 while let Some(directory) = run.scheduler.next() {
                     let result = match run.is_stopped() {
                         true => Err(Error::Stopped),
-                        false => worker
-                            .begin(&directory)
-                            .and_then(|()| run.checkpoint_when_due())
-                            .and_then(|()| keep_alive()),
+                        false => caught(|| {
+                            worker.begin(&directory)?;
+                            run.checkpoint_when_due()?;
+                            keep_alive()
+                        }),
                     };
                     if let Err(error) = result {
+                        if let Error::Bug { what } = &error {
+                            // Who knows what it left half done: nothing of this run is kept.
+                            run.store.fail(Error::Bug { what: what.clone() });
+                        }
                         failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
                         run.scheduler.stop();
                     }

@@ -12,7 +12,7 @@ use crate::model::{Node, NodeType, Snapshot, Summary, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::session::Session;
 use crate::repository::store;
-use crate::repository::{Error, Repository};
+use crate::repository::{Error, Repository, caught};
 
 /// A stream and what it is called.
 pub struct Stream<'a> {
@@ -25,6 +25,17 @@ pub struct Stream<'a> {
 
 /// Backs up a stream. Errors: as `backup`; `Refused` with the verdict's words.
 pub fn backup_stream(
+    repository: &Repository,
+    options: &Options,
+    stream: Stream<'_>,
+    clock: &dyn Clock,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    caught(|| save_stream(repository, options, stream, clock, listener, stop))
+}
+
+fn save_stream(
     repository: &Repository,
     options: &Options,
     stream: Stream<'_>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::arguments::Global;
 use super::defaults::Defaults;
 use super::environment::Lookup;
-use super::exit::{Code, Failure};
+use super::exit::{self, Code, Failure};
 use super::secrets::{self, Credential, Purpose, Terminal};
 use super::signals;
 use crate::backend::{self, Backend};
@@ -269,6 +269,10 @@ pub fn failure(error: &Error) -> Failure {
         Error::Refused(_) => Failure::new(Code::Failed, message),
         Error::Conflict { .. } => Failure::new(Code::Refused, message)
             .with_hint("Restore to another folder, or say what to do with what is there: --overwrite always|if-changed|if-newer|never"),
+        Error::Bug { .. } => {
+            let place = exit::panic_place().map_or_else(String::new, |place| format!(" (at {place})"));
+            Failure::new(Code::Failed, format!("{message}{place}")).with_hint(exit::REPORT)
+        }
         Error::Stopped => match signals::code() {
             Some(code) => Failure::new(code, "interrupted; what was finished so far is found again next time"),
             None => Failure::new(Code::Failed, message),

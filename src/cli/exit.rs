@@ -102,6 +102,30 @@ impl Failure {
     }
 }
 
+/// What to do about a bug.
+pub const REPORT: &str = "Please report this line. Run it again; --read-concurrency 1 may help meanwhile.";
+
+static PANIC_PLACE: std::sync::Mutex<Option<String>> = std::sync::Mutex::new(None);
+
+/// From now on a panic prints nothing by itself: it ends the run with a failure like any other. `RUST_BACKTRACE` shows it whole.
+pub fn keep_panics_quiet() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if let Some(place) = info.location() {
+            let mut first = PANIC_PLACE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            first.get_or_insert_with(|| place.to_string());
+        }
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            default(info);
+        }
+    }));
+}
+
+/// Where the first panic was.
+pub fn panic_place() -> Option<String> {
+    PANIC_PLACE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+}
+
 impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Failure {
         let code = match error {

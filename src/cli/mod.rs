@@ -39,21 +39,30 @@ pub fn run(typed: Vec<OsString>) -> Code {
     };
     crate::files::raise_file_limit();
     let json = arguments.global.json;
+    exit::keep_panics_quiet();
     let context = Context::new(arguments.global, &environment::process);
-    let result = match arguments.command {
-        Command::Init(init) => commands::init::run(&context, &init),
-        Command::Backup(backup) => commands::backup::run(&context, &backup),
-        Command::Snapshots(snapshots) => commands::snapshots::run(&context, &snapshots),
-        Command::Ls(ls) => commands::ls::run(&context, &ls),
-        Command::Restore(restore) => commands::restore::run(&context, &restore),
-        Command::Check(check) => commands::check::run(&context, &check),
-        Command::Key(key) => commands::key::run(&context, &key),
-        Command::Stats(stats) => commands::stats::run(&context, &stats),
-        Command::Completions(completions) => commands::about::completions(&context, &completions),
-        Command::Man(man) => commands::about::man(&context, &man),
-        Command::Version(_) => commands::about::version(&context),
-    };
-    finish(result, json)
+    let mut result = Err(Failure::new(Code::Failed, "nothing was done"));
+    let done = crate::repository::caught(|| {
+        result = execute(&context, arguments.command);
+        Ok(())
+    });
+    finish(done.map_err(|error| context::failure(&error)).and(result), json)
+}
+
+fn execute(context: &Context<'_>, command: Command) -> Result<Code, Failure> {
+    match command {
+        Command::Init(init) => commands::init::run(context, &init),
+        Command::Backup(backup) => commands::backup::run(context, &backup),
+        Command::Snapshots(snapshots) => commands::snapshots::run(context, &snapshots),
+        Command::Ls(ls) => commands::ls::run(context, &ls),
+        Command::Restore(restore) => commands::restore::run(context, &restore),
+        Command::Check(check) => commands::check::run(context, &check),
+        Command::Key(key) => commands::key::run(context, &key),
+        Command::Stats(stats) => commands::stats::run(context, &stats),
+        Command::Completions(completions) => commands::about::completions(context, &completions),
+        Command::Man(man) => commands::about::man(context, &man),
+        Command::Version(_) => commands::about::version(context),
+    }
 }
 
 fn finish(result: Result<Code, Failure>, json: bool) -> Code {

@@ -37,6 +37,9 @@ pub enum Error {
     /// The target of a restore can not be written.
     #[error("{path}: {what}")]
     Target { path: String, what: String },
+    /// The program itself went wrong, in the midst of something.
+    #[error("a bug in copal: {what}; nothing that was saved before is hurt")]
+    Bug { what: String },
     /// The run was stopped because something else failed or a signal came.
     #[error("stopped")]
     Stopped,
@@ -48,6 +51,17 @@ pub enum Error {
     Crypto(#[from] crypto::Error),
     #[error("compression: {0}")]
     Compress(std::io::Error),
+}
+
+/// Does `work`, and makes a panic in it an error: a thread that is gone without a word would leave the others waiting for it.
+pub fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // Whatever a panic leaves half done is not used again: the run ends with this error.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        let what = text.unwrap_or_else(|| "it stopped for an unknown reason".to_owned());
+        Err(Error::Bug { what: what.replace('\n', " ") })
+    })
 }
 
 impl Error {

@@ -21,7 +21,7 @@ use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock}
 use crate::index::{Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
 
-pub use error::Error;
+pub use error::{Error, caught};
 pub use sync::Synced;
 
 /// An opened repository.

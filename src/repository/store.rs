@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::{Error, Repository, packs, put_named};
+use super::{Error, Repository, caught, packs, put_named};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level, looks_random};
 use crate::format::index::{IndexObject, PackEntry};
@@ -165,7 +165,8 @@ pub fn with<T>(
 const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl<'r> Store<'r> {
-    fn fail(&self, error: Error) {
+    /// Ends the run with this error: nothing more is stored, and nobody waits for what is on its way.
+    pub fn fail(&self, error: Error) {
         lock(&self.failure).get_or_insert(error);
         self.failed.store(true, Ordering::Release);
         self.landed.notify_all();
@@ -352,10 +353,10 @@ impl<'r> Store<'r> {
             };
             let Ok(block) = block else { return };
             if !self.has_failed() {
-                let placed = match &mut context {
+                let placed = caught(|| match &mut context {
                     Ok(context) => self.place(block, context, &mut check, &mut stored, clock),
                     Err(error) => Err(Error::Compress(std::io::Error::other(error.to_string()))),
-                };
+                });
                 if let Err(error) = placed {
                     self.fail(error);
                 }
@@ -419,7 +420,7 @@ impl<'r> Store<'r> {
             };
             let Ok(pack) = pack else { return };
             if !self.has_failed()
-                && let Err(error) = self.upload(pack)
+                && let Err(error) = caught(|| self.upload(pack))
             {
                 self.fail(error);
             }

@@ -1,0 +1,224 @@
+//! Backing up as a library, on storage, clocks and listeners that go wrong on purpose.
+
+mod common;
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use copal::backend::{Backend, Fault, Faulty, Memory};
+use copal::backup::{self, Options, Outcome};
+use copal::compress::Level;
+use copal::crypto::MasterKey;
+use copal::crypto::password::Cost;
+use copal::format::slot::{Description, Unlock};
+use copal::model::clock::{Clock, SystemClock};
+use copal::model::{Cutter, Id};
+use copal::progress::{Event, Listener, Silent};
+use copal::repository::{self, Creation, Error, Repository};
+
+/// A run that takes longer hangs.
+const HANGS: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// A repository in memory, its key, and a folder to back up.
+struct Place {
+    memory: Memory,
+    key: [u8; 32],
+    source: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let key = MasterKey::generate().unwrap();
+        let bytes = *key.bytes();
+        let memory = Memory::new();
+        let creation = Creation {
+            unlock: Unlock::KeyFile(&key),
+            cost: Cost::default(),
+            cutter: Cutter::gear(64 << 10),
+            pack_target: 1 << 20,
+            description: Description {
+                label: String::new(),
+                made: SystemClock.now(),
+                user: String::new(),
+                host: String::new(),
+            },
+        };
+        repository::create(&memory, &creation, &SystemClock).unwrap();
+        let source = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
+        Place { memory, key: bytes, source }
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.source.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn open(&self, backend: impl Backend + 'static) -> Result<Repository, Error> {
+        let key = MasterKey::from_bytes(self.key);
+        repository::open(Box::new(backend), Unlock::KeyFile(&key), None)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            sources: vec![self.source.path().as_os_str().as_bytes().to_vec()],
+            host: b"host".to_vec(),
+            user: b"user".to_vec(),
+            tags: Vec::new(),
+            time: None,
+            utc_offset: 0,
+            zone: String::new(),
+            parent: None,
+            force: false,
+            dry_run: false,
+            skip_if_unchanged: false,
+            level: Level::FAST,
+            workers: 2,
+            excludes: Default::default(),
+            one_file_system: false,
+            racy_seconds: 0,
+            checkpoint_seconds: 0.0,
+            own: HashSet::new(),
+            tell_files: true,
+            described: Vec::new(),
+        }
+    }
+
+    fn back_up(
+        &self,
+        backend: impl Backend + 'static,
+        clock: &dyn Clock,
+        listener: &dyn Listener,
+    ) -> Result<Outcome, Error> {
+        let repository = self.open(backend)?;
+        backup::backup(&repository, &self.options(), clock, listener, &AtomicBool::new(false))
+    }
+
+    /// The snapshots that count as saved, each of which must be whole.
+    fn saved(&self) -> HashSet<Id> {
+        let repository = self.open(self.memory.clone()).unwrap();
+        assert!(repository.sync().unwrap().problems.is_empty());
+        let all = repository.snapshots().unwrap();
+        assert!(all.problems.is_empty(), "{:?}", all.problems);
+        for named in &all.confirmed {
+            assert_whole(&repository, named.snapshot.root);
+        }
+        all.confirmed.iter().map(|named| named.name).collect()
+    }
+}
+
+/// Reads every tree and every byte of a snapshot.
+fn assert_whole(repository: &Repository, root: Id) {
+    let mut trees = vec![root];
+    while let Some(tree) = trees.pop() {
+        for node in repository.nodes(tree) {
+            let node = node.unwrap();
+            trees.extend(node.tree);
+            repository
+                .segments(&node.content, node.size, &mut |segment| {
+                    if let copal::model::SegmentKind::Data(id) = segment.kind {
+                        repository.read_chunk(copal::model::Contents::Data, &id)?;
+                    }
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+}
+
+/// Does `work` in a thread of its own, and fails when it never ends.
+fn ends<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(work()));
+    receive.recv_timeout(HANGS).unwrap_or_else(|_| panic!("it hangs: {what}"))
+}
+
+// Panics --------------------------------------------------------------------------------------------------------------------------
+
+/// Files enough for several blocks, packs and folders.
+fn filled() -> Place {
+    let place = Place::new();
+    for folder in 0..6u64 {
+        for file in 0..4u64 {
+            place.write(&format!("{folder}/{file}"), common::noise(folder * 10 + file, 300_000));
+        }
+    }
+    place
+}
+
+#[test]
+fn a_panic_in_the_storage_ends_the_run_with_an_error_and_loses_nothing() {
+    let place = Arc::new(filled());
+    let first = place.back_up(place.memory.clone(), &SystemClock, &Silent).unwrap().name.unwrap();
+    let begun = place.memory.copy();
+    let mut number = 0;
+    loop {
+        number += 1;
+        let storage = begun.copy();
+        let here = Place {
+            memory: storage.clone(),
+            key: place.key,
+            source: tempfile::tempdir_in("/var/tmp").unwrap(),
+        };
+        for file in 0..5u64 {
+            here.write(&format!("{file}/file"), common::noise(100 + file, 400_000));
+        }
+        let faulty = Arc::new(Faulty::new(storage));
+        let wrapped = faulty;
+        let (result, here, struck) = ends(&format!("panic at operation {number}"), move || {
+            let repository = here.open(wrapped.clone()).unwrap();
+            wrapped.set_fault(Some((wrapped.operations() + number, Fault::Panic)));
+            let options = here.options();
+            let stop = AtomicBool::new(false);
+            let result = backup::backup(&repository, &options, &SystemClock, &Silent, &stop);
+            (result.map(|outcome| outcome.name), here, wrapped.struck())
+        });
+        let saved = here.saved();
+        assert!(saved.contains(&first), "panic at operation {number}: the first snapshot is gone");
+        match result {
+            Ok(name) => {
+                assert!(
+                    saved.contains(&name.unwrap()),
+                    "panic at operation {number}: said to be saved, and is not"
+                );
+                assert_eq!(saved.len(), 2);
+                assert!(!struck, "panic at operation {number}: it was passed over");
+                assert!(number > 20, "the faults were never met");
+                return;
+            }
+            Err(Error::Bug { what }) => assert!(what.contains("panic set for operation"), "{what}"),
+            Err(other) => panic!("panic at operation {number}: {other}"),
+        }
+    }
+}
+
+/// Panics at a certain file.
+struct Panics(AtomicU64);
+
+impl Listener for Panics {
+    fn event(&self, event: Event<'_>) {
+        if let Event::File { .. } = event {
+            assert!(self.0.fetch_sub(1, Ordering::SeqCst) != 1, "the listener panics");
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_a_worker_ends_the_run_with_an_error_and_loses_nothing() {
+    for number in 1..=24 {
+        let place = filled();
+        let (result, place) = ends(&format!("panic at file {number}"), move || {
+            let result = place.back_up(place.memory.clone(), &SystemClock, &Panics(AtomicU64::new(number)));
+            (result.map(|outcome| outcome.name), place)
+        });
+        match result {
+            Err(Error::Bug { what }) => assert_eq!(what, "the listener panics"),
+            other => panic!("panic at file {number}: {other:?}"),
+        }
+        assert_eq!(place.saved().len(), 0);
+        let name = place.back_up(place.memory.clone(), &SystemClock, &Silent).unwrap().name.unwrap();
+        assert!(place.saved().contains(&name));
+    }
+}
