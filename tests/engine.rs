@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use copal::backend::{Backend, Fault, Faulty, Memory};
 use copal::backup::{self, Options, Outcome};
@@ -14,18 +14,29 @@ use copal::crypto::MasterKey;
 use copal::crypto::password::Cost;
 use copal::format::slot::{Description, Unlock};
 use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Cutter, Id};
+use copal::model::{Cutter, Id, Time};
 use copal::progress::{Event, Listener, Silent};
 use copal::repository::{self, Creation, Error, Repository};
 
 /// A run that takes longer hangs.
 const HANGS: std::time::Duration = std::time::Duration::from_secs(120);
 
+/// A clock that is set by hand, to days after a day on which all files of these tests are old.
+#[derive(Clone, Default)]
+struct Days(Arc<AtomicI64>);
+
+impl Clock for Days {
+    fn now(&self) -> Time {
+        Time::new(4_000_000_000 + 24 * 3600 * self.0.load(Ordering::SeqCst), 0)
+    }
+}
+
 /// A repository in memory, its key, and a folder to back up.
 struct Place {
     memory: Memory,
     key: [u8; 32],
     source: tempfile::TempDir,
+    cache: Option<std::path::PathBuf>,
 }
 
 impl Place {
@@ -47,7 +58,7 @@ impl Place {
         };
         repository::create(&memory, &creation, &SystemClock).unwrap();
         let source = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
-        Place { memory, key: bytes, source }
+        Place { memory, key: bytes, source, cache: None }
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
@@ -58,7 +69,7 @@ impl Place {
 
     fn open(&self, backend: impl Backend + 'static) -> Result<Repository, Error> {
         let key = MasterKey::from_bytes(self.key);
-        repository::open(Box::new(backend), Unlock::KeyFile(&key), None)
+        repository::open(Box::new(backend), Unlock::KeyFile(&key), self.cache.as_deref())
     }
 
     fn options(&self) -> Options {
@@ -161,6 +172,7 @@ fn a_panic_in_the_storage_ends_the_run_with_an_error_and_loses_nothing() {
             memory: storage.clone(),
             key: place.key,
             source: tempfile::tempdir_in("/var/tmp").unwrap(),
+            cache: None,
         };
         for file in 0..5u64 {
             here.write(&format!("{file}/file"), common::noise(100 + file, 400_000));
@@ -221,4 +233,46 @@ fn a_panic_in_a_worker_ends_the_run_with_an_error_and_loses_nothing() {
         let name = place.back_up(place.memory.clone(), &SystemClock, &Silent).unwrap().name.unwrap();
         assert!(place.saved().contains(&name));
     }
+}
+
+// The change cache ----------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_is_remembered_of_folders_that_are_gone_is_forgotten_after_a_while() {
+    let mut place = Place::new();
+    let cache = tempfile::tempdir_in("/var/tmp").unwrap();
+    place.cache = Some(cache.path().to_path_buf());
+    let days = Days::default();
+    let remembered = |day: i64| -> u64 {
+        days.0.store(day, Ordering::SeqCst);
+        let outcome = place.back_up(place.memory.clone(), &days, &Silent).unwrap();
+        outcome.snapshot.state.iter().map(|segment| segment.length).sum()
+    };
+    place.write("steady/file", "1");
+    let few = remembered(0);
+    for folder in 0..200 {
+        place.write(&format!("build {folder}/deep/file"), "2");
+        place.write(&format!("disk {folder}/file"), "3");
+    }
+    let many = remembered(1);
+    assert!(many > few + 600 * 80, "{few} {many}");
+    let (here, away) = (place.source.path(), tempfile::tempdir_in("/var/tmp").unwrap());
+    for folder in 0..200 {
+        std::fs::remove_dir_all(here.join(format!("build {folder}"))).unwrap();
+        std::fs::rename(here.join(format!("disk {folder}")), away.path().join(format!("disk {folder}")))
+            .unwrap();
+    }
+    // The entries of the folder above go at once, some 60 bytes each; rows have at least 90.
+    assert!(remembered(2) >= many - 400 * 64, "what is away for a day is forgotten");
+    for folder in 0..200 {
+        std::fs::rename(away.path().join(format!("disk {folder}")), here.join(format!("disk {folder}")))
+            .unwrap();
+    }
+    let back = remembered(5);
+    assert!(back >= many - 200 * 64);
+    let left = remembered(10);
+    assert!(left <= back - 390 * 90, "what is gone is remembered: {few} {back} {left}");
+    assert!(left >= few + 200 * 90, "what came back is forgotten: {few} {back} {left}");
+    // The filter takes a few for others, and others each time.
+    assert!(remembered(30) <= left);
 }

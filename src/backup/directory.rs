@@ -288,6 +288,7 @@ impl<'r> Worker<'r> {
         let mut state = std::mem::take(&mut *directory.lock());
         let Some(handle) = state.handle.take() else { return Ok(Child::Gone) };
         let Some((volume, here)) = state.volume.take() else { return Ok(Child::Gone) };
+        self.run.visit(directory);
         let trust = volume.trust();
         let same_children =
             state.children.iter().all(|child| matches!(child, Some(Child::Done { same: true, .. })));
@@ -378,7 +379,6 @@ impl<'r> Worker<'r> {
                 tree,
                 digest,
                 inode: directory.stat.inode,
-                finished: true,
                 side: side.finish(),
             };
             // What is known already need not be written again.

@@ -12,6 +12,7 @@ mod sources;
 mod state;
 mod stream;
 mod tree;
+mod visited;
 mod walk;
 
 use std::collections::HashSet;
@@ -211,7 +212,8 @@ fn attempt_backup(
     };
     listener.event(Event::Started);
     let mut snapshot = store::with(repository, store_options, clock, |store| {
-        let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse);
+        let rows = repository.index.directory_counts(&source)?.0;
+        let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, rows);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
         let keep_alive = || session.as_ref().map_or(Ok(()), Session::keep_alive);
         let root = walk(&run, expected, &keep_alive);
@@ -220,9 +222,10 @@ fn attempt_backup(
             run.checkpoint()?;
         }
         let (root, _) = root?;
+        let swept = !options.dry_run && run.sweep()?;
         let mut snapshot = describe(options, &run, store, root, started, client);
         let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.root == root);
-        let state_changed = !options.dry_run && (!unchanged || !trusted || run.has_journalled());
+        let state_changed = !options.dry_run && (!unchanged || !trusted || swept || run.has_journalled());
         if state_changed {
             snapshot.state = state::save(repository, store, &source)?;
             store.checkpoint(|| {})?;

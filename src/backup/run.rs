@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::change::{self, Seen};
 use super::exclude::{CACHE_TAG_NAME, GIT_IGNORE_NAME, IgnoreFile, is_cache_tag};
+use super::visited::Visited;
 use super::walk::{Child, Directory, Scheduler, State, Volume};
 use super::{Options, directory};
 use crate::files::{self, Names, Owners, Stat};
@@ -21,6 +22,8 @@ use crate::repository::{Error, Repository, store::Store};
 const LINKS_MAX: usize = 200_000;
 /// Files of unfinished directories that are remembered before a checkpoint lets go of them.
 const FILES_JOURNALLED_MAX: usize = 100_000;
+/// Days for which the row of a directory is kept that is not there: a disk that is only mounted sometimes comes again.
+const MISSED_DAYS: i64 = 7;
 /// Bytes of a marker or `.gitignore` that are read.
 const MARKER_MAX: usize = 1 << 20;
 
@@ -70,6 +73,7 @@ pub struct Run<'r> {
     root: Mutex<Option<Child>>,
     checkpointed: Mutex<Time>,
     nonce: [u8; 16],
+    visited: Visited,
     journalled: AtomicBool,
     files_journalled: AtomicUsize,
 }
@@ -95,7 +99,9 @@ impl<'r> Run<'r> {
         stop: &'r AtomicBool,
         source: Id16,
         tree_reuse: bool,
+        rows: u64,
     ) -> Run<'r> {
+        let nonce = crate::crypto::random().unwrap_or_default();
         Run {
             repository,
             store,
@@ -114,7 +120,8 @@ impl<'r> Run<'r> {
             ignore_files: Mutex::default(),
             root: Mutex::default(),
             checkpointed: Mutex::new(clock.now()),
-            nonce: crate::crypto::random().unwrap_or_default(),
+            nonce,
+            visited: Visited::new(rows, nonce),
             journalled: AtomicBool::new(false),
             files_journalled: AtomicUsize::new(0),
         }
@@ -310,6 +317,33 @@ impl<'r> Run<'r> {
         };
         lock(&self.journal).files.entry(place).or_default().push(file);
         self.files_journalled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a directory with a row is there.
+    pub fn visit(&self, directory: &Directory) {
+        if directory.way.is_none() {
+            self.visited.add(&directory.key);
+        }
+    }
+
+    /// After a whole walk: forgets what is of directories that are there no more; whether any rows went.
+    pub fn sweep(&self) -> Result<bool, Error> {
+        let index = &self.repository.index;
+        let today = self.clock.now().seconds.div_euclid(24 * 3600);
+        let last = today - MISSED_DAYS;
+        let swept = index.directory_counts(&self.source).and_then(|(rows, missed)| {
+            index.clear_finished(&self.source)?;
+            if rows - missed.min(rows) == self.visited.count()
+                && !index.has_missed_since(&self.source, last)?
+            {
+                return Ok(0);
+            }
+            index.sweep_directories(&self.source, today, last, &|key| self.visited.has(key))
+        });
+        match swept {
+            Err(error) if error.is_passing() => Ok(false),
+            other => Ok(other? > 0),
+        }
     }
 
     /// Remembers a directory that is finished, with its row when that is new.

@@ -34,7 +34,7 @@ fn take_row(bytes: &mut &[u8]) -> Option<DirectoryRow> {
     let length = cursor.length().ok()?;
     let side = cursor.take(length).ok()?.to_vec();
     *bytes = cursor.0;
-    Some(DirectoryRow { key, tree, digest, inode, finished: true, side })
+    Some(DirectoryRow { key, tree, digest, inode, side })
 }
 
 /// Stores the rows of a source and gives the segments that name them.

@@ -10,8 +10,10 @@ use crate::model::{Id, Id16, Time};
 
 /// Rows fetched at a time by `each_directory`.
 const DIRECTORIES_PAGE: u32 = 256;
+/// Keys looked at in one step of `sweep_directories`.
+const SWEEP_PAGE: u32 = 8192;
 /// A directory's columns, in the order that `directory_of` reads.
-const SELECT_DIRECTORY: &str = "SELECT key, tree, digest, inode, finished, side FROM directories
+const SELECT_DIRECTORY: &str = "SELECT key, tree, digest, inode, side FROM directories
     WHERE source = (SELECT id FROM sources WHERE name = ?1)";
 /// The row of a source.
 const SOURCE: &str = "(SELECT id FROM sources WHERE name = ?1)";
@@ -23,8 +25,6 @@ pub struct DirectoryRow {
     pub tree: Id,
     pub digest: [u8; 16],
     pub inode: u64,
-    /// Whether a finished run wrote this row.
-    pub finished: bool,
     pub side: Vec<u8>,
 }
 
@@ -45,8 +45,7 @@ fn directory_of(row: &Row<'_>) -> rusqlite::Result<DirectoryRow> {
         tree: Id(row.get(1)?),
         digest: row.get(2)?,
         inode: row.get::<_, i64>(3)? as u64,
-        finished: row.get(4)?,
-        side: row.get(5)?,
+        side: row.get(4)?,
     })
 }
 
@@ -91,22 +90,13 @@ impl Index {
         self.change(|transaction| {
             let source = source_row(transaction, source)?;
             let mut insert = transaction
-                .prepare_cached("INSERT OR REPLACE INTO directories VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+                .prepare_cached("INSERT OR REPLACE INTO directories VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             for row in sorted {
                 let (key, tree, digest) = (&row.key.0[..], &row.tree.0[..], &row.digest[..]);
-                insert.execute((source, key, tree, digest, row.inode as i64, row.finished, &row.side))?;
+                insert.execute((source, key, tree, digest, row.inode as i64, &row.side))?;
             }
             Ok(())
         })
-    }
-
-    /// Removes rows.
-    pub fn remove_directories(&self, source: &Id16, keys: &[Id16]) -> Result<(), Error> {
-        self.remove_by_key(
-            source,
-            keys,
-            &format!("DELETE FROM directories WHERE source = {SOURCE} AND key = ?2"),
-        )
     }
 
     /// Every row of a source in order of its key, until `each` answers false. `each` may use the index.
@@ -129,14 +119,83 @@ impl Index {
         }
     }
 
-    /// Removes all rows of a source, and its lineage.
-    pub fn clear_directories(&self, source: &Id16) -> Result<(), Error> {
-        self.change(|transaction| {
-            transaction
-                .execute(&format!("DELETE FROM directories WHERE source = {SOURCE}"), [&source.0[..]])?;
-            transaction.execute("UPDATE sources SET lineage = NULL WHERE name = ?1", [&source.0[..]])?;
-            Ok(())
-        })
+    /// How many rows a source has, and how many of them are of directories that a sweep did not find.
+    pub fn directory_counts(&self, source: &Id16) -> Result<(u64, u64), Error> {
+        let reader = self.reader();
+        let count = |table: &str| -> Result<u64, Error> {
+            let query = format!("SELECT count(*) FROM {table} WHERE source = {SOURCE}");
+            Ok(reader.prepare_cached(&query)?.query_row([&source.0[..]], |row| row.get::<_, i64>(0))? as u64)
+        };
+        Ok((count("directories")?, count("missed_directories")?))
+    }
+
+    /// Whether rows were missed on that day or before.
+    pub fn has_missed_since(&self, source: &Id16, day: i64) -> Result<bool, Error> {
+        let reader = self.reader();
+        let query = format!("SELECT 1 FROM missed_directories WHERE source = {SOURCE} AND day <= ?2 LIMIT 1");
+        Ok(reader.prepare_cached(&query)?.exists((&source.0[..], day))?)
+    }
+
+    /// Notes which directories are there no more (`is_there`), and removes the rows of those that were missed on day `last` or
+    /// before and are not there now; how many it removed.
+    pub fn sweep_directories(
+        &self,
+        source: &Id16,
+        today: i64,
+        last: i64,
+        is_there: &dyn Fn(&Id16) -> bool,
+    ) -> Result<u64, Error> {
+        let (mut after, mut removed) = ((i64::MIN, Vec::new()), 0);
+        loop {
+            // By inode, since that needs only the small index and not the rows.
+            let page: Vec<(i64, Vec<u8>, Option<i64>)> = {
+                let reader = self.reader();
+                let mut query = reader.prepare_cached(&format!(
+                    "SELECT one.inode, one.key, missed.day FROM directories AS one
+                     LEFT JOIN missed_directories AS missed ON missed.source = one.source AND missed.key = one.key
+                     WHERE one.source = {SOURCE} AND (one.inode, one.key) > (?2, ?3)
+                     ORDER BY one.inode, one.key LIMIT ?4"
+                ))?;
+                let values = (&source.0[..], after.0, &after.1, SWEEP_PAGE);
+                let rows = query.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+                rows.collect::<Result<_, _>>()?
+            };
+            let Some((inode, key, _)) = page.last() else { return Ok(removed) };
+            after = (*inode, key.clone());
+            let (mut found, mut lost, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+            for (_, key, missed) in page {
+                let there = key.first_chunk().is_some_and(|key| is_there(&Id16(*key)));
+                match (there, missed) {
+                    (true, Some(_)) => found.push(key),
+                    (false, None) => lost.push(key),
+                    (false, Some(day)) if day <= last => gone.push(key),
+                    _ => {}
+                }
+            }
+            if found.is_empty() && lost.is_empty() && gone.is_empty() {
+                continue;
+            }
+            removed += gone.len() as u64;
+            self.change(|transaction| {
+                let source = source_row(transaction, source)?;
+                for key in found.iter().chain(&gone) {
+                    transaction
+                        .prepare_cached("DELETE FROM missed_directories WHERE source = ?1 AND key = ?2")?
+                        .execute((source, key))?;
+                }
+                for key in &gone {
+                    transaction
+                        .prepare_cached("DELETE FROM directories WHERE source = ?1 AND key = ?2")?
+                        .execute((source, key))?;
+                }
+                for key in &lost {
+                    transaction
+                        .prepare_cached("INSERT OR REPLACE INTO missed_directories VALUES (?1, ?2, ?3)")?
+                        .execute((source, key, today))?;
+                }
+                Ok(())
+            })?;
+        }
     }
 
     /// The snapshot whose rows a source's are.
@@ -203,6 +262,10 @@ impl Index {
 
     /// Forgets all files noted of a source.
     pub fn clear_finished(&self, source: &Id16) -> Result<(), Error> {
+        let any = format!("SELECT 1 FROM finished_files WHERE source = {SOURCE} LIMIT 1");
+        if !self.reader().prepare_cached(&any)?.exists([&source.0[..]])? {
+            return Ok(());
+        }
         self.change(|transaction| {
             transaction
                 .execute(&format!("DELETE FROM finished_files WHERE source = {SOURCE}"), [&source.0[..]])?;

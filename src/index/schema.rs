@@ -12,7 +12,7 @@ use crate::model::Id16;
 /// `COPL`, in the header of the file.
 pub(super) const APPLICATION_ID: i32 = 0x434f_504c;
 /// Number of this layout; another one is put aside and built anew.
-pub(super) const LAYOUT: i32 = 1;
+pub(super) const LAYOUT: i32 = 2;
 /// How long a write waits for another process.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Page cache of the connection that writes, KiB: sorted writes touch a page once, so it need not be large.
@@ -46,8 +46,10 @@ CREATE TABLE hidden_chunks (contents INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY
 CREATE TABLE sources (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, lineage BLOB);
 CREATE TABLE directories (
   source INTEGER NOT NULL, key BLOB NOT NULL, tree BLOB NOT NULL, digest BLOB NOT NULL, inode INTEGER NOT NULL,
-  finished INTEGER NOT NULL, side BLOB NOT NULL, PRIMARY KEY (source, key)) WITHOUT ROWID;
+  side BLOB NOT NULL, PRIMARY KEY (source, key)) WITHOUT ROWID;
 CREATE INDEX directories_by_inode ON directories (source, inode);
+CREATE TABLE missed_directories (
+  source INTEGER NOT NULL, key BLOB NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (source, key)) WITHOUT ROWID;
 CREATE TABLE finished_files (
   source INTEGER NOT NULL, directory BLOB NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL, ctime_seconds INTEGER NOT NULL,
   ctime_nanos INTEGER NOT NULL, node BLOB NOT NULL, PRIMARY KEY (source, directory, name)) WITHOUT ROWID;

@@ -10,7 +10,7 @@ fn row(number: u64, inode: u64) -> DirectoryRow {
     let mut key = Id16::default();
     key.0[..8].copy_from_slice(&number.to_be_bytes());
     let side = vec![number as u8; (number % 7) as usize * 400];
-    DirectoryRow { key, tree: id(number), digest: [9; 16], inode, finished: number.is_multiple_of(2), side }
+    DirectoryRow { key, tree: id(number), digest: [9; 16], inode, side }
 }
 
 #[test]
@@ -42,11 +42,33 @@ fn directory_rows_come_back_by_key_by_inode_and_in_order() {
     let changed = DirectoryRow { side: b"new".to_vec(), ..rows[5].clone() };
     index.save_directories(&SOURCE, std::slice::from_ref(&changed)).unwrap();
     assert_eq!(index.directory(&SOURCE, &changed.key).unwrap().unwrap(), changed);
-    index.remove_directories(&SOURCE, &[rows[5].key, rows[6].key]).unwrap();
-    assert!(index.directory(&SOURCE, &rows[6].key).unwrap().is_none());
-    index.clear_directories(&SOURCE).unwrap();
-    assert!(index.directory(&SOURCE, &rows[7].key).unwrap().is_none());
     assert!(index.directory(&OTHER, &rows[0].key).unwrap().is_some());
+}
+
+#[test]
+fn rows_of_directories_that_stay_away_are_removed_and_no_others() {
+    let index = index();
+    let rows: Vec<DirectoryRow> = (0..20_000).map(|number| row(number, number / 2)).collect();
+    index.save_directories(&SOURCE, &rows).unwrap();
+    index.save_directories(&OTHER, &rows[..2]).unwrap();
+    let number = |key: &Id16| u64::from_be_bytes(*key.0.first_chunk().unwrap());
+    let without = |gone: fn(u64) -> bool| move |key: &Id16| !gone(number(key));
+    assert_eq!(index.directory_counts(&SOURCE).unwrap(), (20_000, 0));
+    assert_eq!(index.sweep_directories(&SOURCE, 100, 93, &without(|row| row % 2 == 1)).unwrap(), 0);
+    assert_eq!(index.directory_counts(&SOURCE).unwrap(), (20_000, 10_000));
+    assert!(!index.has_missed_since(&SOURCE, 99).unwrap() && index.has_missed_since(&SOURCE, 100).unwrap());
+    assert!(!index.has_missed_since(&OTHER, 100).unwrap());
+    // Half of them come back; others are missed for the first time.
+    assert_eq!(index.sweep_directories(&SOURCE, 103, 96, &without(|row| row % 4 != 1)).unwrap(), 0);
+    assert_eq!(index.sweep_directories(&SOURCE, 107, 100, &without(|row| row % 4 != 1)).unwrap(), 5_000);
+    assert_eq!(index.directory_counts(&SOURCE).unwrap(), (15_000, 10_000));
+    assert!(index.directory(&SOURCE, &rows[3].key).unwrap().is_none());
+    assert_eq!(index.sweep_directories(&SOURCE, 110, 103, &without(|row| row % 4 != 1)).unwrap(), 10_000);
+    assert_eq!(index.directory_counts(&SOURCE).unwrap(), (5_000, 0));
+    for place in [0, 1, 2, 5] {
+        assert_eq!(index.directory(&SOURCE, &rows[place].key).unwrap().is_some(), place % 4 == 1);
+    }
+    assert_eq!(index.directory_counts(&OTHER).unwrap(), (2, 0));
 }
 
 #[test]
@@ -57,8 +79,7 @@ fn lineage_goes_with_its_rows() {
     index.set_lineage(&OTHER, Some(id(2))).unwrap();
     assert_eq!(index.lineage(&SOURCE).unwrap(), Some(id(1)));
     index.set_lineage(&OTHER, None).unwrap();
-    index.clear_directories(&SOURCE).unwrap();
-    assert_eq!((index.lineage(&SOURCE).unwrap(), index.lineage(&OTHER).unwrap()), (None, None));
+    assert_eq!((index.lineage(&SOURCE).unwrap(), index.lineage(&OTHER).unwrap()), (Some(id(1)), None));
 }
 
 #[test]
