@@ -162,3 +162,61 @@ fn root_a_file_mounted_over_another_is_read() {
         assert!(std::fs::read(restored).unwrap() == noise(number, 3000), "not what was mounted: {image}");
     }
 }
+
+// The cache -----------------------------------------------------------------------------------------------------------------------
+
+/// A sandbox with a cache that has not yet seen what another machine stored: the next run must write into it.
+fn with_news() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/file", noise(1, 3000));
+    sandbox.back_up();
+    for number in 0..600 {
+        sandbox.write(format!("other/{number}"), noise(number, 3000));
+    }
+    sandbox.run(["backup", "-q", "--cache-dir", "elsewhere", "-H", "other", "other"]).expect(0);
+    sandbox
+}
+
+fn works_without(sandbox: &Sandbox, ended: Ended) {
+    let told = ended.expect(0).err();
+    assert_eq!(told.matches("working without the local cache: ").count(), 1, "{told}");
+    assert!(std::fs::read(sandbox.restore("out").join("file")).unwrap() == noise(1, 3000));
+    sandbox.run(["check", "--read-data"]).expect(0);
+    assert_eq!(sandbox.run(["snapshots", "--json"]).expect(0).messages("snapshot").len(), 3);
+}
+
+fn databases(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension() == Some(OsStr::new("sqlite"))).collect()
+}
+
+#[test]
+fn a_cache_that_another_process_writes_for_long_never_fails_a_backup() {
+    let sandbox = with_news();
+    let other = rusqlite::Connection::open(&databases(&sandbox)[0]).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let ended = sandbox.run([OsStr::new("backup"), sandbox.source().as_os_str()]);
+    other.execute_batch("ROLLBACK").unwrap();
+    works_without(&sandbox, ended);
+}
+
+#[test]
+fn root_a_full_cache_never_fails_a_backup() {
+    demand_root();
+    let sandbox = with_news();
+    let database = databases(&sandbox).remove(0);
+    let size = std::fs::metadata(&database).unwrap().len() / 1024 + 100;
+    let script = format!(
+        "mkdir small; mount -t tmpfs -o size={size}k none small; cp -r home/cache/copal/. small
+         $copal backup --cache-dir small source; umount small"
+    );
+    works_without(&sandbox, with_mounts(&sandbox, &script));
+}
+
+#[test]
+fn root_a_read_only_cache_never_fails_a_backup() {
+    demand_root();
+    let sandbox = with_news();
+    let script = "mount --bind home/cache home/cache; mount -o remount,ro,bind home/cache; $copal backup source; umount home/cache";
+    works_without(&sandbox, with_mounts(&sandbox, script));
+}

@@ -14,7 +14,7 @@ use super::signals;
 use crate::backend::{self, Backend};
 use crate::crypto::MasterKey;
 use crate::format::slot::Unlock;
-use crate::index::Opened;
+use crate::index::{Index, Opened};
 use crate::model::clock::SystemClock;
 use crate::repository::{self, Error, Repository, Synced};
 use crate::terminal::json::Output;
@@ -176,25 +176,46 @@ impl<'e> Context<'e> {
         Ok(repository)
     }
 
-    /// Opens the repository and brings the local index up to it. A cache that turns out to be damaged is put aside once.
+    /// Opens the repository and brings the local index up to it. A cache that turns out to be damaged is put aside once; one that
+    /// can not be used costs time, and never fails a command.
     pub fn open_synced(&self) -> Result<(Repository, Synced), Failure> {
         let repository = self.open()?;
         match repository.sync() {
             Ok(synced) => Ok((repository, synced)),
             Err(Error::Index(crate::index::Error::Damaged(reason))) => {
                 self.warn(&format!("the local cache is made anew: {reason}"));
-                let id = repository.id();
-                drop(repository);
-                if let Some(folder) = self.cache_folder()? {
-                    crate::index::Index::put_aside(&folder, &id)
-                        .map_err(|error| failure(&Error::from(error)))?;
+                let folder = self.cache_folder()?;
+                let anew = |id| match &folder {
+                    Some(folder) => match Index::put_aside(folder, &id) {
+                        Ok(()) => Index::open(folder, id),
+                        Err(error) => Index::apart(id, error.to_string()),
+                    },
+                    None => Index::apart(id, reason),
+                };
+                let repository = repository.with_index(anew).map_err(|error| failure(&error))?;
+                match repository.sync() {
+                    Ok(synced) => Ok((repository, synced)),
+                    Err(Error::Index(error)) => self.without_cache(repository, &error),
+                    Err(error) => Err(failure(&error)),
                 }
-                let repository = self.open()?;
-                let synced = repository.sync().map_err(|error| failure(&error))?;
-                Ok((repository, synced))
             }
+            Err(Error::Index(error)) => self.without_cache(repository, &error),
             Err(error) => Err(failure(&error)),
         }
+    }
+
+    /// Goes on without the cache in its folder, which can not be used.
+    pub fn without_cache(
+        &self,
+        repository: Repository,
+        error: &crate::index::Error,
+    ) -> Result<(Repository, Synced), Failure> {
+        let reason = error.to_string();
+        self.warn(&format!("working without the local cache: {reason}"));
+        let repository =
+            repository.with_index(|id| Index::apart(id, reason)).map_err(|error| failure(&error))?;
+        let synced = repository.sync().map_err(|error| failure(&error))?;
+        Ok((repository, synced))
     }
 
     /// The user's name.

@@ -68,16 +68,18 @@ impl Drop for PrivateFolder {
 impl Index {
     /// Opens the index of `repository` in `folder`, or makes one. Fails only when nothing works, a private index included.
     pub fn open(folder: &Path, repository: Id16) -> Result<(Index, Opened), Error> {
-        open_shared(folder, &repository).or_else(|error| {
-            let reason = error.to_string();
-            match open_private(&repository) {
-                Ok(index) => Ok((index, Opened::Private { reason })),
-                Err(second) => {
-                    let reason = format!("{reason}; a temporary one: {second}; kept in memory");
-                    Ok((Index::in_memory(repository)?, Opened::Private { reason }))
-                }
+        open_shared(folder, &repository).or_else(|error| Index::apart(repository, error.to_string()))
+    }
+
+    /// An empty index of this process's own, for as long as it lasts, since (`reason`) the one in its folder can not be used.
+    pub fn apart(repository: Id16, reason: String) -> Result<(Index, Opened), Error> {
+        match open_private(&repository) {
+            Ok(index) => Ok((index, Opened::Private { reason })),
+            Err(second) => {
+                let reason = format!("{reason}; a temporary one: {second}; kept in memory");
+                Ok((Index::in_memory(repository)?, Opened::Private { reason }))
             }
-        })
+        }
     }
 
     /// An index without a file.

@@ -149,7 +149,7 @@ impl Index {
             }
         }
         match if full { self.flush() } else { Ok(()) } {
-            Err(Error::Busy) => Ok(()),
+            Err(error) if error.is_passing() => Ok(()),
             other => other,
         }
     }

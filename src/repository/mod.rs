@@ -18,7 +18,7 @@ use crate::backend::{self, Backend, Kind};
 use crate::crypto::password::Cost;
 use crate::crypto::{self, Hasher, Keys, MasterKey};
 use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock};
-use crate::index::{Index, Opened};
+use crate::index::{self, Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
 
 pub use error::{Error, caught};
@@ -219,6 +219,27 @@ pub fn open(
 }
 
 impl Repository {
+    /// The same repository with another index, which `make` opens after this one is closed. It is empty until `sync`.
+    pub fn with_index(
+        self,
+        make: impl FnOnce(Id16) -> Result<(Index, Opened), index::Error>,
+    ) -> Result<Repository, Error> {
+        let Repository { backend, keys, hasher, config, config_object, index, .. } = self;
+        drop(index);
+        let (index, cache) = make(keys.repository)?;
+        Ok(Repository {
+            backend,
+            keys,
+            hasher,
+            config,
+            config_object,
+            index,
+            blocks: reader::BlockCache::default(),
+            cache,
+            removals: Mutex::default(),
+        })
+    }
+
     /// The repository's id.
     pub fn id(&self) -> Id16 {
         self.keys.repository

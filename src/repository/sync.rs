@@ -5,10 +5,14 @@ use std::collections::HashSet;
 use super::{Error, Repository, get_named, list_names, packs};
 use crate::backend::Kind;
 use crate::format;
+use crate::index;
 use crate::model::Id;
 
 /// Index objects whose packs go into the database at once.
 const BATCH_PACKS: usize = 512;
+
+/// How often a synchronisation is tried while another process writes the cache; each waits a quarter of a second by itself.
+const TRIES: usize = 8;
 
 /// What a synchronisation found that is not as it should be.
 #[derive(Debug, Default)]
@@ -24,7 +28,19 @@ pub struct Synced {
 impl Repository {
     /// Reads removal and damage records, then the index objects not seen before, and drops those that are gone. The order matters
     /// (docs/concurrency.md): a pack that vanishes in between must be seen as marked.
+    ///
+    /// Errors: `Index` when the cache can not take it. What was synchronised then is not to be relied on: go on `with_index` of another.
     pub fn sync(&self) -> Result<Synced, Error> {
+        for _ in 1..TRIES {
+            match self.sync_once() {
+                Err(Error::Index(index::Error::Busy)) => {}
+                other => return other,
+            }
+        }
+        self.sync_once()
+    }
+
+    fn sync_once(&self) -> Result<Synced, Error> {
         let mut synced = Synced::default();
         let (removed, hidden_packs) = self.absent(&mut synced)?;
         let listed = list_names(&*self.backend, Kind::Index)?;

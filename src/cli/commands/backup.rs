@@ -21,7 +21,7 @@ use crate::cli::{select, signals};
 use crate::model::clock::Clock;
 use crate::patterns::PatternsBuilder;
 use crate::progress::{Event, Listener};
-use crate::repository::Repository;
+use crate::repository::{Error, Repository};
 use crate::terminal::escape::escape;
 use crate::terminal::size::{show_duration, show_size};
 use crate::terminal::time;
@@ -300,7 +300,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     }
     let stop = signals::stop();
     let began = std::time::Instant::now();
-    let (repository, _) = context.open_synced()?;
+    let (mut repository, _) = context.open_synced()?;
     let own = context.own_files();
     for (path, _) in &own {
         let path_bytes = path.as_os_str().as_bytes();
@@ -315,15 +315,23 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let outcome = if is_stream {
         stream(context, wanted, &repository, &mut options, &show)
     } else {
-        let done = AtomicBool::new(false);
-        let outcome = std::thread::scope(|scope| {
-            if !show.is_hidden() {
-                scope.spawn(|| estimate(&options.sources, &options.excludes, &show, stop, &done));
-            }
-            let outcome = backup::backup(&repository, &options, &context.clock, &show, stop);
-            done.store(true, Ordering::Relaxed);
-            outcome
-        });
+        let back_up = |repository: &Repository| {
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                if !show.is_hidden() {
+                    scope.spawn(|| estimate(&options.sources, &options.excludes, &show, stop, &done));
+                }
+                let outcome = backup::backup(repository, &options, &context.clock, &show, stop);
+                done.store(true, Ordering::Relaxed);
+                outcome
+            })
+        };
+        let mut outcome = back_up(&repository);
+        if let Err(Error::Index(error)) = &outcome {
+            // What was stored so far is found again.
+            repository = context.without_cache(repository, error)?.0;
+            outcome = back_up(&repository);
+        }
         outcome.map_err(|error| failure(&error))
     };
     show.finish();
