@@ -9,6 +9,9 @@ pub enum Align {
     Right,
 }
 
+/// The rule under the headings does not wrap on the narrowest terminal that is common.
+const RULE_MAX: usize = 79;
+
 /// Rows under a heading. Cells are printed as they are: escape names first.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -41,7 +44,8 @@ impl Table {
     pub fn render(&self) -> String {
         let width = |at: usize| self.rows.iter().map(|row| row[at].width()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
+        let whole = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        let rule = "-".repeat(whole.min(RULE_MAX));
         let mut out = String::new();
         for (number, row) in self.rows.iter().enumerate() {
             let start = out.len();

@@ -262,7 +262,7 @@ fn advise(context: &Context<'_>, repository: &Repository, outcome: &Outcome, sou
     let device = |path: &OsStr| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
     let here = device(OsStr::new(&repository.location()));
     if here.is_some() && sources.iter().any(|source| device(OsStr::from_bytes(source)) == here) {
-        context.say("note: the repository is on the same disk as what was backed up: it does not help when that disk is lost");
+        context.say("note: the repository is on the same disk as the files: it is lost with that disk");
     }
     if context.is_default_repository() && repository.index.fact("key exported").ok().flatten().is_none() {
         context.say("note: no copy of the key was ever exported: copal key export");

@@ -93,7 +93,7 @@ pub fn create_default(context: &Context<'_>) -> Result<(), Failure> {
             .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", folder.display())))?;
     }
     let secret = {
-        // The three lines below say it; the general message would say it twice.
+        // The four lines below say it; the general message would say it twice.
         let quiet = Context::new(
             crate::cli::arguments::Global { quiet: true, ..context.global.clone() },
             context.environment,
@@ -102,7 +102,7 @@ pub fn create_default(context: &Context<'_>) -> Result<(), Failure> {
     };
     create(context, &*backend, &secret, Cutter::default())?;
     context.say(&format!(
-        "Made a repository at {}.\nIts key is {}: keep a copy of it elsewhere, without it nothing can be restored.\nTo back up to another disk instead: copal init -r /media/DISK/backup, then -r with every command.",
+        "Made a repository at {}.\nIts key is {}.\nKeep a copy of the key elsewhere: without it nothing can be restored.\nFor another disk: copal init -r /media/DISK/backup, then -r with every command.",
         backend.location(),
         path.display()
     ));

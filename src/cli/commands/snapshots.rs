@@ -101,10 +101,11 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
             ("Time", Align::Left),
             ("Host", Align::Left),
             ("Tags", Align::Left),
-            ("Paths", Align::Left),
             ("Files", Align::Right),
             ("Size", Align::Right),
             ("Added", Align::Right),
+            // Last, since they may be longer than a line.
+            ("Paths", Align::Left),
         ]);
         for named in &chosen {
             let snapshot = &named.snapshot;
@@ -115,10 +116,10 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
                 time::show(snapshot.time),
                 escape(&snapshot.host).into_owned(),
                 escape(snapshot.tags.join(",").as_bytes()).into_owned(),
-                paths.join(" "),
                 snapshot.summary.files.to_string(),
                 show_size(snapshot.summary.bytes),
                 show_size(snapshot.summary.bytes_stored),
+                paths.join(" "),
             ]);
         }
         context.out.write(table.render())?;
