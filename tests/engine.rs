@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use copal::backend::{Backend, Fault, Faulty, Memory};
-use copal::backup::{self, Options, Outcome};
+use copal::backend::{Backend, Entry, Fault, Faulty, Kind, Memory};
+use copal::backup::{self, Options, Outcome, Stream};
 use copal::compress::Level;
 use copal::crypto::MasterKey;
 use copal::crypto::password::Cost;
@@ -275,4 +275,200 @@ fn what_is_remembered_of_folders_that_are_gone_is_forgotten_after_a_while() {
     assert!(left >= few + 200 * 90, "what came back is forgotten: {few} {back} {left}");
     // The filter takes a few for others, and others each time.
     assert!(remembered(30) <= left);
+}
+
+#[test]
+fn packs_whose_index_object_was_lost_are_named_again_by_the_next_backup() {
+    let mut place = Place::new();
+    let cache = tempfile::tempdir_in("/var/tmp").unwrap();
+    place.cache = Some(cache.path().to_path_buf());
+    place.write("folder/one", common::noise(1, 200_000));
+    place.back_up(place.memory.clone(), &SystemClock, &Silent).unwrap();
+    let first: Vec<String> = names(&place.memory, Kind::Index);
+    place.write("folder/two", common::noise(2, 200_000));
+    place.back_up(place.memory.clone(), &SystemClock, &Silent).unwrap();
+    first.iter().for_each(|name| place.memory.remove(Kind::Index, name).unwrap());
+    place.write("folder/three", common::noise(3, 200_000));
+    let repository = place.open(place.memory.clone()).unwrap();
+    // As the program does: it synchronises before it begins.
+    repository.sync().unwrap();
+    backup::backup(&repository, &place.options(), &SystemClock, &Silent, &AtomicBool::new(false)).unwrap();
+    // For a machine that never saw the lost one.
+    place.cache = None;
+    assert_eq!(place.saved().len(), 3);
+}
+
+// Leases --------------------------------------------------------------------------------------------------------------------------
+
+fn names(storage: &dyn Backend, kind: Kind) -> Vec<String> {
+    let mut names = Vec::new();
+    storage.list(kind, &mut |entry| names.push(entry.name)).unwrap();
+    names
+}
+
+/// Two clocks that a test moves: the machine's, and the storage's.
+#[derive(Clone, Default)]
+struct Clocks {
+    here: Arc<AtomicI64>,
+    there: Arc<AtomicI64>,
+}
+
+impl Clocks {
+    fn pass(&self, hours: i64) {
+        self.here.fetch_add(hours * 3600, Ordering::SeqCst);
+        self.there.fetch_add(hours * 3600, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Clocks {
+    fn now(&self) -> Time {
+        SystemClock.now().plus_seconds(self.here.load(Ordering::SeqCst))
+    }
+}
+
+/// Storage whose clock goes as the test says.
+struct Timed(Memory, Clocks);
+
+impl Backend for Timed {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), copal::backend::Error> {
+        self.0.put(kind, name, bytes)
+    }
+    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, copal::backend::Error> {
+        self.0.get(kind, name)
+    }
+    fn get_range(
+        &self,
+        kind: Kind,
+        name: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, copal::backend::Error> {
+        self.0.get_range(kind, name, offset, length)
+    }
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), copal::backend::Error> {
+        self.0.list(kind, each)
+    }
+    fn stat(&self, kind: Kind, name: &str) -> Result<u64, copal::backend::Error> {
+        self.0.stat(kind, name)
+    }
+    fn remove(&self, kind: Kind, name: &str) -> Result<(), copal::backend::Error> {
+        self.0.remove(kind, name)
+    }
+    fn time(&self) -> Result<Time, copal::backend::Error> {
+        Ok(self.0.time()?.plus_seconds(self.1.there.load(Ordering::SeqCst)))
+    }
+    fn create(&self) -> Result<(), copal::backend::Error> {
+        self.0.create()
+    }
+}
+
+/// Lets hours pass at the first file, and counts what is said.
+struct Sleeps {
+    clocks: Clocks,
+    hours: AtomicI64,
+    notes: AtomicU64,
+}
+
+impl Listener for Sleeps {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::File { .. } => self.clocks.pass(self.hours.swap(0, Ordering::SeqCst)),
+            Event::Note(_) => drop(self.notes.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_run_that_slept_past_its_lease_goes_over_everything_again() {
+    for (hours, again) in [(17, 0), (19, 1), (100, 1)] {
+        let place = filled();
+        let clocks = Clocks::default();
+        let listener =
+            Sleeps { clocks: clocks.clone(), hours: AtomicI64::new(hours), notes: AtomicU64::new(0) };
+        let storage = Timed(place.memory.clone(), clocks.clone());
+        let name = place.back_up(storage, &clocks, &listener).unwrap().name.unwrap();
+        assert_eq!(listener.notes.into_inner(), again, "after {hours} hours");
+        assert_eq!(place.saved(), HashSet::from([name]));
+    }
+}
+
+/// Backs up a stream whose every read is `read`; gives how it ended.
+fn back_up_stream(
+    place: &Place,
+    clocks: &Clocks,
+    dry_run: bool,
+    read: impl FnMut(&mut [u8]) -> usize,
+) -> Result<Outcome, Error> {
+    struct Input<R>(R);
+    impl<R: FnMut(&mut [u8]) -> usize> std::io::Read for Input<R> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            Ok((self.0)(buffer))
+        }
+    }
+    let repository = place.open(Timed(place.memory.clone(), clocks.clone())).unwrap();
+    let options = Options { dry_run, ..place.options() };
+    let stream = Stream { path: vec![b"stream".to_vec()], input: &mut Input(read), verdict: &mut || Ok(()) };
+    backup::backup_stream(&repository, &options, stream, clocks, &Silent, &AtomicBool::new(false))
+}
+
+#[test]
+fn a_stream_that_takes_long_renews_its_lease() {
+    let place = Place::new();
+    ends("a stream that waits for a renewal", move || {
+        let clocks = Clocks::default();
+        let mut hours = 0;
+        let outcome = back_up_stream(&place, &clocks, false, |_| {
+            // For each hour that passes without a byte a renewal comes; the beginning is an object too.
+            while hours < 20 {
+                hours += 1;
+                clocks.pass(1);
+                while names(&place.memory, Kind::Sessions).len() < hours + 1 {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
+            0
+        });
+        let name = outcome.unwrap().name.unwrap();
+        assert_eq!(place.saved(), HashSet::from([name]));
+    });
+}
+
+#[test]
+fn a_stream_that_slept_past_its_lease_ends_and_nothing_is_said_to_be_saved() {
+    let place = Place::new();
+    ends("a stream past its lease", move || {
+        let clocks = Clocks::default();
+        let mut slept = false;
+        let result = back_up_stream(&place, &clocks, false, |buffer| {
+            if !std::mem::replace(&mut slept, true) {
+                clocks.pass(20);
+            }
+            // Without end: the run must end it.
+            buffer.fill(7);
+            buffer.len()
+        });
+        assert!(matches!(result, Err(Error::Overtaken)), "{:?}", result.map(|outcome| outcome.name));
+        assert!(place.saved().is_empty());
+    });
+}
+
+#[test]
+fn a_dry_run_leaves_nothing_in_the_repository() {
+    let place = Place::new();
+    place.write("file", "content");
+    let count = |place: &Place| Kind::ALL.map(|kind| names(&place.memory, kind).len());
+    let before = count(&place);
+    let mut ended = false;
+    let outcome = back_up_stream(&place, &Clocks::default(), true, |buffer| {
+        if std::mem::replace(&mut ended, true) { 0 } else { buffer.len().min(100) }
+    });
+    assert_eq!(outcome.unwrap().snapshot.summary.bytes_new, 100);
+    let repository = place.open(place.memory.clone()).unwrap();
+    let options = Options { dry_run: true, ..place.options() };
+    backup::backup(&repository, &options, &SystemClock, &Silent, &AtomicBool::new(false)).unwrap();
+    assert_eq!(count(&place), before);
 }

@@ -27,7 +27,7 @@ use crate::progress::{Event, Listener};
 use crate::repository::session::Session;
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
-use crate::repository::{Error, Repository, caught};
+use crate::repository::{Error, Repository, Synced, caught};
 
 use chunk::Chunker;
 use entry::Worker;
@@ -105,7 +105,7 @@ pub fn backup(
         match result {
             Err(Error::Overtaken) if attempt + 1 < TRIES => {
                 listener.event(Event::Note(
-                    "another machine marked packs for removal meanwhile: going over everything again",
+                    "this run slept too long, or another machine marked packs for removal: going over everything again",
                 ));
             }
             other => return other,
@@ -171,18 +171,10 @@ fn attempt_backup(
             Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?)
         }
     };
-    let mut synced = repository.sync()?;
-    for problem in &synced.problems {
-        let what = problem.to_string();
-        listener.event(Event::Problem {
-            path: None,
-            what: &what,
-            code: "repository_damaged",
-            during: "backup",
-        });
-    }
+    let synced = repository.sync()?;
+    tell_problems(&synced, listener);
     if !options.dry_run {
-        repository.index_adopted(std::mem::take(&mut synced.adopted))?;
+        repository.index_adopted()?;
     }
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
@@ -211,12 +203,11 @@ fn attempt_backup(
         discard: options.dry_run,
     };
     listener.event(Event::Started);
-    let mut snapshot = store::with(repository, store_options, clock, |store| {
+    let work = |store: &Store<'_>| {
         let rows = repository.index.directory_counts(&source)?.0;
         let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, rows);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
-        let keep_alive = || session.as_ref().map_or(Ok(()), Session::keep_alive);
-        let root = walk(&run, expected, &keep_alive);
+        let root = walk(&run, expected);
         // A run that is stopped keeps what it finished.
         if !options.dry_run {
             run.checkpoint()?;
@@ -235,6 +226,9 @@ fn attempt_backup(
         // What was added of the sources; the rows just saved are copal's own.
         snapshot.summary.bytes_stored = store.stored().bytes_stored;
         Ok(snapshot)
+    };
+    let mut snapshot = store::with(repository, store_options, clock, |store| {
+        kept_alive(session.as_ref(), store, || work(store))
     })?;
 
     snapshot.options_digest = digest;
@@ -252,16 +246,51 @@ fn attempt_backup(
     };
     if options.skip_if_unchanged && same && !snapshot.incomplete {
         repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
-        session.end();
+        drop(session);
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent });
     }
     let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
     repository.index.set_fact(&absence_fact, &absence).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
-    session.end();
+    drop(session);
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent })
+}
+
+/// Does `work` while the session's lease is renewed beside it; the store fails when that is too late.
+fn kept_alive<T>(
+    session: Option<&Session<'_>>,
+    store: &Store<'_>,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (end, ended) = crossbeam_channel::bounded::<()>(0);
+    std::thread::scope(|scope| {
+        let end = end;
+        if let Some(session) = session {
+            scope.spawn(move || {
+                if let Err(error) = caught(|| session.keep_alive_until(&ended)) {
+                    store.fail(error);
+                }
+            });
+        }
+        let result = work();
+        drop(end);
+        result
+    })
+}
+
+/// Tells what a synchronisation found damaged.
+fn tell_problems(synced: &Synced, listener: &dyn Listener) {
+    for problem in &synced.problems {
+        let what = problem.to_string();
+        listener.event(Event::Problem {
+            path: None,
+            what: &what,
+            code: "repository_damaged",
+            during: "backup",
+        });
+    }
 }
 
 /// Whether all sources are the same below two roots; the folders above them belong to others and may have changed.
@@ -309,11 +338,7 @@ fn commit(
 }
 
 /// Walks from `/` to the sources and gives the root tree.
-fn walk(
-    run: &Run<'_>,
-    expected: Option<Id>,
-    keep_alive: &(dyn Fn() -> Result<(), Error> + Sync),
-) -> Result<(Id, bool), Error> {
+fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Error> {
     let ways = sources::ways(&run.options.sources);
     let root = files::open_root(std::path::Path::new("/"))
         .and_then(|root| files::stat_fd(std::os::fd::AsFd::as_fd(&root)))
@@ -344,8 +369,7 @@ fn walk(
                         true => Err(Error::Stopped),
                         false => caught(|| {
                             worker.begin(&directory)?;
-                            run.checkpoint_when_due()?;
-                            keep_alive()
+                            run.checkpoint_when_due()
                         }),
                     };
                     if let Err(error) = result {

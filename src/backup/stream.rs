@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::chunk::Chunker;
 use super::file::{Failure, Reader};
 use super::tree::TreeBuilder;
-use super::{Options, Outcome, commit, find_parent};
+use super::{Options, Outcome, commit, find_parent, kept_alive, tell_problems};
 use crate::format;
 use crate::model::clock::Clock;
 use crate::model::{Node, NodeType, Snapshot, Summary, Time};
@@ -45,8 +45,14 @@ fn save_stream(
 ) -> Result<Outcome, Error> {
     let started = clock.now();
     let client = repository.client()?;
-    let session = Session::begin(repository, clock, client, &options.host, Vec::new())?;
-    repository.sync()?;
+    let session = match options.dry_run {
+        true => None,
+        false => Some(Session::begin(repository, clock, client, &options.host, Vec::new())?),
+    };
+    tell_problems(&repository.sync()?, listener);
+    if !options.dry_run {
+        repository.index_adopted()?;
+    }
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
     let store_options = store::Options {
@@ -57,7 +63,7 @@ fn save_stream(
         discard: options.dry_run,
     };
     listener.event(Event::Started);
-    let mut snapshot = store::with(repository, store_options, clock, |store| {
+    let mut work = |store: &store::Store<'_>| {
         let on_bytes = |bytes| listener.event(Event::Bytes(bytes));
         let chunker = Chunker::new(repository.gear_table(), repository.config.cutter);
         let mut reader = Reader::new(store, 0, chunker, &on_bytes, stop);
@@ -121,15 +127,18 @@ fn save_stream(
             },
             ..Snapshot::default()
         })
+    };
+    let mut snapshot = store::with(repository, store_options, clock, |store| {
+        kept_alive(session.as_ref(), store, || work(store))
     })?;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();
-    if options.dry_run {
-        session.end();
+    let Some(session) = session else {
+        listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent });
-    }
+    };
     let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
-    session.end();
+    drop(session);
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent })
 }

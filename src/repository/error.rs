@@ -26,7 +26,7 @@ pub enum Error {
     #[error("lost: no pack holds the {} {id}", if *.contents == Contents::Data { "data chunk" } else { "tree" })]
     Lost { contents: Contents, id: Id },
     /// Another process changed something meanwhile; begin again.
-    #[error("packs were marked for removal meanwhile")]
+    #[error("this run slept past its lease, or packs were marked for removal meanwhile")]
     Overtaken,
     /// The last key slot must not go.
     #[error("{0}")]

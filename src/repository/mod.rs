@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use crate::backend::{self, Backend, Kind};
 use crate::crypto::password::Cost;
 use crate::crypto::{self, Hasher, Keys, MasterKey};
+use crate::format::index::PackEntry;
 use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock};
 use crate::index::{self, Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
@@ -37,6 +38,8 @@ pub struct Repository {
     pub cache: Opened,
     /// Removal records seen at the last synchronisation.
     pub(crate) removals: Mutex<HashSet<Id>>,
+    /// Packs that no index object names any more: a writer names them again before it relies on them.
+    pub(crate) adopted: Mutex<Vec<PackEntry>>,
 }
 
 /// What `create` needs to know.
@@ -215,6 +218,7 @@ pub fn open(
         blocks: reader::BlockCache::default(),
         cache,
         removals: Mutex::default(),
+        adopted: Mutex::default(),
     })
 }
 
@@ -237,6 +241,7 @@ impl Repository {
             blocks: reader::BlockCache::default(),
             cache,
             removals: Mutex::default(),
+            adopted: Mutex::default(),
         })
     }
 

@@ -1,6 +1,9 @@
 //! A writer's session: its lease, what it must look at before it commits, and the commit. docs/concurrency.md has the protocol.
 
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{Error, Repository, put_named};
 use crate::backend::Kind;
@@ -15,6 +18,9 @@ pub const LEASE_SECONDS: u64 = 24 * 3600;
 /// How often a session renews its lease.
 pub const RENEW_SECONDS: i64 = 3600;
 
+/// How often a run looks whether it is time to renew.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// One writer at work.
 pub struct Session<'r> {
     repository: &'r Repository,
@@ -25,6 +31,7 @@ pub struct Session<'r> {
     parents: Vec<Id>,
     /// When the lease was last renewed, by the storage's clock and by ours.
     renewed: Mutex<(Time, Time)>,
+    begun: bool,
 }
 
 impl<'r> Session<'r> {
@@ -36,7 +43,7 @@ impl<'r> Session<'r> {
         host: &[u8],
         parents: Vec<Id>,
     ) -> Result<Session<'r>, Error> {
-        let session = Session {
+        let mut session = Session {
             repository,
             clock,
             id: Id16(crypto::random()?),
@@ -44,9 +51,12 @@ impl<'r> Session<'r> {
             host: host.to_vec(),
             parents,
             renewed: Mutex::new((Time::default(), clock.now())),
+            begun: false,
         };
-        session.put(State::Begin)?;
+        // The time before is never later than the one that others see.
         *session.lock() = (repository.storage_time()?, clock.now());
+        session.put(State::Begin)?;
+        session.begun = true;
         Ok(session)
     }
 
@@ -73,14 +83,31 @@ impl<'r> Session<'r> {
     }
 
     /// Renews the lease when it is time; cheap otherwise.
+    ///
+    /// Errors: `Overtaken` when most of the lease was over before: others may count this session as dead already.
     pub fn keep_alive(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut renewed = self.lock();
         if (0..RENEW_SECONDS).contains(&(now.seconds - renewed.1.seconds)) {
             return Ok(());
         }
+        // This machine may sleep at any moment, also between looking and renewing.
+        let before = self.repository.storage_time()?;
+        still_alive(before, renewed.0)?;
         self.put(State::Renew)?;
-        *renewed = (self.repository.storage_time()?, now);
+        still_alive(self.repository.storage_time()?, renewed.0)?;
+        *renewed = (before, now);
+        Ok(())
+    }
+
+    /// Renews the lease from time to time until `ended` is closed, whatever else the run waits for. Gives `Overtaken` when that is
+    /// too late; a storage that fails for a while only matters then.
+    pub fn keep_alive_until(&self, ended: &Receiver<()>) -> Result<(), Error> {
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
+            if let Err(Error::Overtaken) = self.keep_alive() {
+                return Err(Error::Overtaken);
+            }
+        }
         Ok(())
     }
 
@@ -99,7 +126,8 @@ impl<'r> Session<'r> {
         let repository = self.repository;
         // By the storage's clock: this machine may have slept.
         let now = repository.storage_time()?;
-        if now.seconds_since(self.lock().0) > LEASE_SECONDS as f64 * 0.75 || repository.removals_moved()? {
+        still_alive(now, self.lock().0)?;
+        if repository.removals_moved()? {
             return Err(Error::Overtaken);
         }
         let bytes = format::snapshot::encode(&repository.keys, snapshot)
@@ -115,9 +143,18 @@ impl<'r> Session<'r> {
         let _ = repository.index.cache_object(Kind::Snapshots.number(), &name, &bytes);
         Ok(name)
     }
+}
 
+impl Drop for Session<'_> {
     /// Says that this writer is gone. Only a courtesy: the lease ends by itself.
-    pub fn end(self) {
-        let _ = self.put(State::End);
+    fn drop(&mut self) {
+        if self.begun && !std::thread::panicking() {
+            let _ = self.put(State::End);
+        }
     }
+}
+
+/// Whether the lease, renewed at `renewed`, has enough left to rely on; both by the storage's clock.
+fn still_alive(now: Time, renewed: Time) -> Result<(), Error> {
+    if now.seconds_since(renewed) > LEASE_SECONDS as f64 * 0.75 { Err(Error::Overtaken) } else { Ok(()) }
 }

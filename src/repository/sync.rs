@@ -21,8 +21,6 @@ pub struct Synced {
     pub problems: Vec<Error>,
     /// Whether packs' own directories had to be read, since no index object named them.
     pub rebuilt_packs: usize,
-    /// Packs that no index object names any more: a writer names them again before it relies on them.
-    pub adopted: Vec<crate::format::index::PackEntry>,
 }
 
 impl Repository {
@@ -86,7 +84,7 @@ impl Repository {
             match self.read_pack_entry(&name, length) {
                 Ok(entry) => {
                     records.push(packs::record(&entry));
-                    synced.adopted.push(entry);
+                    self.adopted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(entry);
                 }
                 Err(error) => synced.problems.push(error),
             }
@@ -100,20 +98,25 @@ impl Repository {
     }
 
     /// Writes index objects for packs that had none: what a writer relies on must be found by everyone.
-    pub fn index_adopted(&self, adopted: Vec<crate::format::index::PackEntry>) -> Result<(), Error> {
-        for entry in adopted {
-            let records = [packs::record(&entry)];
+    pub fn index_adopted(&self) -> Result<(), Error> {
+        loop {
+            let mut adopted = self.adopted.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let Some(entry) = adopted.last() else { return Ok(()) };
+            let records = [packs::record(entry)];
             let object = format::index::IndexObject {
-                packs: vec![entry],
+                packs: vec![entry.clone()],
                 config: self.config_object.clone(),
                 ..Default::default()
             };
             let bytes = format::index::encode(&self.keys, &object)
                 .map_err(|error| Error::format("the new index object", error))?;
             let name = super::put_named(&*self.backend, Kind::Index, &bytes)?;
-            self.index.add_packs(Some(name), &records)?;
+            match self.index.add_packs(Some(name), &records) {
+                Err(error) if error.is_passing() => {}
+                other => other?,
+            }
+            adopted.pop();
         }
-        Ok(())
     }
 
     /// Packs removed for good, and chunks and packs that count as absent for writers.
