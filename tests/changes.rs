@@ -432,3 +432,56 @@ fn a_fifo_and_a_device_are_never_opened() {
     ended.expect(0);
     assert!(!names.iter().any(|name| name == "pipe-nobody-writes"), "{names:?}");
 }
+
+// What is not read of an entry ----------------------------------------------------------------------------------------------------
+
+/// A backup in which every call of that name fails so.
+fn with_failing(sandbox: &Sandbox, call: &str, error: &str) -> Ended {
+    let log = sandbox.path("strace");
+    let inject = format!("inject={call}:error={error}");
+    let through = ["strace", "-f", "-qq", "-e", &inject, "-o", log.to_str().unwrap()];
+    let source = sandbox.source();
+    let words = ["backup", "--json"].map(OsStr::new).into_iter().chain([source.as_os_str()]);
+    let ended = common::end(sandbox.command_through(&through, words));
+    let log = std::fs::read_to_string(log).expect("strace wrote nothing: is it installed?");
+    assert!(log.contains("(INJECTED)"), "nothing failed: the test shows nothing");
+    ended
+}
+
+#[test]
+fn metadata_that_can_not_be_read_makes_the_snapshot_incomplete_and_is_named() {
+    let cases = [
+        ("flistxattr", "EIO", "attribute (all)"),
+        ("fgetxattr", "EACCES", "attribute user.x"),
+        ("ioctl", "EIO", "inode flags"),
+    ];
+    for (call, error, what) in cases {
+        let sandbox = Sandbox::new().trusting_fresh_files();
+        let file = sandbox.write("source/folder/file", "content");
+        rustix::fs::setxattr(&file, "user.x", b"value", rustix::fs::XattrFlags::CREATE).unwrap();
+        // Twice: what was not read is tried again, and told again.
+        for _ in 0..2 {
+            let ended = with_failing(&sandbox, call, error).expect(3);
+            let told: Vec<_> = ended.messages("error");
+            let of_file: Vec<_> =
+                told.iter().filter(|error| error["item"] == file.to_str().unwrap()).collect();
+            assert_eq!(of_file.len(), 1, "{ended}");
+            assert_eq!(of_file[0]["code"], "metadata_not_read", "{ended}");
+            assert!(of_file[0]["error"]["message"].as_str().unwrap().starts_with(what), "{ended}");
+            assert!(ended.summary()["metadata_not_read"].as_u64().unwrap() >= 1, "{ended}");
+            assert_eq!(ended.summary()["unreadable"], 0, "{ended}");
+            ended.warns("the snapshot is incomplete");
+        }
+        sandbox.back_up();
+        assert_same(&sandbox.source(), &sandbox.restore("out"));
+    }
+}
+
+#[test]
+fn a_file_system_without_attributes_or_flags_is_no_problem() {
+    for (call, error) in [("flistxattr", "EOPNOTSUPP"), ("ioctl", "ENOTTY"), ("ioctl", "EOPNOTSUPP")] {
+        let sandbox = Sandbox::new();
+        sandbox.write("source/folder/file", "content");
+        with_failing(&sandbox, call, error).expect(0);
+    }
+}

@@ -462,9 +462,7 @@ impl<'r> Worker<'r> {
                     None => FileStatus::New,
                 };
                 self.run.count_read(job.directory, name, &node, status);
-                if !node.unread.is_empty() || node.error.is_some() {
-                    job.clean = false;
-                }
+                job.clean &= !self.tell_unread(job.directory, name) && node.error.is_none();
                 self.put(job, name, &stat, seen, &node)?;
                 if !mounted {
                     self.run.journal_file(job.directory, job.volume, name, &seen, &node);
@@ -508,8 +506,8 @@ impl<'r> Worker<'r> {
                 node
             }
             _ => {
-                let (node, clean) = self.capture(job.handle, job.directory, name, stat, None)?;
-                job.clean &= clean;
+                let node = self.capture(job.handle, name, stat, None)?;
+                job.clean &= !self.tell_unread(job.directory, name);
                 node
             }
         };

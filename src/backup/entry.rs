@@ -32,6 +32,8 @@ pub struct Worker<'r> {
     pub number: usize,
     pub reader: Reader<'r>,
     pub parents: Parents,
+    /// What could not be read of the entry captured last, and why.
+    pub unread: Vec<(String, rustix::io::Errno)>,
 }
 
 /// Copies what a stat says into a node.
@@ -45,15 +47,16 @@ pub fn put_stat(node: &mut Node, stat: &Stat) {
 }
 
 impl<'r> Worker<'r> {
-    /// The node of an entry without its content or tree, and whether everything about it could be read.
+    /// The node of an entry without its content or tree. What of it could not be read is in its `unread`, and in the worker's until
+    /// `tell_unread`.
     pub fn capture(
-        &self,
+        &mut self,
         handle: BorrowedFd<'_>,
-        directory: &Arc<Directory>,
         name: &[u8],
         stat: &Stat,
         opened: Option<BorrowedFd<'_>>,
-    ) -> Result<(Node, bool), Error> {
+    ) -> Result<Node, Error> {
+        self.unread.clear();
         let mut node = Node::new(name, stat.kind);
         put_stat(&mut node, stat);
         self.run.name_owners(&mut node, stat);
@@ -81,21 +84,35 @@ impl<'r> Worker<'r> {
         }
         node.xattrs.sort_by(|a, b| a.name.cmp(&b.name));
         for (name, error) in attributes.unread {
-            let what = format!("attribute {}", String::from_utf8_lossy(&name));
-            self.run.problem(directory, Some(&node.name), &format!("{what}: {error}"), "metadata_not_read");
-            node.unread.push(what);
+            self.unread.push((format!("attribute {}", String::from_utf8_lossy(&name)), error));
         }
         if matches!(stat.kind, NodeType::File | NodeType::Directory) {
-            node.flags = match opened {
+            let flags = match opened {
                 Some(file) => files::inode_flags(file),
                 None => {
                     files::open_directory(handle, name).and_then(|folder| files::inode_flags(folder.as_fd()))
                 }
+            };
+            match flags {
+                Ok(flags) => node.flags = flags,
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => self.unread.push(("inode flags".to_owned(), error)),
             }
-            .unwrap_or(0);
         }
-        let clean = node.unread.is_empty();
-        Ok((node, clean))
+        node.unread = self.unread.iter().map(|(what, _)| what.clone()).collect();
+        Ok(node)
+    }
+
+    /// Tells what could not be read of the entry that was captured last, and counts it; whether there was anything.
+    pub fn tell_unread(&mut self, directory: &Directory, name: &[u8]) -> bool {
+        if self.unread.is_empty() {
+            return false;
+        }
+        self.run.counts.metadata_unread.fetch_add(1, Ordering::Relaxed);
+        for (what, error) in self.unread.drain(..) {
+            self.run.problem(directory, Some(name), &format!("{what}: {error}"), "metadata_not_read");
+        }
+        true
     }
 
     /// Tells that an entry can not be read.
@@ -161,7 +178,7 @@ impl<'r> Worker<'r> {
         };
         // As it is now: the listing may be hours old.
         let stat = &now;
-        let (mut node, _) = self.capture(handle, directory, name, stat, Some(file.as_fd()))?;
+        let mut node = self.capture(handle, name, stat, Some(file.as_fd()))?;
         node.size = stat.size;
         if stat.nlink > 1 {
             node.link = Some(self.run.link_group(stat, volume));
@@ -202,7 +219,7 @@ impl<'r> Worker<'r> {
         name: &[u8],
         stat: &Stat,
     ) -> Result<Option<Outcome>, Error> {
-        let (mut node, _) = self.capture(handle, directory, name, stat, None)?;
+        let mut node = self.capture(handle, name, stat, None)?;
         if stat.kind == NodeType::Symlink {
             match files::read_link(handle, name) {
                 Ok(target) if target.len() <= SYMLINK_MAX => node.target = target,

@@ -86,6 +86,8 @@ pub struct Outcome {
     pub snapshot: Snapshot,
     /// The parent it was compared with.
     pub parent: Option<Named>,
+    /// Entries of which an attribute or the inode flags could not be read.
+    pub metadata_unread: u64,
 }
 
 /// Backs up. Problems of single files go to the listener and make the snapshot incomplete; they are no error.
@@ -225,9 +227,11 @@ fn attempt_backup(
         }
         // What was added of the sources; the rows just saved are copal's own.
         snapshot.summary.bytes_stored = store.stored().bytes_stored;
-        Ok(snapshot)
+        let metadata_unread = run.counts.metadata_unread.load(Ordering::Relaxed);
+        snapshot.incomplete |= metadata_unread > 0;
+        Ok((snapshot, metadata_unread))
     };
-    let mut snapshot = store::with(repository, store_options, clock, |store| {
+    let (mut snapshot, metadata_unread) = store::with(repository, store_options, clock, |store| {
         kept_alive(session.as_ref(), store, || work(store))
     })?;
 
@@ -236,7 +240,7 @@ fn attempt_backup(
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
     };
     let same = match &parent {
         Some(parent) if options.skip_if_unchanged => {
@@ -248,14 +252,14 @@ fn attempt_backup(
         repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
         drop(session);
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
     }
     let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
     repository.index.set_fact(&absence_fact, &absence).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent })
+    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread })
 }
 
 /// Does `work` while the session's lease is renewed beside it; the store fails when that is too late.
@@ -363,7 +367,8 @@ fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Error> {
             let (failure, on_bytes) = (&failure, &on_bytes);
             let work = move || {
                 let reader = Reader::new(run.store, number, chunker, on_bytes, run.stop);
-                let mut worker = Worker { run, number, reader, parents: Default::default() };
+                let (parents, unread) = Default::default();
+                let mut worker = Worker { run, number, reader, parents, unread };
                 while let Some(directory) = run.scheduler.next() {
                     let result = match run.is_stopped() {
                         true => Err(Error::Stopped),

@@ -39,6 +39,7 @@ pub struct Counts {
     pub files_unmodified: AtomicU64,
     pub unreadable: AtomicU64,
     pub changed_while_read: AtomicU64,
+    pub metadata_unread: AtomicU64,
 }
 
 #[derive(Default)]

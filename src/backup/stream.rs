@@ -135,10 +135,10 @@ fn save_stream(
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread: 0 });
     };
     let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent })
+    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0 })
 }

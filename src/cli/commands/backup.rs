@@ -191,6 +191,7 @@ struct Summary {
     data_added_packed: u64,
     unreadable: u64,
     changed_while_read: u64,
+    metadata_not_read: u64,
     total_duration: f64,
     dry_run: bool,
 }
@@ -210,6 +211,7 @@ fn report(context: &Context<'_>, outcome: &Outcome, wanted: &Backup, seconds: f6
             data_added_packed: summary.bytes_stored,
             unreadable: summary.unreadable,
             changed_while_read: summary.changed_while_read,
+            metadata_not_read: outcome.metadata_unread,
             total_duration: seconds,
             dry_run: wanted.dry_run,
         };
@@ -346,6 +348,12 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
         }
         if summary.changed_while_read > 0 {
             parts.push(format!("{} files changed while they were read", summary.changed_while_read));
+        }
+        if outcome.metadata_unread > 0 {
+            parts.push(format!(
+                "attributes or flags of {} entries could not be read",
+                outcome.metadata_unread
+            ));
         }
         context.warn(&format!("the snapshot is incomplete: {}", parts.join(", ")));
         return Ok(Code::Incomplete);
