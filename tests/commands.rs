@@ -274,6 +274,43 @@ fn sources_come_from_files_and_from_standard_input() {
 }
 
 #[test]
+fn files_from_takes_patterns() {
+    let sandbox = Sandbox::new();
+    for name in ["a.txt", "b.txt", "c.png"] {
+        sandbox.write(format!("source/{name}"), name);
+    }
+    let list = sandbox.write("list", format!("{}/*.txt\n", sandbox.source().display()));
+    sandbox.run([OsStr::new("backup"), OsStr::new("--files-from"), list.as_os_str()]).expect(0);
+    assert_eq!(stored(&sandbox), ["a.txt", "b.txt"]);
+}
+
+#[test]
+fn patterns_of_files_from_match_as_those_that_leave_out() {
+    let sandbox = Sandbox::new();
+    for name in ["a.txt", "deep/er/b.txt", "deep/c.png", "[x].txt", "x.txt", ".hidden", "!y1"] {
+        sandbox.write(format!("source/{name}"), name);
+    }
+    let saved = |lines: &str| {
+        let list = sandbox.write("list", lines);
+        sandbox.run([OsStr::new("backup"), OsStr::new("--files-from"), list.as_os_str()]).expect(0);
+        stored(&sandbox)
+    };
+    assert_eq!(saved("source/**/*.txt"), ["[x].txt", "a.txt", "deep/er/b.txt", "x.txt"]);
+    assert_eq!(saved("source/d??p/[a-c]*\n"), ["deep/c.png"]);
+    assert_eq!(saved("source/[x].txt"), ["[x].txt", "x.txt"]);
+    assert_eq!(saved("source/\\[x\\].txt"), ["[x].txt"]);
+    assert_eq!(saved("source/.h*\nsource/!y?\n"), ["!y1", ".hidden"]);
+    assert_eq!(saved("source/deep/**"), ["deep/c.png", "deep/er/b.txt"]);
+    let list = sandbox.write("list", "source/*.odt\nsource/a.txt\n");
+    let some = ["backup", "--files-from"].map(OsStr::new).into_iter().chain([list.as_os_str()]);
+    sandbox.run(some.clone()).expect(0).warns("nothing matches source/*.odt");
+    sandbox.write("list", "source/*.odt\n");
+    sandbox.run(some.clone()).expect(2).warns("nothing to back up");
+    sandbox.write("list", "source/[a\n");
+    sandbox.run(some).expect(2);
+}
+
+#[test]
 fn standard_input_becomes_a_file() {
     let sandbox = Sandbox::new();
     let bytes = noise(5, 3 << 20);

@@ -6,6 +6,7 @@ mod context;
 pub mod defaults;
 pub mod environment;
 pub mod exit;
+mod expand;
 mod listener;
 pub mod manual;
 mod paths;

@@ -60,7 +60,7 @@ pub struct Backup {
     #[arg(short = 'x', long, help_heading = "What is left out")]
     pub one_file_system: bool,
 
-    /// Read sources from a file, one path a line, with # comments (- for standard input)
+    /// Read sources from a file, one path or pattern a line, with # comments (- for standard input)
     #[arg(long, value_name = "FILE", conflicts_with = "streamed", help_heading = "Other inputs")]
     pub files_from: Vec<PathBuf>,
 

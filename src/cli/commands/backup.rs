@@ -16,6 +16,7 @@ use crate::backup::{self, Options, Outcome, RACY_SECONDS, Stream};
 use crate::cli::arguments::Backup;
 use crate::cli::context::{Context, absolute, failure};
 use crate::cli::exit::{Code, Failure};
+use crate::cli::expand::expand;
 use crate::cli::listener::Show;
 use crate::cli::{select, signals};
 use crate::model::clock::Clock;
@@ -40,14 +41,19 @@ fn read_lines(path: &PathBuf) -> Result<Vec<u8>, Failure> {
 }
 
 /// All sources as absolute paths; those that are not there are an error before anything is done.
-fn sources(wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
+fn sources(context: &Context<'_>, wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
     let mut typed: Vec<OsString> = wanted.sources.clone();
     for file in &wanted.files_from {
         for line in read_lines(file)?.split(|byte| *byte == b'\n') {
             let line = line.trim_ascii();
-            if !line.is_empty() && line[0] != b'#' {
-                typed.push(OsString::from_vec(line.to_vec()));
+            if line.is_empty() || line[0] == b'#' {
+                continue;
             }
+            let paths = expand(line)?;
+            if paths.is_empty() {
+                context.warn(&format!("nothing matches {} in {}", escape(line), file.display()));
+            }
+            typed.extend(paths);
         }
     }
     for (files, separator) in [(&wanted.files_from_verbatim, b'\n'), (&wanted.files_from_raw, 0)] {
@@ -61,7 +67,7 @@ fn sources(wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
         }
     }
     if typed.is_empty() {
-        return Err(Failure::usage("there is nothing to back up: the lists of files are empty"));
+        return Err(Failure::usage("there is nothing to back up: the lists of files name nothing"));
     }
     let mut paths = Vec::new();
     for source in &typed {
@@ -295,7 +301,7 @@ fn estimate(sources: &[Vec<u8>], excludes: &Excludes, show: &Show<'_>, stop: &At
 /// Backs up what the options say.
 pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let is_stream = wanted.stdin || wanted.stdin_from_command;
-    let sources = if is_stream { Vec::new() } else { sources(wanted)? };
+    let sources = if is_stream { Vec::new() } else { sources(context, wanted)? };
     let missing = !context.backend()?.exists_repository().map_err(|error| failure(&error.into()))?;
     if missing && context.is_default_repository() && context.global.origin().is_empty() && !wanted.dry_run {
         init::create_default(context)?;
