@@ -472,3 +472,109 @@ fn a_dry_run_leaves_nothing_in_the_repository() {
     backup::backup(&repository, &options, &SystemClock, &Silent, &AtomicBool::new(false)).unwrap();
     assert_eq!(count(&place), before);
 }
+
+// Sources that change -------------------------------------------------------------------------------------------------------------
+
+/// Does something at each event of files and bytes, and remembers the problems.
+struct Reacts<F> {
+    react: F,
+    problems: std::sync::Mutex<Vec<(String, String)>>,
+}
+
+fn reacting<F: Fn(&Event<'_>)>(react: F) -> Reacts<F> {
+    Reacts { react, problems: Default::default() }
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync> Listener for Reacts<F> {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Problem { path, code, .. } = &event {
+            let path = String::from_utf8(path.unwrap().to_vec()).unwrap();
+            self.problems.lock().unwrap().push((path, (*code).to_owned()));
+        }
+        (self.react)(&event);
+    }
+}
+
+/// Backs up a file to which bytes are appended when it is read, the first `times` times; gives how long it is stored, and the problems.
+fn growing(length: u64, times: u64) -> (u64, Vec<(String, String)>, bool) {
+    let place = Place::new();
+    place.write("log", common::noise(1, 100_000));
+    let path = place.source.path().join("log");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+    let left = AtomicU64::new(times);
+    let listener = reacting(|event: &Event<'_>| {
+        let Event::Bytes(_) = event else { return };
+        if left.load(Ordering::SeqCst) > 0 {
+            left.fetch_sub(1, Ordering::SeqCst);
+            let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut file, b"more").unwrap();
+        }
+    });
+    let outcome = place.back_up(place.memory.clone(), &SystemClock, &listener).unwrap();
+    assert_eq!(place.saved().len(), 1);
+    let repository = place.open(place.memory.clone()).unwrap();
+    repository.sync().unwrap();
+    let names: Vec<&[u8]> =
+        path.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+    let node = repository.find_node(outcome.snapshot.root, &names).unwrap().unwrap();
+    let problems = listener.problems.into_inner().unwrap();
+    let expected = path.to_str().unwrap();
+    assert!(problems.iter().all(|(path, code)| path == expected && code == "changed_while_read"));
+    assert_eq!(outcome.snapshot.summary.changed_while_read, problems.len() as u64);
+    (node.size, problems, outcome.snapshot.incomplete)
+}
+
+#[test]
+fn a_file_that_grew_once_while_it_was_read_is_read_again_whole() {
+    assert_eq!(growing(100_000, 1), (100_004, Vec::new(), false));
+}
+
+#[test]
+fn a_file_that_grows_on_is_stored_as_long_as_it_was_when_it_was_opened_last_and_named() {
+    let (length, problems, incomplete) = growing(100_000, u64::MAX);
+    assert!(length > 100_000 && length % 4 == 0, "{length}");
+    assert_eq!((problems.len(), incomplete), (1, true));
+}
+
+#[test]
+fn a_large_file_that_grew_is_stored_as_long_as_it_was_and_named() {
+    // Read again it would only have grown again.
+    let (length, problems, incomplete) = growing(300 << 20, 1);
+    assert_eq!((length, problems.len(), incomplete), (300 << 20, 1, true));
+}
+
+#[test]
+fn a_source_that_vanishes_before_it_is_read_is_named_and_counted() {
+    let place = Place::new();
+    place.write("a/first", "1");
+    for gone in ["folder", "other/folder"] {
+        place.write(&format!("{gone}/inside"), "2");
+    }
+    place.write("z file", "3");
+    let root = place.source.path().to_path_buf();
+    let listener = reacting(|event: &Event<'_>| {
+        let Event::File { path, .. } = event else { return };
+        if path.ends_with(b"first") {
+            std::fs::remove_dir_all(root.join("folder")).unwrap();
+            std::fs::remove_dir_all(root.join("other")).unwrap();
+            std::fs::remove_file(root.join("z file")).unwrap();
+        }
+    });
+    let sources = ["a", "folder", "never there", "other/folder", "z file"];
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    let options = Options {
+        sources: sources.iter().map(|name| path(name).into_bytes()).collect(),
+        workers: 1,
+        ..place.options()
+    };
+    let repository = place.open(place.memory.clone()).unwrap();
+    let stop = AtomicBool::new(false);
+    let outcome = backup::backup(&repository, &options, &SystemClock, &listener, &stop).unwrap();
+    let mut problems = listener.problems.into_inner().unwrap();
+    problems.sort();
+    // What led to a source is named in its place.
+    let expected = ["folder", "never there", "other", "z file"];
+    let expected: Vec<_> = expected.iter().map(|name| (path(name), "unreadable".to_owned())).collect();
+    assert_eq!(problems, expected);
+    assert_eq!((outcome.snapshot.summary.unreadable, outcome.snapshot.incomplete), (4, true));
+}

@@ -171,7 +171,8 @@ impl<'r> Worker<'r> {
             let name = state.names.bytes(place);
             let stat = match files::stat(handle.as_fd(), name) {
                 Ok(stat) => Ok(stat),
-                Err(rustix::io::Errno::NOENT) => continue,
+                // What was asked for by name is missed; anything else may come and go.
+                Err(rustix::io::Errno::NOENT) if directory.way.is_none() => continue,
                 Err(error) => Err(reason(error)),
             };
             if !self.run.is_wanted(directory, filter.as_ref(), name, &stat) {
@@ -432,7 +433,7 @@ impl<'r> Worker<'r> {
                     self.put_directory(job, name, &stat, seen, tree, before)
                 }
                 Some(Child::Unreadable(why)) => self.put_unreadable(job, name, Some(&stat), why, before),
-                _ => Ok(()),
+                _ => self.put_gone(job, name, &stat, before),
             };
         }
         if let Some((node, before_seen)) = &before {
@@ -470,8 +471,23 @@ impl<'r> Worker<'r> {
                 Ok(())
             }
             Outcome::Unreadable(why) => self.put_unreadable(job, name, Some(&stat), why, before),
-            Outcome::Gone => Ok(()),
+            Outcome::Gone => self.put_gone(job, name, &stat, before),
         }
+    }
+
+    /// An entry that was there a moment ago: nothing, unless it was asked for by name or leads to what was.
+    fn put_gone(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+        before: Option<(Node, Seen)>,
+    ) -> Result<(), Error> {
+        if job.directory.way.is_none() {
+            return Ok(());
+        }
+        self.run.problem(job.directory, Some(name), Unread::Vanished.words(), "unreadable");
+        self.put_unreadable(job, name, Some(stat), Unread::Vanished, before)
     }
 
     fn take_finished(

@@ -187,7 +187,7 @@ impl<'r> Worker<'r> {
                 return Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())));
             }
         }
-        match self.reader.read(file.as_fd(), stat, volume.file_system.trust_holes) {
+        match self.reader.read(file.as_fd(), stat, &volume.file_system) {
             Ok(read) => {
                 if read.changed && again {
                     return Ok(None);

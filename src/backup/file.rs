@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::chunk::Chunker;
 use super::tree::ContentBuilder;
-use crate::files::{self, Stat};
+use crate::files::{self, FileSystem, Stat};
 use crate::model::{Content, Contents, Id, Segment, SegmentKind, Unread};
 use crate::repository::{Error, store::Store};
 
@@ -59,12 +59,17 @@ impl<'s> Reader<'s> {
     }
 
     /// Reads an open regular file that looked like `stat`.
-    pub fn read(&mut self, file: BorrowedFd<'_>, stat: &Stat, trust_holes: bool) -> Result<Read, Failure> {
+    pub fn read(
+        &mut self,
+        file: BorrowedFd<'_>,
+        stat: &Stat,
+        file_system: &FileSystem,
+    ) -> Result<Read, Failure> {
         let mut content = ContentBuilder::new(self.store, self.worker);
         let mut size = 0;
         if stat.size > 0 {
             // Fewer blocks than bytes: there are holes (or the file system compresses, which SEEK_DATA then tells).
-            if trust_holes && stat.blocks.saturating_mul(512) < stat.size {
+            if file_system.trust_holes && stat.blocks.saturating_mul(512) < stat.size {
                 for run in files::data_runs(file, stat.size) {
                     if run.is_hole {
                         content.push(Segment { kind: SegmentKind::Hole, length: run.length })?;
@@ -81,12 +86,15 @@ impl<'s> Reader<'s> {
             } else {
                 size = self.run(file, 0, stat.size, &mut content)?;
             }
+        } else if !file_system.is_made_up() {
+            // Where a length is not known before, it is said to be nothing (some remote and FUSE file systems).
+            size = self.run(file, 0, u64::MAX, &mut content)?;
         }
         let after = files::stat_fd(file).map_err(|error| Failure::Source(files::unread(error)))?;
         let changed = after.size != stat.size
             || after.mtime != stat.mtime
             || after.ctime != stat.ctime
-            || size != stat.size;
+            || (size != stat.size && stat.size > 0);
         Ok(Read { content: content.finish()?, size, changed })
     }
 

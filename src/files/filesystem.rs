@@ -26,6 +26,13 @@ pub struct FileSystem {
     pub name: String,
 }
 
+impl FileSystem {
+    /// Its files are the kernel's words of the moment (`/proc`): never to be read to their end, which there may not be.
+    pub fn is_made_up(&self) -> bool {
+        !self.reuse && !self.trust_holes
+    }
+}
+
 /// What is known of one kind of file system.
 struct Known {
     magic: u32,
