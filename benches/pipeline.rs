@@ -52,6 +52,7 @@ fn back_up(repository: &Repository, source: &Path, level: Level) -> Outcome {
         skip_if_unchanged: false,
         level,
         workers: std::thread::available_parallelism().map_or(2, usize::from),
+        memory: copal::repository::store::MEMORY,
         excludes: Excludes {
             patterns: PatternsBuilder::new(None).build().expect("no patterns"),
             if_present: Vec::new(),

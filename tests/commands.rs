@@ -189,6 +189,20 @@ fn exclude_options_leave_out_what_they_say() {
 }
 
 #[test]
+fn less_memory_makes_shorter_packs_and_the_same_snapshot() {
+    let longest = |options: &[&str]| {
+        let sandbox = Sandbox::new();
+        sandbox.write("source/file", noise(1, 40 << 20));
+        sandbox.back_up_with(options);
+        assert_same(&sandbox.source(), &sandbox.restore("out"));
+        let packs = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
+        packs.map(|entry| entry.unwrap().metadata().unwrap().len()).max().unwrap()
+    };
+    assert!(longest(&["--memory", "64M"]) < 7 << 20);
+    assert!(longest(&["--memory", "1G"]) > 10 << 20);
+}
+
+#[test]
 fn marked_folders_lose_their_contents_and_stay_themselves() {
     let sandbox = Sandbox::new();
     sandbox.write("source/cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
@@ -1175,6 +1189,7 @@ fn the_repository_is_named_by_option_file_and_environment() {
     sandbox.run(["snapshots", "-q", "-v"]).expect(2);
     sandbox.run(["snapshots", "--no-cache", "--cache-dir", "x"]).expect(2);
     sandbox.run(["snapshots", "--memory", "0"]).expect(2);
+    sandbox.run(["snapshots", "--memory", "63M"]).expect(2).warns("at least 64.0 MiB");
     sandbox.run(["snapshots", "--memory", "64M", "--cache-dir", "elsewhere"]).expect(0);
     assert!(!files(&sandbox.path("elsewhere")).is_empty());
 }

@@ -87,6 +87,7 @@ impl Place {
             skip_if_unchanged: false,
             level: Level::FAST,
             workers: 2,
+            memory: 256 << 20,
             excludes: Default::default(),
             one_file_system: false,
             racy_seconds: 0,

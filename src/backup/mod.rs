@@ -64,8 +64,10 @@ pub struct Options {
     /// Store no snapshot when nothing differs from the parent.
     pub skip_if_unchanged: bool,
     pub level: Level,
-    /// Threads that walk and read.
+    /// Threads that walk and read; fewer when `memory` does not suffice for so many.
     pub workers: usize,
+    /// Bytes that the run may take, about.
+    pub memory: u64,
     pub excludes: Excludes,
     pub one_file_system: bool,
     pub racy_seconds: i64,
@@ -196,11 +198,11 @@ fn attempt_backup(
     let digest = options_digest(options);
     let tree_reuse = parent.as_ref().is_some_and(|parent| parent.snapshot.options_digest == digest);
 
-    let workers = options.workers.max(1);
     let store_options = store::Options {
         level: options.level,
-        workers,
+        workers: workers(options),
         compressors: std::thread::available_parallelism().map_or(2, usize::from),
+        memory: options.memory,
         domain: client,
         discard: options.dry_run,
     };
@@ -297,6 +299,11 @@ fn tell_problems(synced: &Synced, listener: &dyn Listener) {
     }
 }
 
+/// Threads that walk and read.
+fn workers(options: &Options) -> usize {
+    store::threads(options.workers, options.memory)
+}
+
 /// Whether all sources are the same below two roots; the folders above them belong to others and may have changed.
 fn same_sources(repository: &Repository, one: Id, other: Id, sources: &[Vec<u8>]) -> Result<bool, Error> {
     if one == other {
@@ -362,7 +369,7 @@ fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Error> {
     let on_bytes = |bytes| run.listener.event(Event::Bytes(bytes));
     let failure = std::sync::Mutex::new(None);
     std::thread::scope(|scope| {
-        for number in 0..run.options.workers.max(1) {
+        for number in 0..workers(run.options) {
             let chunker = Chunker::new(table.clone(), run.repository.config.cutter);
             let (failure, on_bytes) = (&failure, &on_bytes);
             let work = move || {

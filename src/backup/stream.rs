@@ -59,6 +59,7 @@ fn save_stream(
         level: options.level,
         workers: 1,
         compressors: std::thread::available_parallelism().map_or(2, usize::from),
+        memory: options.memory,
         domain: client,
         discard: options.dry_run,
     };

@@ -18,10 +18,19 @@ use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
 use crate::model::{Contents, Id, Id16, clock::Clock};
 use open::{Finished, OpenPacks};
 
-/// Blocks that wait for a compressor: two for each keep it busy.
+/// Blocks that wait for a compressor: two for each of a few keep them busy.
 const BLOCKS_QUEUED: usize = 4;
 /// Packs that wait for an uploader.
 const PACKS_QUEUED: usize = 1;
+/// Memory for which a run may have one worker more, and one compressor more: their buffers, and room for what they have in hand.
+const MEMORY_PER_THREAD: u64 = 32 << 20;
+/// Packs of the target's length that fit into the memory of a run: those under construction, those on their way, and as much again.
+const PACKS_IN_MEMORY: u64 = 16;
+/// Shortest packs that little memory leads to.
+const PACK_LEAST: u64 = 1 << 20;
+/// What a run may take when nothing is said, and the least that can be said.
+pub const MEMORY: u64 = 256 << 20;
+pub const MEMORY_LEAST: u64 = 64 << 20;
 /// Threads that put packs: they mostly wait for the storage.
 const UPLOADERS: usize = 2;
 /// Finished packs after which an index object is written.
@@ -77,6 +86,8 @@ pub struct Store<'r> {
     open: OpenPacks<'r>,
     flight: Mutex<Flight>,
     landed: Condvar,
+    /// Packs that may be on their way while another one is filled.
+    packs_most: usize,
     finished: Mutex<Vec<PackEntry>>,
     /// Buffers of blocks that went their way: touching new memory costs more than copying into old.
     used: Mutex<Vec<Vec<u8>>>,
@@ -101,10 +112,17 @@ pub struct Options {
     /// Workers that will fill blocks.
     pub workers: usize,
     pub compressors: usize,
+    /// Bytes that the run may take, about; `threads` says how many workers and compressors fit into it.
+    pub memory: u64,
     /// Whose chunks these are.
     pub domain: Id16,
     /// Count what would be stored, and store nothing.
     pub discard: bool,
+}
+
+/// As many of `wanted` workers or compressors as fit into that memory.
+pub fn threads(wanted: usize, memory: u64) -> usize {
+    wanted.clamp(1, usize::try_from(memory / MEMORY_PER_THREAD).unwrap_or(usize::MAX).max(1))
 }
 
 /// Runs `work` with a store, ends the store's threads, and gives what `work` gave, or the storage's first error.
@@ -114,15 +132,21 @@ pub fn with<T>(
     clock: &dyn Clock,
     work: impl FnOnce(&Store<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let (blocks, blocks_in) = bounded(BLOCKS_QUEUED);
-    let (packs, packs_in) = bounded(PACKS_QUEUED);
+    let compressors = threads(options.compressors, options.memory);
+    // More memory, longer queues, for storage that comes and goes.
+    let more = usize::try_from(options.memory / MEMORY).unwrap_or(1).clamp(1, 64);
+    let (blocks, blocks_in) = bounded(BLOCKS_QUEUED * more);
+    let (packs, packs_in) = bounded(PACKS_QUEUED * more);
+    let target = (options.memory / PACKS_IN_MEMORY).max(PACK_LEAST);
+    let target = repository.config.pack_target.min(usize::try_from(target).unwrap_or(usize::MAX));
     let store = Store {
         repository,
         claimed: Default::default(),
         gate: RwLock::default(),
         builders: (0..options.workers).map(|_| Mutex::default()).collect(),
         blocks,
-        open: OpenPacks::new(&repository.keys, repository.config.pack_target, options.domain, packs),
+        open: OpenPacks::new(&repository.keys, target, options.domain, packs),
+        packs_most: PACKS_QUEUED * more + UPLOADERS,
         flight: Mutex::default(),
         landed: Condvar::new(),
         finished: Mutex::default(),
@@ -141,7 +165,7 @@ pub fn with<T>(
     let (end, ended) = bounded::<()>(0);
     let result = std::thread::scope(|scope| {
         let end = end;
-        for _ in 0..options.compressors.max(1) {
+        for _ in 0..compressors {
             let (blocks_in, ended) = (blocks_in.clone(), ended.clone());
             scope.spawn(move || store.compressor(&blocks_in, &ended, options.level, clock));
         }
@@ -354,7 +378,10 @@ impl<'r> Store<'r> {
             let Ok(block) = block else { return };
             if !self.has_failed() {
                 let placed = caught(|| match &mut context {
-                    Ok(context) => self.place(block, context, &mut check, &mut stored, clock),
+                    // With many compressors and slow storage each would else have a full pack in hand.
+                    Ok(context) => self
+                        .wait(|flight| flight.packs < self.packs_most)
+                        .and_then(|()| self.place(block, context, &mut check, &mut stored, clock)),
                     Err(error) => Err(Error::Compress(std::io::Error::other(error.to_string()))),
                 });
                 if let Err(error) = placed {

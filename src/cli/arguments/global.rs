@@ -53,8 +53,8 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Accepted for scripts; has no effect yet, memory is bounded in any case. Example: --memory 256M
-    #[arg(long, global = true, value_name = "SIZE", value_parser = values::positive_size)]
+    /// About how much memory a backup may take: 64M at least, 256M by default; less means fewer threads and shorter packs. Example: --memory 1G
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::memory)]
     pub memory: Option<u64>,
 
     /// The password in COPAL_PASSWORD; never an option.

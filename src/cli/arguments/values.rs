@@ -8,7 +8,8 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::backup::exclude::IfPresent;
 use crate::compress::Level;
-use crate::terminal::size::{ValueError, parse_duration, parse_size};
+use crate::repository::store::MEMORY_LEAST;
+use crate::terminal::size::{ValueError, parse_duration, parse_size, show_size};
 
 /// Which part of the data `check` reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +36,14 @@ pub fn size(text: &str) -> Result<u64, ValueError> {
 pub fn positive_size(text: &str) -> Result<u64, String> {
     match parse_size(text) {
         Ok(0) => Err("must not be 0".into()),
+        other => other.map_err(|error| error.to_string()),
+    }
+}
+
+/// How much memory may be taken.
+pub fn memory(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(size) if size < MEMORY_LEAST => Err(format!("at least {} are needed", show_size(MEMORY_LEAST))),
         other => other.map_err(|error| error.to_string()),
     }
 }

@@ -22,7 +22,7 @@ use crate::cli::{select, signals};
 use crate::model::clock::Clock;
 use crate::patterns::PatternsBuilder;
 use crate::progress::{Event, Listener};
-use crate::repository::{Error, Repository};
+use crate::repository::{Error, Repository, store};
 use crate::terminal::escape::escape;
 use crate::terminal::size::{show_duration, show_size};
 use crate::terminal::time;
@@ -167,6 +167,7 @@ fn options(
         skip_if_unchanged: wanted.skip_if_unchanged,
         level: wanted.compression,
         workers: wanted.read_concurrency.map_or(cores.max(2), usize::from),
+        memory: context.global.memory.unwrap_or(store::MEMORY),
         excludes: excludes(context, wanted)?,
         one_file_system: wanted.one_file_system,
         racy_seconds: test_number(context, "COPAL_TEST_RACY_SECONDS").unwrap_or(RACY_SECONDS),
