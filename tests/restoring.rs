@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Sandbox, assert_same, below, demand_root, end, noise};
+use common::{Item, Kind, Sandbox, assert_same, below, demand_root, end, make, noise};
 
 /// All packs, largest last.
 fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
@@ -167,8 +167,25 @@ fn few_descriptors_are_enough() {
         sandbox.write(format!("source/{number}/file"), noise(number, 100));
     }
     sandbox.back_up();
+    // And deep: 300 levels, with something on the way back up in each.
+    let deep: Vec<Item> = (0..300)
+        .flat_map(|level| [Item::new(level, "a", Kind::Folder), Item::file(level, "z", format!("{level}"))])
+        .collect();
+    make(&[&sandbox.source()], &deep, None);
+    sandbox.back_up();
     let out = sandbox.path("out");
-    let words = [OsStr::new("restore"), OsStr::new("latest"), OsStr::new("-t"), out.as_os_str()];
-    end(sandbox.command_through(&["prlimit", "--nofile=64:64"], words)).expect(0);
-    assert_same(&sandbox.source(), &below(&out, &sandbox.source()));
+    let words = ["restore", "latest", "-t", out.to_str().unwrap()];
+    let few = ["prlimit", "--nofile=64:64"];
+    end(sandbox.command_through(&few, words)).expect(0);
+    let restored = below(&out, &sandbox.source());
+    assert_same(&sandbox.source(), &restored);
+    // What differs in the last of many folders is seen before anything is written.
+    std::fs::remove_file(restored.join("0/file")).unwrap();
+    std::fs::write(restored.join("399/file"), "mine").unwrap();
+    end(sandbox.command_through(&few, words)).expect(6).warns("399/file");
+    assert!(!restored.join("0/file").exists());
+    let words = words.iter().chain(&["--overwrite", "if-changed", "--delete"]);
+    std::fs::write(restored.join("a/a/a/more"), "not in the snapshot").unwrap();
+    end(sandbox.command_through(&few, words)).expect(0);
+    assert_same(&sandbox.source(), &restored);
 }

@@ -29,7 +29,9 @@ pub use make::{
     open_existing, remove, remove_any, remove_directory, rename, rename_new,
 };
 pub use names::{Name, Names, names};
-pub use open::{OpenError, inode_flags, open_directory, open_file, open_root, raise_file_limit, read_link};
+pub use open::{
+    OpenError, inode_flags, open_directory, open_file, open_parent, open_root, raise_file_limit, read_link,
+};
 pub use owners::Owners;
 pub use remove::remove_all;
 pub use runs::{Run, data_runs};

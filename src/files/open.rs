@@ -36,6 +36,11 @@ pub fn open_directory(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     quietly(dir, single(name)?, flags)
 }
 
+/// Opens the directory above an open one. Whether it is the one that was above it before is for the caller to see.
+pub fn open_parent(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    quietly(dir, b"..".as_slice(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+}
+
 /// Opens the regular file `name` in `dir` for reading, when it still is the one that `expected` describes.
 /// Gives its metadata as of now with it: size and times may have changed, and the reader should go by these.
 pub fn open_file(

@@ -1,10 +1,11 @@
 //! What is in the target already: whether it is what the snapshot holds, and what may be done about it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::walk::{Step, Walk};
 use super::{Overwrite, Run};
 use crate::files::{self, Stat};
 use crate::model::{Id, Node, NodeType};
@@ -44,33 +45,27 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
         Err(_) => return Ok(()),
     };
     let (mut count, mut told) = (0u64, Vec::new());
-    let mut stack: Vec<(Arc<OwnedFd>, Id, Vec<u8>)> = vec![(root, tree, path.to_vec())];
-    while let Some((handle, tree, path)) = stack.pop() {
-        run.check_stop()?;
-        for node in run.repository.nodes(tree) {
-            // Damage is met and named when it is restored.
-            let Ok(node) = node else { continue };
-            let mut below = path.clone();
-            below.push(b'/');
-            below.extend_from_slice(&node.name);
-            let is_directory = node.kind == NodeType::Directory;
-            if run.is_excluded(&below, is_directory) || node.kind == NodeType::Unreadable {
-                continue;
+    let mut walk = Walk::new(run, Some(root), tree, path, ());
+    while let Some(step) = walk.next()? {
+        // Damage is met and named when it is restored.
+        let Step::Entry(node) = step else { continue };
+        let is_directory = node.kind == NodeType::Directory;
+        if run.is_excluded(walk.path(), is_directory) || node.kind == NodeType::Unreadable {
+            continue;
+        }
+        let Some(handle) = walk.level().and_then(|level| level.handle().cloned()) else { continue };
+        let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { continue };
+        if is_directory && stat.kind == NodeType::Directory {
+            // One that can not be looked into is told when something is to be made in it.
+            if let (Ok(child), Some(tree)) = (files::open_directory(handle.as_fd(), &node.name), node.tree) {
+                walk.enter(Some(Arc::new(child)), tree, ());
             }
-            let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { continue };
-            if is_directory && stat.kind == NodeType::Directory {
-                if let (Ok(child), Some(tree)) =
-                    (files::open_directory(handle.as_fd(), &node.name), node.tree)
-                {
-                    stack.push((Arc::new(child), tree, below));
-                }
-            } else if run.is_included(&below, is_directory)
-                && !is_equal(handle.as_fd(), &node.name, &stat, &node)
-            {
-                count += 1;
-                if told.len() < TOLD {
-                    told.push(crate::terminal::escape::escape(&below).into_owned());
-                }
+        } else if run.is_included(walk.path(), is_directory)
+            && !is_equal(handle.as_fd(), &node.name, &stat, &node)
+        {
+            count += 1;
+            if told.len() < TOLD {
+                told.push(crate::terminal::escape::escape(walk.path()).into_owned());
             }
         }
     }

@@ -6,42 +6,35 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::existing::{beside, is_equal, is_to_replace};
-use super::output::{self, Job, Place};
-use super::window::Windows;
-use super::{Overwrite, Run};
 use rustix::io::Errno;
 
+use super::existing::{beside, is_equal, is_to_replace};
+use super::output::{self, Job, Place};
+use super::walk::{Step, Walk};
+use super::window::Windows;
+use super::{Overwrite, Run};
 use crate::files::{self, Stat, Target};
 use crate::model::{Id, Id16, Node, NodeType};
 use crate::progress::{Event, FileStatus};
 use crate::repository::Error;
-use crate::repository::trees::Nodes;
 
 /// Bytes of a file from which on only its changed parts are rewritten. Smaller ones are written anew, which leaves the old one whole
 /// until the new one is.
 const REWRITE_MIN: u64 = 16 << 20;
 
-/// A folder that entries are made in.
-struct Folder {
-    handle: Arc<OwnedFd>,
+/// What is known of a folder that entries are made in.
+#[derive(Clone, Copy, Default)]
+struct Made {
     /// This run made it: nothing is in it yet but what this run puts there.
     is_new: bool,
     /// It hands no attributes down to what is made in it.
     is_bare: bool,
 }
 
-impl Folder {
-    fn existing(handle: Arc<OwnedFd>) -> Folder {
-        Folder { handle, is_new: false, is_bare: false }
-    }
-}
-
-/// A folder whose entries are being made.
-struct Open<'r> {
-    folder: Option<Folder>,
-    nodes: Nodes<'r>,
-    path: Vec<u8>,
+/// A folder that entries are made in.
+struct Folder {
+    handle: Arc<OwnedFd>,
+    made: Made,
 }
 
 /// What is to be done with an entry.
@@ -57,7 +50,7 @@ enum Decision {
 
 impl<'r> Run<'r> {
     fn decide(&self, folder: &Folder, node: &Node, path: &[u8]) -> Decision {
-        if folder.is_new {
+        if folder.made.is_new {
             return Decision::Make;
         }
         let handle = &folder.handle;
@@ -117,7 +110,7 @@ impl<'r> Run<'r> {
                 let is_bare = is_new
                     && files::xattrs_fd(handle.as_fd())
                         .is_ok_and(|all| all.values.is_empty() && all.unread.is_empty());
-                Ok(Some(Folder { handle: Arc::new(handle), is_new, is_bare }))
+                Ok(Some(Folder { handle: Arc::new(handle), made: Made { is_new, is_bare } }))
             }
             Err(error) => self.not_written(path, error).map(|()| None),
         }
@@ -138,7 +131,7 @@ impl<'r> Run<'r> {
             return self.not_written(path, error);
         }
         self.counts.others.fetch_add(1, Ordering::Relaxed);
-        self.metadata(Target::Named(handle, &node.name), node, path, folder.is_bare);
+        self.metadata(Target::Named(handle, &node.name), node, path, folder.made.is_bare);
         Ok(())
     }
 
@@ -233,7 +226,7 @@ impl<'r> Run<'r> {
                 Err(_) => Place::Replacing,
             },
         };
-        windows.add(Job { handle: handle.clone(), node, path, place, is_bare: folder.is_bare })
+        windows.add(Job { handle: handle.clone(), node, path, place, is_bare: folder.made.is_bare })
     }
 }
 
@@ -241,72 +234,67 @@ impl<'r> Run<'r> {
 pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) -> Result<(), Error> {
     super::window::with(run, |windows| {
         let mut linked: HashMap<Id16, Id> = HashMap::new();
-        let root = root.map(Folder::existing);
-        let mut stack = vec![Open { folder: root, nodes: run.repository.nodes(tree), path: path.to_vec() }];
-        while let Some(open) = stack.last_mut() {
-            run.check_stop()?;
-            let node = match open.nodes.next() {
-                Some(Ok(node)) => node,
-                Some(Err(error)) if error.is_damage() => {
-                    run.damaged(&open.path, &format!("part of this folder is lost: {error}"));
-                    continue;
-                }
-                Some(Err(error)) => return Err(error),
-                None => {
-                    stack.pop();
+        let mut walk = Walk::new(run, root, tree, path, Made::default());
+        while let Some(step) = walk.next()? {
+            let node = match step {
+                Step::Entry(node) => node,
+                Step::Left(_) => continue,
+                Step::Damaged(error) => {
+                    run.damaged(walk.path(), &format!("part of this folder is lost: {error}"));
                     continue;
                 }
             };
-            let mut below = open.path.clone();
-            below.push(b'/');
-            below.extend_from_slice(&node.name);
             let is_directory = node.kind == NodeType::Directory;
-            if run.is_excluded(&below, is_directory) {
+            if run.is_excluded(walk.path(), is_directory) {
                 continue;
             }
+            let folder = walk.level().and_then(|level| {
+                let made = level.own;
+                level.handle().map(|handle| Folder { handle: handle.clone(), made })
+            });
             match node.kind {
                 NodeType::Directory => {
                     let Some(tree) = node.tree else { continue };
-                    let wanted = run.is_included(&below, true);
-                    let folder = match &open.folder {
-                        Some(folder)
-                            if !run.options.dry_run && (wanted || holds_included(run, tree, &below)?) =>
-                        {
-                            match run.folder(&folder.handle, &node, &below)? {
-                                Some(folder) => Some(folder),
+                    let below = match &folder {
+                        Some(folder) if run.options.dry_run => {
+                            files::open_directory(folder.handle.as_fd(), &node.name)
+                                .ok()
+                                .map(|handle| Folder { handle: Arc::new(handle), made: Made::default() })
+                        }
+                        Some(folder) => {
+                            if !run.is_included(walk.path(), true) && !holds_included(run, tree, walk.path())?
+                            {
+                                continue;
+                            }
+                            match run.folder(&folder.handle, &node, walk.path())? {
+                                Some(below) => Some(below),
                                 None => continue,
                             }
                         }
-                        Some(_) if !run.options.dry_run => continue,
-                        Some(folder) => files::open_directory(folder.handle.as_fd(), &node.name)
-                            .ok()
-                            .map(|handle| Folder::existing(Arc::new(handle))),
                         None => None,
                     };
                     run.counts.directories.fetch_add(1, Ordering::Relaxed);
-                    stack.push(Open { folder, nodes: run.repository.nodes(tree), path: below });
+                    let made = below.as_ref().map_or(Made::default(), |below| below.made);
+                    walk.enter(below.map(|below| below.handle), tree, made);
                 }
-                _ if !run.is_included(&below, false) => {}
+                _ if !run.is_included(walk.path(), false) => {}
                 NodeType::Unreadable => {
                     let why = node.error.map_or("could not be read", |error| error.words());
                     run.problem(
-                        &below,
+                        walk.path(),
                         &format!("was not in this snapshot: {why} when it was made"),
                         "unreadable_in_snapshot",
                     );
                 }
                 // The second name of a file that is made already: linked in the second pass.
                 _ if is_second_name(&mut linked, &node) => {}
-                NodeType::File => {
-                    run.file(windows, open.folder.as_ref(), node, below)?;
-                }
-                _ => {
-                    let Some(folder) = &open.folder else {
+                NodeType::File => run.file(windows, folder.as_ref(), *node, walk.path().to_vec())?,
+                _ => match &folder {
+                    Some(folder) => run.other(folder, &node, walk.path())?,
+                    None => {
                         run.counts.others.fetch_add(1, Ordering::Relaxed);
-                        continue;
-                    };
-                    run.other(folder, &node, &below)?;
-                }
+                    }
+                },
             }
         }
         Ok(())
@@ -331,27 +319,23 @@ pub fn is_second_name(linked: &mut HashMap<Id16, Id>, node: &Node) -> bool {
 
 /// Whether anything below a folder is asked for by `--include`, so that no empty folders are made on the way to nothing.
 fn holds_included(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<bool, Error> {
-    let mut stack = vec![(run.repository.nodes(tree), path.to_vec())];
-    while let Some((nodes, path)) = stack.last_mut() {
-        run.check_stop()?;
-        let Some(node) = nodes.next() else {
-            stack.pop();
-            continue;
+    let mut walk = Walk::new(run, None, tree, path, ());
+    while let Some(step) = walk.next()? {
+        let node = match step {
+            Step::Entry(node) => node,
+            Step::Left(_) => continue,
+            // Damage is told where it is met.
+            Step::Damaged(_) => return Ok(true),
         };
-        // Damage is told where it is met.
-        let Ok(node) = node else { return Ok(true) };
-        let mut below = path.clone();
-        below.push(b'/');
-        below.extend_from_slice(&node.name);
         let is_directory = node.kind == NodeType::Directory;
-        if run.is_excluded(&below, is_directory) {
+        if run.is_excluded(walk.path(), is_directory) {
             continue;
         }
-        if run.is_included(&below, is_directory) {
+        if run.is_included(walk.path(), is_directory) {
             return Ok(true);
         }
         if let (true, Some(tree)) = (is_directory, node.tree) {
-            stack.push((run.repository.nodes(tree), below));
+            walk.enter(None, tree, ());
         }
     }
     Ok(false)
@@ -376,7 +360,7 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
     let flags = node.flags;
     let name = node.name.clone();
     let is_file = node.kind == NodeType::File;
-    let folder = target.clone().map(Folder::existing);
+    let folder = target.clone().map(|handle| Folder { handle, made: Made::default() });
     super::window::with(run, |windows| match (&folder, is_file) {
         (_, true) => run.file(windows, folder.as_ref(), node, path.to_vec()),
         (Some(folder), false) => run.other(folder, &node, path),

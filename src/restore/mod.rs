@@ -9,6 +9,7 @@ mod existing;
 mod finish;
 mod first;
 mod output;
+mod walk;
 mod window;
 
 use std::os::fd::OwnedFd;
