@@ -804,7 +804,10 @@ fn nobody_overwrites_his_own_read_only_file() {
     let from = format!("latest:{}", sandbox.source().display());
     sandbox.run(["restore", &from, "-t", "out"]).expect(0);
     let path = sandbox.path("out/file");
+    let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o644);
     std::fs::write(&path, "changed by somebody").unwrap();
+    set_mode(0o444);
     sandbox.run(["restore", &from, "-t", "out", "--overwrite", "always"]).expect(0);
     assert_same(&sandbox.source().join("file"), &path);
 }

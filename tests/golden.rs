@@ -81,7 +81,8 @@ pub fn copy(from: &Path, to: &Path) {
         if entry.file_type().is_file() {
             let target = to.join(entry.path().strip_prefix(from).unwrap());
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            std::fs::copy(entry.path(), target).unwrap();
+            std::fs::copy(entry.path(), &target).unwrap();
+            set_mode(&target, 0o600);
         }
     }
 }

@@ -463,7 +463,7 @@ fn a_folder_of_thousands_of_entries_comes_back() {
 }
 
 #[test]
-fn what_root_saved_nobody_gets_back_as_far_as_allowed_and_is_told_the_rest() {
+fn root_saves_what_nobody_gets_back_as_far_as_allowed_and_is_told_the_rest() {
     demand_root();
     let mut sandbox = Sandbox::new();
     let mut foreign = Item::file(0, "foreign", "content").mode(0o4755);

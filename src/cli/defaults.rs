@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn root_has_system_folders() {
+    fn system_folders_are_the_defaults_of_root() {
         let environment = given(&[("HOME", "/root")]);
         let defaults = Defaults { environment: &environment, user_id: 0, accounts: "/nonexistent".into() };
         assert_eq!(defaults.repository().unwrap(), Path::new("/var/lib/copal"));

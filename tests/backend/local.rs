@@ -179,10 +179,11 @@ impl Drop for Disk {
 }
 
 #[test]
-fn only_as_root_a_full_disk_is_told_as_such_and_goes_on_after_a_removal() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
+fn root_finds_a_full_disk_told_as_such_and_going_on_after_a_removal() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root, as those whose names begin with root_"
+    );
     let disk = Disk::new("1m");
     let local = Local::new(disk.0.path());
     local.create().unwrap();

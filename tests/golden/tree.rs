@@ -248,6 +248,10 @@ pub fn write(folder: &Path, source: &Path) {
     std::fs::copy(sandbox.key_file(), folder.join("key")).unwrap();
     std::fs::write(folder.join("password"), format!("{PASSWORD}\n")).unwrap();
     std::fs::write(folder.join("manifest"), manifest).unwrap();
+    // As they are in a checkout: for everyone to read.
+    for entry in walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap) {
+        super::set_mode(entry.path(), if entry.file_type().is_dir() { 0o755 } else { 0o644 });
+    }
     unprotect(&source);
     std::fs::remove_dir_all(&source).unwrap();
     let (files, bytes) = weigh(&folder.join("repository"));

@@ -47,6 +47,14 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// First line of tests whose names begin with `root_`: passing over them silently would hide what was not tested.
+fn demand_root() {
+    assert!(
+        is_root(),
+        "this test needs root: run the tests as root, or leave out those whose names begin with root_"
+    );
+}
+
 /// Runs that as an ordinary user, in a thread of its own; as the present user when that is one already.
 fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
