@@ -140,7 +140,7 @@ fn chunks(base: &Path) {
             };
             let chunker = Chunker::new(keys.gear_table(), cutter);
             let mut stored = Stored::new();
-            let mut add = |path: &str, stored: &mut Stored| {
+            let add = |path: &str, stored: &mut Stored| {
                 each_chunk(&base.join(path), &chunker, |chunk| {
                     stored.add(hasher.id(Contents::Data, chunk), chunk)
                 });
