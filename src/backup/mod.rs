@@ -177,9 +177,6 @@ fn attempt_backup(
     };
     let synced = repository.sync()?;
     tell_problems(&synced, listener);
-    if !options.dry_run {
-        repository.index_adopted()?;
-    }
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
     // Only a snapshot that the session named is taken over without looking everything up.
@@ -187,6 +184,14 @@ fn attempt_backup(
     let absence = repository.absence()?;
     let absence_fact = format!("absence {source}");
     let same_absence = repository.index.fact(&absence_fact)?.as_deref() == Some(&absence[..]);
+    if !options.dry_run {
+        synced.check_writable()?;
+        if !same_absence {
+            // Something is missing, perhaps an index object: packs that none names are named again and need not be stored again.
+            repository.adopt_packs(&mut Default::default())?;
+        }
+        repository.name_adopted()?;
+    }
     let trusted =
         parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && same_absence && !overtaken;
     if lineage.is_none()
@@ -342,6 +347,8 @@ fn commit(
     snapshot.previous = newest.map(|named| named.name);
     snapshot.sequence = newest.map_or(0, |named| named.snapshot.sequence).max(remembered) + 1;
     snapshot.session = session.id;
+    // What was found on the way in packs that no index object names is relied on: everyone must find it.
+    repository.name_adopted()?;
     snapshot.removals_seen = repository.removals_known();
     let name = session.commit(snapshot)?;
     repository.index.set_fact("sequence", &snapshot.sequence.to_le_bytes()).or_else(passing)?;

@@ -49,9 +49,11 @@ fn save_stream(
         true => None,
         false => Some(Session::begin(repository, clock, client, &options.host, Vec::new())?),
     };
-    tell_problems(&repository.sync()?, listener);
+    let synced = repository.sync()?;
+    tell_problems(&synced, listener);
     if !options.dry_run {
-        repository.index_adopted()?;
+        synced.check_writable()?;
+        repository.name_adopted()?;
     }
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);

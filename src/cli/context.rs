@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::arguments::Global;
 use super::defaults::Defaults;
@@ -15,6 +16,7 @@ use crate::backend::{self, Backend};
 use crate::crypto::MasterKey;
 use crate::format::slot::Unlock;
 use crate::index::{Index, Opened};
+use crate::model::Id16;
 use crate::model::clock::SystemClock;
 use crate::repository::{self, Error, Repository, Synced};
 use crate::terminal::json::Output;
@@ -26,6 +28,8 @@ pub struct Context<'e> {
     pub environment: Lookup<'e>,
     pub clock: SystemClock,
     pub out: Output,
+    /// The repository that was opened last.
+    opened: Mutex<Option<Id16>>,
 }
 
 /// A password or key that is had.
@@ -51,6 +55,7 @@ impl<'e> Context<'e> {
             environment,
             clock: SystemClock,
             out: Output::stdout(),
+            opened: Mutex::default(),
         }
     }
 
@@ -162,12 +167,12 @@ impl<'e> Context<'e> {
         }
         let secret = self.secret()?;
         let cache = self.cache_folder()?;
-        let open = |backend| repository::open(backend, secret.unlock(), cache.as_deref());
-        let repository = match open(backend) {
-            Err(Error::Index(crate::index::Error::Damaged(_))) => open(self.backend()?),
-            other => other,
-        };
+        let repository = repository::open(backend, secret.unlock(), cache.as_deref());
         let repository = repository.map_err(|error| failure(&error))?;
+        *self.opened() = Some(repository.id());
+        for warning in &repository.config_warnings {
+            self.warn(&format!("{warning}; another copy is in use"));
+        }
         match &repository.cache {
             Opened::Rebuilt { reason } => self.warn(&format!("the local cache is made anew: {reason}")),
             Opened::Private { reason } => self.warn(&format!("working without the local cache: {reason}")),
@@ -182,7 +187,8 @@ impl<'e> Context<'e> {
         let repository = self.open()?;
         match repository.sync() {
             Ok(synced) => Ok((repository, synced)),
-            Err(Error::Index(crate::index::Error::Damaged(reason))) => {
+            Err(Error::Index(error)) if !error.is_passing() => {
+                let reason = error.to_string();
                 self.warn(&format!("the local cache is made anew: {reason}"));
                 let folder = self.cache_folder()?;
                 let anew = |id| match &folder {
@@ -216,6 +222,21 @@ impl<'e> Context<'e> {
             repository.with_index(|id| Index::apart(id, reason)).map_err(|error| failure(&error))?;
         let synced = repository.sync().map_err(|error| failure(&error))?;
         Ok((repository, synced))
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Id16>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the cache of the repository that was opened aside, so that it is made anew; whether that was done.
+    pub fn put_cache_aside(&self, why: &str) -> bool {
+        let (Some(repository), Ok(Some(folder))) = (*self.opened(), self.cache_folder()) else {
+            return false;
+        };
+        self.warn(&format!("the local cache is made anew: {why}"));
+        Index::put_aside(&folder, &repository)
+            .inspect_err(|error| self.warn(&format!("it could not be put aside: {error}")))
+            .is_ok()
     }
 
     /// The user's name.
@@ -304,6 +325,10 @@ pub fn failure(error: &Error) -> Failure {
         Error::Backend(error) if error.is_no_space() => {
             Failure::new(Code::Failed, message).with_hint("Nothing that was saved before is hurt. Make room and run it again.")
         }
+        Error::Index(error) if !error.is_passing() => Failure {
+            of_cache: true,
+            ..Failure::new(Code::Failed, message).with_hint("Run it again: the cache is made anew.")
+        },
         _ => Failure::new(Code::Failed, message),
     }
 }

@@ -51,6 +51,8 @@ pub struct Failure {
     pub message: String,
     /// What to do next; may have several lines.
     pub hint: Option<String>,
+    /// It is the local cache that can not be used, not the repository.
+    pub of_cache: bool,
 }
 
 /// A failure as JSON.
@@ -65,7 +67,7 @@ struct ExitError<'a> {
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), hint: None }
+        Failure { code, message: message.into(), hint: None, of_cache: false }
     }
 
     /// A wrong use of the command line.

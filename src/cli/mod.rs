@@ -42,26 +42,41 @@ pub fn run(typed: Vec<OsString>) -> Code {
     let json = arguments.global.json;
     exit::keep_panics_quiet();
     let context = Context::new(arguments.global, &environment::process);
-    let mut result = Err(Failure::new(Code::Failed, "nothing was done"));
-    let done = crate::repository::caught(|| {
-        result = execute(&context, arguments.command);
-        Ok(())
-    });
-    finish(done.map_err(|error| context::failure(&error)).and(result), json)
+    let run = || {
+        let mut result = Err(Failure::new(Code::Failed, "nothing was done"));
+        let done = crate::repository::caught(|| {
+            result = execute(&context, &arguments.command);
+            Ok(())
+        });
+        done.map_err(|error| context::failure(&error)).and(result)
+    };
+    let mut result = run();
+    // The cache is disposable: it is made anew, and the command runs once more. Not when its input is used up or half of its output is out.
+    let once =
+        matches!(&arguments.command, Command::Backup(backup) if backup.stdin || backup.stdin_from_command);
+    if let Err(failure) = &result
+        && failure.of_cache
+        && context.put_cache_aside(&failure.message)
+        && !once
+        && !context.out.has_written()
+    {
+        result = run();
+    }
+    finish(result, json)
 }
 
-fn execute(context: &Context<'_>, command: Command) -> Result<Code, Failure> {
+fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
     match command {
-        Command::Init(init) => commands::init::run(context, &init),
-        Command::Backup(backup) => commands::backup::run(context, &backup),
-        Command::Snapshots(snapshots) => commands::snapshots::run(context, &snapshots),
-        Command::Ls(ls) => commands::ls::run(context, &ls),
-        Command::Restore(restore) => commands::restore::run(context, &restore),
-        Command::Check(check) => commands::check::run(context, &check),
-        Command::Key(key) => commands::key::run(context, &key),
-        Command::Stats(stats) => commands::stats::run(context, &stats),
-        Command::Completions(completions) => commands::about::completions(context, &completions),
-        Command::Man(man) => commands::about::man(context, &man),
+        Command::Init(init) => commands::init::run(context, init),
+        Command::Backup(backup) => commands::backup::run(context, backup),
+        Command::Snapshots(snapshots) => commands::snapshots::run(context, snapshots),
+        Command::Ls(ls) => commands::ls::run(context, ls),
+        Command::Restore(restore) => commands::restore::run(context, restore),
+        Command::Check(check) => commands::check::run(context, check),
+        Command::Key(key) => commands::key::run(context, key),
+        Command::Stats(stats) => commands::stats::run(context, stats),
+        Command::Completions(completions) => commands::about::completions(context, completions),
+        Command::Man(man) => commands::about::man(context, man),
         Command::Version(_) => commands::about::version(context),
     }
 }

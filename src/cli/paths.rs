@@ -102,9 +102,17 @@ fn ends_with(
     }
     let Some((last, before)) = wanted.split_last() else { return Ok(found) };
     let mut stack = vec![(named.snapshot.root, Vec::<Vec<u8>>::new())];
+    let mut damage = None;
     while let Some((tree, path)) = stack.pop() {
         for node in repository.nodes(tree) {
-            let node = node.map_err(|error| failure(&error))?;
+            let node = match node {
+                Ok(node) => node,
+                Err(error) if error.is_damage() => {
+                    damage = damage.or(Some(error));
+                    continue;
+                }
+                Err(error) => return Err(failure(&error)),
+            };
             let mut below = path.clone();
             below.push(node.name.clone());
             if node.name == *last && path.ends_with(before) {
@@ -118,7 +126,11 @@ fn ends_with(
             }
         }
     }
-    Ok(found)
+    match damage {
+        // What is asked for may be in the part that is hit.
+        Some(error) if found.is_empty() => Err(failure(&error)),
+        _ => Ok(found),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::context::{Context, failure};
 use super::exit::{Code, Failure};
+use crate::model::Id;
 use crate::model::clock::Clock;
 use crate::repository::Repository;
 use crate::repository::snapshots::{Named, Snapshots};
@@ -22,6 +23,62 @@ pub fn load(context: &Context<'_>, repository: &Repository) -> Result<Snapshots,
     Ok(all)
 }
 
+/// The id's beginning that `text` can be.
+fn as_id(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    (lower.len() >= ID_LEAST && lower.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(lower)
+}
+
+/// The snapshot whose id begins so; none when none does. One that was never confirmed must be named in full.
+fn by_id(context: &Context<'_>, all: &Snapshots, id: &str) -> Result<Option<Named>, Failure> {
+    let begins = |name: &Id| name.to_string().starts_with(id);
+    let sound = all.confirmed.iter().filter(|named| begins(&named.name));
+    let lost = all.lost.iter().map(|(name, _)| name).filter(|name| begins(name));
+    let names: Vec<Id> = sound.clone().map(|named| named.name).chain(lost.copied()).collect();
+    match (&names[..], sound.clone().next()) {
+        ([_], Some(named)) => Ok(Some(named.clone())),
+        ([name], None) => {
+            let problem =
+                all.problems.iter().map(ToString::to_string).find(|text| text.contains(&name.to_string()));
+            let message = problem.unwrap_or_else(|| format!("damaged: snapshots/{name}"));
+            Err(Failure::new(Code::Damaged, message).with_hint("See what there is: copal snapshots"))
+        }
+        ([], _) => {
+            let named = all.unconfirmed.iter().find(|named| named.name.to_string() == id);
+            if named.is_some() {
+                context.warn(&format!(
+                    "snapshot {id} was never confirmed as saved: something of it may be missing"
+                ));
+            }
+            Ok(named.cloned())
+        }
+        _ => {
+            let names: Vec<String> = names.iter().map(|name| name.to_string()[..16].to_owned()).collect();
+            Err(Failure::usage(format!("{id} is the beginning of several snapshots: {}", names.join(", "))))
+        }
+    }
+}
+
+/// Whether what `text` means may be another snapshot than the one found, since one that can not be read may be newer. Says so.
+pub fn is_doubtful(context: &Context<'_>, all: &Snapshots, text: &str, found: &Named) -> bool {
+    let by_id = as_id(text).is_some_and(|id| found.name.to_string().starts_with(&id));
+    let doubtful = !by_id && all.may_hide_newer(found);
+    if doubtful {
+        context.warn(&format!(
+            "taking snapshot {} of {} for {text}: a newer one can not be read",
+            found.name.short(),
+            time::show(found.snapshot.time)
+        ));
+    }
+    doubtful
+}
+
+/// How a command ends that did its work with a snapshot that may not be the one that was meant.
+pub fn doubt() -> Failure {
+    Failure::new(Code::Damaged, "the newest snapshot that could be read was taken; a newer one is damaged")
+        .with_hint("See which are hit: copal check. Name the snapshot by its id to be certain.")
+}
+
 /// The snapshot that `text` means, among those of `host` where the text is no id.
 pub fn find(
     context: &Context<'_>,
@@ -30,22 +87,16 @@ pub fn find(
     host: Option<&[u8]>,
 ) -> Result<Named, Failure> {
     let lower = text.to_ascii_lowercase();
-    let is_hex = lower.len() >= ID_LEAST && lower.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex {
-        let matching: Vec<&Named> =
-            all.confirmed.iter().filter(|named| named.name.to_string().starts_with(&lower)).collect();
-        match matching[..] {
-            [one] => return Ok(one.clone()),
-            [] => {}
-            _ => {
-                let names: Vec<String> =
-                    matching.iter().map(|named| named.name.to_string()[..16].to_owned()).collect();
-                return Err(Failure::usage(format!(
-                    "{text} is the beginning of several snapshots: {}",
-                    names.join(", ")
-                )));
-            }
-        }
+    let is_hex = as_id(text).is_some();
+    if let Some(id) = as_id(text)
+        && let Some(named) = by_id(context, all, &id)?
+    {
+        return Ok(named);
+    }
+    if all.confirmed.is_empty() && !all.lost.is_empty() {
+        return Err(
+            Failure::new(Code::Damaged, "no snapshot can be read").with_hint("See what is hit: copal check")
+        );
     }
     if all.confirmed.is_empty() {
         return Err(Failure::new(Code::Failed, "there are no snapshots yet")

@@ -91,8 +91,9 @@ pub fn peek(object: &[u8]) -> Result<(Id16, u64), Error> {
 
 /// Opens the object.
 pub fn decode(keys: &Keys, object: &[u8]) -> Result<Config, Error> {
-    let (_, generation) = peek(object)?;
+    // Opened first: what a changed plain part says is not believed.
     let record = small::decode(keys, KIND, object)?;
+    let (_, generation) = peek(object)?;
     let mut config = Config { generation, cutter: Cutter::default(), pack_target: 0, made: Time::default() };
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {

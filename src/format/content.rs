@@ -102,15 +102,13 @@ pub fn decode_page(bytes: &[u8]) -> Result<ContentPage, Error> {
         match field.number {
             11 => level = field.int()?,
             12 => segments = Some(decode_segments(field.value, limits::SEGMENTS_INLINE)?),
-            13 => pages = field.list(decode_reference)?,
+            13 => pages = field.list(limits::SEGMENTS_INLINE, decode_reference)?,
             _ => field.unknown()?,
         }
     }
     match segments {
         Some(segments) if level == 0 && pages.is_empty() => Ok(ContentPage::Segments(segments)),
-        None if (1..=limits::LEVEL_MAX).contains(&level) && pages.len() <= limits::SEGMENTS_INLINE => {
-            Ok(ContentPage::Pages(level, pages))
-        }
+        None if (1..=limits::LEVEL_MAX).contains(&level) => Ok(ContentPage::Pages(level, pages)),
         _ => Err(Error::Malformed("a content page makes no sense")),
     }
 }

@@ -1,7 +1,7 @@
 //! Index objects: the directories of many packs. docs/format.md, section 9.
 
 use super::record::{Reader, Writer};
-use super::{Error, limits, pack, small};
+use super::{Error, limits, limits::LIST_MAX, pack, small};
 use crate::crypto::Keys;
 use crate::model::Id;
 
@@ -91,15 +91,12 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<IndexObject, Error> {
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
         match field.number {
-            1 => index.packs = field.list(decode_entry)?,
-            2 => index.snapshots = field.list(|bytes| Ok(bytes.to_vec()))?,
-            3 => index.replaces = field.list(super::record::element_id)?,
+            1 => index.packs = field.list(limits::INDEX_PACKS, decode_entry)?,
+            2 => index.snapshots = field.list(LIST_MAX, |bytes| Ok(bytes.to_vec()))?,
+            3 => index.replaces = field.list(LIST_MAX, super::record::element_id)?,
             4 => index.config = field.value.to_vec(),
             _ => field.unknown()?,
         }
-    }
-    if index.packs.len() > limits::INDEX_PACKS {
-        return Err(Error::Malformed("too many packs in an index object"));
     }
     Ok(index)
 }

@@ -48,6 +48,8 @@ pub const SEGMENTS_PAGE_MIN: usize = 128;
 pub const STATE_SEGMENTS_MAX: usize = 1 << 20;
 /// Longest name of an extended attribute, bytes.
 pub const XATTR_NAME_MAX: usize = 255;
+/// Most elements in a list of a small object or of a node, when nothing lower is said.
+pub const LIST_MAX: usize = 1 << 20;
 /// Most packs in one index object.
 pub const INDEX_PACKS: usize = 4096;
 /// Inode flags that are kept: compress, sync, immutable, append-only, no dump, no atime, directory sync, no copy-on-write.

@@ -96,6 +96,12 @@ pub fn is_sound_name(name: &[u8]) -> bool {
         && !name.contains(&0)
 }
 
+/// The name in an encoded node of which more can perhaps not be read.
+pub fn name_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    let field = Reader::new(bytes).next().ok()??;
+    (field.number == 1 && field.value.len() <= limits::NAME_MAX).then(|| field.value.to_vec())
+}
+
 /// Reads a node and holds it to the limits.
 pub fn decode(bytes: &[u8]) -> Result<Node, Error> {
     if bytes.len() > limits::NODE_MAX {
@@ -127,13 +133,13 @@ pub fn decode(bytes: &[u8]) -> Result<Node, Error> {
             14 => node.target = field.value.to_vec(),
             15 => node.device.0 = field.int32()?,
             16 => node.device.1 = field.int32()?,
-            17 => node.xattrs = field.list(decode_xattr)?,
+            17 => node.xattrs = field.list(limits::LIST_MAX, decode_xattr)?,
             18 => node.flags = field.int32()?,
             19 => node.link = Some(field.id16()?),
             20 => node.cutter = decode_cutter(field.value).ok(),
             21 => error = field.int()?,
             22 => node.previous = field.value.to_vec(),
-            23 => node.unread = field.list(element_text)?,
+            23 => node.unread = field.list(limits::LIST_MAX, element_text)?,
             24 => node.was = NodeType::from_number(field.int()?),
             _ => {
                 field.unknown()?;

@@ -147,6 +147,19 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
+    /// How many lengths with their bytes are left. Refuses more than `most`.
+    pub fn count_prefixed(mut self, most: usize) -> Result<usize, Error> {
+        let mut count = 0;
+        while !self.is_empty() {
+            self.prefixed()?;
+            count += 1;
+            if count > most {
+                return Err(Error::Malformed("too many elements in a list"));
+            }
+        }
+        Ok(count)
+    }
+
     /// Whether everything was read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -242,10 +255,16 @@ impl<'a> Field<'a> {
         String::from_utf8(self.value.to_vec()).map_err(|_| Error::Malformed("text is not UTF-8"))
     }
 
-    /// The value as a list, each element given to `each`.
-    pub fn list<T>(&self, mut each: impl FnMut(&'a [u8]) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    /// The value as a list of at most `most` elements, each given to `each`. They are counted before any memory is taken: an empty
+    /// element is one byte here, and far more once it is decoded.
+    pub fn list<T>(
+        &self,
+        most: usize,
+        mut each: impl FnMut(&'a [u8]) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let count = Cursor(self.value).count_prefixed(most)?;
+        let mut items = Vec::with_capacity(count);
         let mut cursor = Cursor(self.value);
-        let mut items = Vec::new();
         while !cursor.is_empty() {
             items.push(each(cursor.prefixed()?)?);
         }

@@ -1,7 +1,7 @@
 //! Sessions, removals, damage: what writers and pruners tell each other. docs/format.md, section 9.
 
 use super::record::{Reader, Writer, element_id};
-use super::{Error, small};
+use super::{Error, limits::LIST_MAX, small};
 use crate::crypto::Keys;
 use crate::model::{Id, Id16, Time};
 
@@ -74,17 +74,17 @@ pub fn decode_removal(keys: &Keys, object: &[u8]) -> Result<Removal, Error> {
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
         match field.number {
-            1 => removal.packs = field.list(element_id)?,
+            1 => removal.packs = field.list(LIST_MAX, element_id)?,
             2 => removal.time = field.time()?,
             3 => removal.session = field.id16()?,
-            4 => removal.index_objects = field.list(element_id)?,
+            4 => removal.index_objects = field.list(LIST_MAX, element_id)?,
             5 => removal.done = field.int()? == 2,
             // Which mark it answers, what it contains, and how far back: for whoever removes.
             6 => {
                 field.id()?;
             }
             7 => {
-                field.list(element_id)?;
+                field.list(LIST_MAX, element_id)?;
             }
             8 => {
                 field.time()?;
@@ -111,13 +111,19 @@ pub fn encode_removal(keys: &Keys, removal: &Removal) -> Result<Vec<u8>, Error> 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     pub packs: Vec<Id>,
+    /// Digest of the ids of chunks that no pack holds, by which the same loss is known again.
+    pub lost: Option<Id>,
     pub time: Time,
 }
 
 /// Encodes a damage record.
 pub fn encode_damage(keys: &Keys, damage: &Damage) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
-    writer.list(1, true, damage.packs.iter().map(|id| id.0)).time(3, true, Some(damage.time));
+    writer.list(1, true, damage.packs.iter().map(|id| id.0)).id(2, false, damage.lost.as_ref()).time(
+        3,
+        true,
+        Some(damage.time),
+    );
     small::encode(keys, DAMAGE, &[], &writer.finish())
 }
 
@@ -128,7 +134,8 @@ pub fn decode_damage(keys: &Keys, object: &[u8]) -> Result<Damage, Error> {
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
         match field.number {
-            1 => damage.packs = field.list(element_id)?,
+            1 => damage.packs = field.list(LIST_MAX, element_id)?,
+            2 => damage.lost = Some(field.id()?),
             3 => damage.time = field.time()?,
             _ => field.unknown()?,
         }

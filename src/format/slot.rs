@@ -8,6 +8,8 @@ use crate::model::{Id16, Time};
 /// Kind number of key slots.
 pub const KIND: u8 = 2;
 const ROLE_FULL: u64 = 1;
+/// Most master keys, one an epoch.
+const MASTERS_MAX: usize = 1024;
 
 /// What opens a slot.
 #[derive(Clone, Copy)]
@@ -196,7 +198,7 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<MasterKey>, Erro
         match field.number {
             1 => role = field.int()?,
             2 => {
-                masters = field.list(|bytes| {
+                masters = field.list(MASTERS_MAX, |bytes| {
                     <[u8; 32]>::try_from(bytes).map_err(|_| Error::Malformed("a key has another length"))
                 })?
             }

@@ -2,7 +2,7 @@
 
 use super::content::{decode_segments, encode_segments};
 use super::record::{Reader, Writer, element_id, element_text};
-use super::{Error, limits, small};
+use super::{Error, limits, limits::LIST_MAX, small};
 use crate::crypto::Keys;
 use crate::model::{Id, Id16, Snapshot, Summary, Time};
 
@@ -56,6 +56,12 @@ fn decode_summary(bytes: &[u8]) -> Result<Summary, Error> {
 
 /// Encodes a snapshot.
 pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
+    // What a reader would refuse must not be written.
+    let lists =
+        [snapshot.sources.len(), snapshot.tags.len(), snapshot.options.len(), snapshot.removals_seen.len()];
+    if lists.iter().any(|length| *length > LIST_MAX) {
+        return Err(Error::Malformed("too many sources, tags or options for one snapshot"));
+    }
     let flags = if snapshot.incomplete { FLAG_INCOMPLETE } else { 0 }
         | if snapshot.time_given { FLAG_TIME_GIVEN } else { 0 };
     let mut writer = Writer::default();
@@ -78,7 +84,8 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
         .int(16, true, flags)
         .list(17, false, &snapshot.options)
         .field(18, true, &snapshot.session.0);
-    if !snapshot.state.is_empty() {
+    // A state that is too long is left out: it only saves time.
+    if !snapshot.state.is_empty() && snapshot.state.len() <= limits::STATE_SEGMENTS_MAX {
         writer.field(19, false, &encode_segments(&snapshot.state));
     }
     writer.bytes(23, false, &snapshot.options_digest).list(
@@ -103,8 +110,8 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
             4 => root = Some(field.id()?),
             5 => snapshot.host = field.value.to_vec(),
             6 => snapshot.user = field.value.to_vec(),
-            7 => snapshot.sources = field.list(|bytes| Ok(bytes.to_vec()))?,
-            8 => snapshot.tags = field.list(element_text)?,
+            7 => snapshot.sources = field.list(LIST_MAX, |bytes| Ok(bytes.to_vec()))?,
+            8 => snapshot.tags = field.list(LIST_MAX, element_text)?,
             9 => snapshot.program = field.text()?,
             10 => snapshot.description = field.text()?,
             11 => snapshot.client = field.id16()?,
@@ -117,11 +124,11 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
                 snapshot.incomplete = flags & FLAG_INCOMPLETE != 0;
                 snapshot.time_given = flags & FLAG_TIME_GIVEN != 0;
             }
-            17 => snapshot.options = field.list(element_text)?,
+            17 => snapshot.options = field.list(LIST_MAX, element_text)?,
             18 => snapshot.session = field.id16()?,
             19 => snapshot.state = decode_segments(field.value, limits::STATE_SEGMENTS_MAX)?,
             23 => snapshot.options_digest = field.value.to_vec(),
-            24 => snapshot.removals_seen = field.list(element_id)?,
+            24 => snapshot.removals_seen = field.list(LIST_MAX, element_id)?,
             _ => field.unknown()?,
         }
     }

@@ -8,9 +8,96 @@ use crate::model::{Id, Node};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree {
     /// Level 0: nodes in order of their names.
-    Nodes(Vec<Node>),
+    Nodes(NodeList),
     /// A level above: pages below.
     Pages(u64, Vec<PageReference>),
+}
+
+/// The nodes of a page, decoded one by one: one that can not be read costs itself alone, and only one at a time takes memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeList {
+    bytes: Vec<u8>,
+    place: usize,
+    /// Name of the last one that was given.
+    last: Vec<u8>,
+    count: usize,
+    /// Where the last one begins.
+    end: usize,
+}
+
+/// A node that can not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadNode {
+    /// Its name, when that much can be read.
+    pub name: Option<Vec<u8>>,
+    pub error: Error,
+}
+
+impl NodeList {
+    /// Looks at the lengths of a list, and counts its nodes before any memory is taken.
+    fn new(bytes: &[u8]) -> Result<NodeList, Error> {
+        let (mut cursor, mut count, mut end) = (Cursor(bytes), 0, 0);
+        while !cursor.is_empty() {
+            end = bytes.len() - cursor.0.len();
+            cursor.prefixed()?;
+            count += 1;
+            if count > limits::PAGE_MAX {
+                return Err(Error::Malformed("too many entries in a page"));
+            }
+        }
+        Ok(NodeList { bytes: bytes.to_vec(), place: 0, last: Vec::new(), count, end })
+    }
+
+    /// How many nodes the page holds, those that were given and those that can not be read included.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the page holds none at all.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The name of the page's last node, when that much can be read.
+    pub fn last_name(&self) -> Option<Vec<u8>> {
+        Cursor(&self.bytes[self.end..]).prefixed().ok().and_then(node::name_of)
+    }
+
+    /// Name of the last node that was given, taken out; empty when there is none.
+    pub fn take_last(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.last)
+    }
+
+    fn decode_next(&mut self) -> Result<Node, Error> {
+        let rest = &self.bytes[self.place..];
+        let mut cursor = Cursor(rest);
+        let bytes = cursor.prefixed()?;
+        self.place += rest.len() - cursor.0.len();
+        let node = node::decode(bytes)?;
+        if !self.last.is_empty() && node.name <= self.last {
+            return Err(Error::Malformed("names are not in order, or double"));
+        }
+        self.last.clone_from(&node.name);
+        Ok(node)
+    }
+}
+
+impl Iterator for NodeList {
+    type Item = Result<Node, BadNode>;
+
+    fn next(&mut self) -> Option<Result<Node, BadNode>> {
+        if self.place >= self.bytes.len() {
+            return None;
+        }
+        let start = self.place;
+        Some(self.decode_next().map_err(|error| {
+            if self.place == start {
+                self.place = self.bytes.len();
+            }
+            let name = Cursor(&self.bytes[start..]).prefixed().ok().and_then(node::name_of);
+            BadNode { name, error }
+        }))
+    }
 }
 
 /// A page as the level above names it.
@@ -66,7 +153,7 @@ fn decode_reference(bytes: &[u8]) -> Result<PageReference, Error> {
     if page.entries == 0 { Err(Error::Malformed("a page reference without entries")) } else { Ok(page) }
 }
 
-/// Reads a page; names must ascend.
+/// Reads a page. Names must ascend: a node that does not is given as one that can not be read.
 pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
     let mut level = None;
     let mut list: &[u8] = &[];
@@ -98,18 +185,7 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
         }
         return Ok(Tree::Pages(level, pages));
     }
-    let mut nodes: Vec<Node> = Vec::new();
-    while !cursor.is_empty() {
-        let node = node::decode(cursor.prefixed()?)?;
-        if nodes.last().is_some_and(|before| before.name >= node.name) {
-            return Err(Error::Malformed("names are not in order, or double"));
-        }
-        if nodes.len() >= limits::PAGE_MAX {
-            return Err(Error::Malformed("too many entries in a page"));
-        }
-        nodes.push(node);
-    }
-    Ok(Tree::Nodes(nodes))
+    NodeList::new(list).map(Tree::Nodes)
 }
 
 /// Whether a page of that level with `entries` entries may end after the one of that name. Each level looks at other bits, or pages of

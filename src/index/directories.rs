@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
-use super::{Error, Index};
+use super::{Error, Index, sum};
 use crate::model::{Id, Id16, Time};
 
 /// Rows fetched at a time by `each_directory`.
@@ -38,15 +38,31 @@ pub struct FinishedFile {
     pub node: Vec<u8>,
 }
 
-/// A directory from its row.
-fn directory_of(row: &Row<'_>) -> rusqlite::Result<DirectoryRow> {
-    Ok(DirectoryRow {
+/// A directory from its row; none when the row is not what was written: what it says of a file would be believed unread.
+fn directory_of(row: &Row<'_>) -> rusqlite::Result<Option<DirectoryRow>> {
+    let row = DirectoryRow {
         key: Id16(row.get(0)?),
         tree: Id(row.get(1)?),
         digest: row.get(2)?,
         inode: row.get::<_, i64>(3)? as u64,
         side: row.get(4)?,
-    })
+    };
+    let DirectoryRow { key, tree, digest, inode, side } = row;
+    let parts: [&[u8]; 4] = [&key.0, &tree.0, &digest, &inode.to_le_bytes()];
+    Ok(sum::take(&parts, side).map(|side| DirectoryRow { key, tree, digest, inode, side }))
+}
+
+/// The last value of a directory's row, with the checksum of the whole.
+fn side_with_sum(row: &DirectoryRow) -> Vec<u8> {
+    sum::add(&[&row.key.0, &row.tree.0, &row.digest, &row.inode.to_le_bytes()], &row.side)
+}
+
+/// The same for a file: the values before its node.
+fn file_parts<'a>(file: &'a FinishedFile, numbers: &'a mut [u8; 20]) -> [&'a [u8]; 3] {
+    numbers[..8].copy_from_slice(&file.inode.to_le_bytes());
+    numbers[8..16].copy_from_slice(&file.ctime.seconds.to_le_bytes());
+    numbers[16..].copy_from_slice(&file.ctime.nanos.to_le_bytes());
+    [&file.directory.0, &file.name, numbers]
 }
 
 /// The row of a source, made when it is not there.
@@ -58,13 +74,22 @@ fn source_row(transaction: &Transaction<'_>, source: &Id16) -> Result<i64, Error
     Ok(query.query_row([&source.0[..]], |row| row.get(0))?)
 }
 
-/// Up to a page of directories after `last`, in order of their key.
-fn page_after(reader: &Connection, source: &Id16, last: Option<Id16>) -> Result<Vec<DirectoryRow>, Error> {
+/// Up to a page of directories after `last`, in order of their key, and the key of the last one looked at.
+fn page_after(
+    reader: &Connection,
+    source: &Id16,
+    last: Option<Id16>,
+) -> Result<(Vec<DirectoryRow>, Option<Id16>), Error> {
     let from = last.as_ref().map_or(&[][..], |key| &key.0[..]);
     let mut query =
         reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND key > ?2 ORDER BY key LIMIT ?3"))?;
-    let rows = query.query_map((&source.0[..], from, DIRECTORIES_PAGE), directory_of)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = query.query((&source.0[..], from, DIRECTORIES_PAGE))?;
+    let (mut page, mut end) = (Vec::new(), None);
+    while let Some(row) = rows.next()? {
+        end = Some(Id16(row.get(0)?));
+        page.extend(directory_of(row)?);
+    }
+    Ok((page, end))
 }
 
 impl Index {
@@ -72,7 +97,7 @@ impl Index {
     pub fn directory(&self, source: &Id16, key: &Id16) -> Result<Option<DirectoryRow>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND key = ?2"))?;
-        Ok(query.query_row((&source.0[..], &key.0[..]), directory_of).optional()?)
+        Ok(query.query_row((&source.0[..], &key.0[..]), directory_of).optional()?.flatten())
     }
 
     /// The rows of directories with this inode number: where a moved directory may have been.
@@ -80,7 +105,8 @@ impl Index {
         let reader = self.reader();
         let mut query = reader.prepare_cached(&format!("{SELECT_DIRECTORY} AND inode = ?2"))?;
         let rows = query.query_map((&source.0[..], inode as i64), directory_of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let rows: Vec<Option<DirectoryRow>> = rows.collect::<Result<_, _>>()?;
+        Ok(rows.into_iter().flatten().collect())
     }
 
     /// Writes rows, each in place of an older one of its key.
@@ -93,7 +119,7 @@ impl Index {
                 .prepare_cached("INSERT OR REPLACE INTO directories VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             for row in sorted {
                 let (key, tree, digest) = (&row.key.0[..], &row.tree.0[..], &row.digest[..]);
-                insert.execute((source, key, tree, digest, row.inode as i64, &row.side))?;
+                insert.execute((source, key, tree, digest, row.inode as i64, side_with_sum(row)))?;
             }
             Ok(())
         })
@@ -108,9 +134,9 @@ impl Index {
     ) -> Result<(), Error> {
         let mut last = after;
         loop {
-            let page = page_after(&self.reader(), source, last)?;
-            let Some(end) = page.last() else { return Ok(()) };
-            last = Some(end.key);
+            let (page, end) = page_after(&self.reader(), source, last)?;
+            let Some(end) = end else { return Ok(()) };
+            last = Some(end);
             for row in page {
                 if !each(row) {
                     return Ok(());
@@ -226,15 +252,8 @@ impl Index {
             for file in files {
                 let (inode, ctime) = (file.inode as i64, file.ctime);
                 let directory = &file.directory.0[..];
-                insert.execute((
-                    source,
-                    directory,
-                    &file.name,
-                    inode,
-                    ctime.seconds,
-                    ctime.nanos,
-                    &file.node,
-                ))?;
+                let node = sum::add(&file_parts(file, &mut [0; 20]), &file.node);
+                insert.execute((source, directory, &file.name, inode, ctime.seconds, ctime.nanos, node))?;
             }
             Ok(())
         })
@@ -251,7 +270,15 @@ impl Index {
             let (inode, ctime) = (row.get::<_, i64>(1)? as u64, Time::new(row.get(2)?, row.get(3)?));
             Ok(FinishedFile { directory: *directory, name: row.get(0)?, inode, ctime, node: row.get(4)? })
         })?;
-        Ok(files.collect::<Result<_, _>>()?)
+        let mut sound = Vec::new();
+        for file in files {
+            let mut file = file?;
+            let node = std::mem::take(&mut file.node);
+            if let Some(node) = sum::take(&file_parts(&file, &mut [0; 20]), node) {
+                sound.push(FinishedFile { node, ..file });
+            }
+        }
+        Ok(sound)
     }
 
     /// Forgets the files noted of directories: they are finished, and in their rows.

@@ -3,18 +3,19 @@
 
 use rusqlite::OptionalExtension;
 
-use super::{Error, Index};
+use super::{Error, Index, sum};
 use crate::model::Id;
 
 /// Cached objects fetched at a time by `each_cached_object`.
 const OBJECTS_PAGE: u32 = 128;
 
 impl Index {
-    /// The value of a fact.
+    /// The value of a fact; none when it is not what was written.
     pub fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached("SELECT value FROM facts WHERE key = ?1")?;
-        Ok(query.query_row([key], |row| row.get(0)).optional()?)
+        let value: Option<Vec<u8>> = query.query_row([key], |row| row.get(0)).optional()?;
+        Ok(value.and_then(|bytes| sum::take(&[key.as_bytes()], bytes)))
     }
 
     /// Sets a fact.
@@ -22,7 +23,7 @@ impl Index {
         self.change(|transaction| {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO facts VALUES (?1, ?2)")?
-                .execute((key, value))?;
+                .execute((key, sum::add(&[key.as_bytes()], value)))?;
             Ok(())
         })
     }
@@ -41,8 +42,13 @@ impl Index {
         let query =
             "SELECT key, value FROM facts WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 ORDER BY key";
         let mut query = reader.prepare_cached(query)?;
-        let facts = query.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(facts.collect::<Result<_, _>>()?)
+        let mut rows = query.query([prefix])?;
+        let mut facts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (key, value): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            facts.extend(sum::take(&[key.as_bytes()], value).map(|value| (key, value)));
+        }
+        Ok(facts)
     }
 
     /// A copy of a small object (its kind number as in the format, its name).

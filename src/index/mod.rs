@@ -20,8 +20,10 @@ mod pending;
 mod reading;
 mod records;
 mod schema;
+mod sum;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize};

@@ -112,7 +112,8 @@ fn open_shared(folder: &Path, repository: &Id16) -> Result<(Index, Opened), Erro
     let lock = lock_file(&path)?;
     lock_shared(&lock)?;
     let (set, opened) = match open_file(&path, repository) {
-        Err(Error::Damaged(reason)) => {
+        // A schema that makes no sense any more is damage too.
+        Err(Error::Damaged(reason) | Error::Sql(reason)) => {
             flock(&lock, FlockOperation::NonBlockingLockExclusive)
                 .map_err(|_| Error::Io(format!("{reason}, and another process has it open")))?;
             move_aside(&path)?;

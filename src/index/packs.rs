@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::records::{PackInfo, PackRecord, encode_blocks};
 use super::{Error, Index, chunks, read, write};
@@ -156,8 +156,8 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
 }
 
 /// The row of a pack.
-fn row_of(transaction: &Transaction<'_>, name: &Id) -> Result<Option<i64>, Error> {
-    let mut query = transaction.prepare_cached("SELECT id FROM packs WHERE name = ?1")?;
+pub(super) fn row_of(connection: &Connection, name: &Id) -> Result<Option<i64>, Error> {
+    let mut query = connection.prepare_cached("SELECT id FROM packs WHERE name = ?1")?;
     Ok(query.query_row([&name.0[..]], |row| row.get(0)).optional()?)
 }
 
@@ -180,7 +180,7 @@ fn drop_pack(transaction: &Transaction<'_>, row: i64) -> Result<(), Error> {
 }
 
 /// A number in `meta`.
-fn number(connection: &rusqlite::Connection, name: &str) -> Result<i64, Error> {
+fn number(connection: &Connection, name: &str) -> Result<i64, Error> {
     Ok(connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([name], |row| row.get(0))?)

@@ -12,7 +12,7 @@ use crate::model::Id16;
 /// `COPL`, in the header of the file.
 pub(super) const APPLICATION_ID: i32 = 0x434f_504c;
 /// Number of this layout; another one is put aside and built anew.
-pub(super) const LAYOUT: i32 = 2;
+pub(super) const LAYOUT: i32 = 3;
 /// How long a write waits for another process.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Page cache of the connection that writes, KiB: sorted writes touch a page once, so it need not be large.

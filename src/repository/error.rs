@@ -117,8 +117,9 @@ impl Error {
         Error::format(&format!("{}/{name}", kind.folder()), error)
     }
 
-    /// Whether the repository lacks or breaks something that a snapshot needs.
+    /// Whether the repository lacks or breaks something that a snapshot needs, or holds it in a form that this program can not read. It
+    /// costs what it holds, and nothing beside that.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Error::Damaged { .. } | Error::Lost { .. })
+        matches!(self, Error::Damaged { .. } | Error::Lost { .. } | Error::Unsupported { .. })
     }
 }

@@ -1,7 +1,10 @@
 //! A repository: storage, keys and index together, and what every verb needs of them. The verbs themselves are upstairs.
 
+pub mod contents;
+pub mod doubt;
 mod error;
 pub mod keys;
+mod open;
 pub mod packs;
 pub mod reader;
 pub mod session;
@@ -11,18 +14,17 @@ mod sync;
 pub mod trees;
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Mutex;
 
 use crate::backend::{self, Backend, Kind};
 use crate::crypto::password::Cost;
 use crate::crypto::{self, Hasher, Keys, MasterKey};
-use crate::format::index::PackEntry;
 use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock};
 use crate::index::{self, Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
 
 pub use error::{Error, caught};
+pub use open::open;
 pub use sync::Synced;
 
 /// An opened repository.
@@ -32,14 +34,16 @@ pub struct Repository {
     pub(crate) hasher: Hasher,
     pub config: Config,
     pub(crate) config_object: Vec<u8>,
+    /// What was wrong with copies of `config` that were passed over when the repository was opened.
+    pub config_warnings: Vec<Error>,
     pub index: Index,
     pub(crate) blocks: reader::BlockCache,
     /// What was said about the cache when it was opened.
     pub cache: Opened,
-    /// Removal records seen at the last synchronisation.
-    pub(crate) removals: Mutex<HashSet<Id>>,
-    /// Packs that no index object names any more: a writer names them again before it relies on them.
-    pub(crate) adopted: Mutex<Vec<PackEntry>>,
+    /// What the last synchronisation saw.
+    pub(crate) seen: Mutex<sync::Seen>,
+    /// Whether the index was doubted in this run, and looked at again.
+    pub(crate) looked_again: Mutex<bool>,
 }
 
 /// What `create` needs to know.
@@ -120,115 +124,13 @@ pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, E
     Ok(names)
 }
 
-/// All copies of `config`: the objects themselves, newest first, then those that key slots carry. Errors are kept for the message.
-fn config_candidates(backend: &dyn Backend) -> Result<(Vec<Vec<u8>>, Option<Error>), Error> {
-    let mut names = Vec::new();
-    backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    let (mut objects, mut problem) = (Vec::new(), None);
-    for name in &names {
-        match backend.get(Kind::Config, name) {
-            Ok(bytes) => match format::config::peek(&bytes) {
-                Ok((_, generation)) if config_name(generation) != *name => {
-                    problem = Some(Error::damaged(Kind::Config, name, "it is of another generation"));
-                }
-                _ => objects.push(bytes),
-            },
-            Err(error) => problem = Some(error.into()),
-        }
-    }
-    for name in list_names(backend, Kind::Keys)? {
-        if let Ok(bytes) = get_slot(backend, &name)
-            && let Ok(slot) = slot::decode(&bytes)
-            && !slot.config.is_empty()
-        {
-            objects.push(slot.config);
-        }
-    }
-    Ok((objects, problem))
-}
-
-/// Opens a repository. `cache` is the folder for the index; without one, the index lives in memory for this run.
-///
-/// Errors: `NoRepository`, `WrongKey`, `Unsupported` for a later format, `Damaged`.
-pub fn open(
-    backend: Box<dyn Backend>,
-    unlock: Unlock<'_>,
-    cache: Option<&Path>,
-) -> Result<Repository, Error> {
-    if !backend.exists_repository()? {
-        return Err(Error::NoRepository { location: backend.location() });
-    }
-    let (candidates, problem) = config_candidates(&*backend)?;
-    let mut first = None;
-    let mut repository_id = None;
-    for object in &candidates {
-        match format::config::peek(object) {
-            Ok((id, _)) if repository_id.is_none() => repository_id = Some(id),
-            Ok(_) => {}
-            Err(error) if error.is_unsupported() => return Err(Error::format("config", error)),
-            Err(error) => first = first.or(Some(Error::format("config", error))),
-        }
-    }
-    let Some(repository_id) = repository_id else {
-        return Err(first.or(problem).unwrap_or_else(|| {
-            Error::damaged(Kind::Config, "", "there is none, and no key slot has a copy")
-        }));
-    };
-    let (index, cache) = match cache {
-        Some(folder) => Index::open(folder, repository_id)?,
-        None => (Index::in_memory(repository_id)?, Opened::Fresh),
-    };
-    let (keys, slot_name) = keys::unlock(&*backend, repository_id, unlock, index.fact("slot")?)?;
-    let _ = index.set_fact("slot", &slot_name.0);
-    // In force is the highest generation, wherever it stands.
-    let mut opened: Option<(Config, Vec<u8>)> = None;
-    for object in candidates {
-        match format::config::decode(&keys, &object) {
-            Ok(config) if opened.as_ref().is_none_or(|(best, _)| config.generation > best.generation) => {
-                opened = Some((config, object));
-            }
-            Ok(_) => {}
-            Err(error) if error.is_unsupported() => return Err(Error::format("config", error)),
-            Err(error) => first = first.or(Some(Error::format("config", error))),
-        }
-    }
-    let Some((config, config_object)) = opened else {
-        return Err(first.unwrap_or_else(|| Error::damaged(Kind::Config, "", "no copy opens")));
-    };
-    // A rolled-back config must not go unnoticed.
-    if let Some(seen) =
-        index.fact("config generation")?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
-        && config.generation < seen
-    {
-        return Err(Error::damaged(
-            Kind::Config,
-            &config_name(seen),
-            "a newer one was here before: the repository was rolled back",
-        ));
-    }
-    let _ = index.set_fact("config generation", &config.generation.to_le_bytes());
-    Ok(Repository {
-        backend,
-        hasher: Hasher::new(&keys),
-        keys,
-        config,
-        config_object,
-        index,
-        blocks: reader::BlockCache::default(),
-        cache,
-        removals: Mutex::default(),
-        adopted: Mutex::default(),
-    })
-}
-
 impl Repository {
     /// The same repository with another index, which `make` opens after this one is closed. It is empty until `sync`.
     pub fn with_index(
         self,
         make: impl FnOnce(Id16) -> Result<(Index, Opened), index::Error>,
     ) -> Result<Repository, Error> {
-        let Repository { backend, keys, hasher, config, config_object, index, .. } = self;
+        let Repository { backend, keys, hasher, config, config_object, config_warnings, index, .. } = self;
         drop(index);
         let (index, cache) = make(keys.repository)?;
         Ok(Repository {
@@ -237,11 +139,12 @@ impl Repository {
             hasher,
             config,
             config_object,
+            config_warnings,
             index,
             blocks: reader::BlockCache::default(),
             cache,
-            removals: Mutex::default(),
-            adopted: Mutex::default(),
+            looked_again: Mutex::default(),
+            seen: Mutex::default(),
         })
     }
 
@@ -261,7 +164,13 @@ impl Repository {
         let mut names = Vec::new();
         self.backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
         for name in names {
-            let object = self.backend.get(Kind::Config, &name)?;
+            let object = match self.backend.get(Kind::Config, &name) {
+                Ok(object) => object,
+                Err(error) => {
+                    problems.push(error.into());
+                    continue;
+                }
+            };
             match format::config::decode(&self.keys, &object) {
                 Ok(_) => sound += 1,
                 Err(error) => problems.push(Error::decode(Kind::Config, &name, error)),
@@ -280,13 +189,18 @@ impl Repository {
     /// Writes down what a check found damaged.
     pub fn put_damage(&self, damage: &format::session::Damage) -> Result<(), Error> {
         // What is written down already need not be so again at every check.
+        let (mut packs, mut lost) = (HashSet::new(), damage.lost.is_none());
         for name in list_names(&*self.backend, Kind::Damage)? {
             let known = get_named(&*self.backend, Kind::Damage, &name)
                 .ok()
                 .and_then(|object| format::session::decode_damage(&self.keys, &object).ok());
-            if known.is_some_and(|known| known.packs == damage.packs) {
-                return Ok(());
+            if let Some(known) = known {
+                lost |= known.lost == damage.lost;
+                packs.extend(known.packs);
             }
+        }
+        if lost && damage.packs.iter().all(|pack| packs.contains(pack)) {
+            return Ok(());
         }
         let object = format::session::encode_damage(&self.keys, damage)
             .map_err(|error| Error::format("the damage record", error))?;

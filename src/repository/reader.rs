@@ -132,10 +132,20 @@ impl Repository {
     /// A chunk's plain bytes, from whichever pack has it whole. Errors: `Lost` when no pack is known to hold it.
     pub fn read_chunk(&self, contents: Contents, id: &Id) -> Result<Chunk, Error> {
         let mut problem = None;
-        for location in self.index.lookup_for_reading(contents, id)? {
-            match self.read_chunk_at(contents, id, &location) {
+        let places = self.places(contents, id)?;
+        for location in &places {
+            match self.read_chunk_at(contents, id, location) {
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => problem = Some(error),
+            }
+        }
+        // Perhaps it is the cache that is wrong about where it lies.
+        self.look_again()?;
+        for location in self.index.lookup_for_reading(contents, id)? {
+            if !places.contains(&location)
+                && let Ok(chunk) = self.read_chunk_at(contents, id, &location)
+            {
+                return Ok(chunk);
             }
         }
         Err(problem.unwrap_or(Error::Lost { contents, id: *id }))

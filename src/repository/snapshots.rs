@@ -1,11 +1,11 @@
 //! Snapshots: which there are, which are confirmed, and finding one by what a person types.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Error, Repository, get_named, list_names};
 use crate::backend::Kind;
 use crate::format;
-use crate::model::{Id, Snapshot};
+use crate::model::{Id, Snapshot, Time};
 
 /// A snapshot with its name.
 #[derive(Clone, Debug)]
@@ -19,40 +19,100 @@ pub struct Named {
 pub struct Snapshots {
     /// Confirmed ones, oldest first.
     pub confirmed: Vec<Named>,
-    /// Those whose writer ended before it could confirm them: never reported as saved.
+    /// Those whose writer ended before it could confirm them: never reported as saved. Also those whose confirmation can not be read.
     pub unconfirmed: Vec<Named>,
-    /// Snapshot objects that could not be read.
+    /// Snapshots that can not be read, with the time of their confirmation when there is one that can.
+    pub lost: Vec<(Id, Option<Time>)>,
+    /// What is wrong with snapshots and confirmations.
     pub problems: Vec<Error>,
+    confirmations: HashMap<Id, Confirmed>,
+}
+
+/// What is known of a confirmation.
+#[derive(Clone, Copy, Debug)]
+enum Confirmed {
+    At(Time),
+    /// There is one, and it can not be read.
+    Unreadable,
+}
+
+/// From where small objects are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The local cache, where it has them.
+    Cache,
+    /// Storage alone.
+    Storage,
+}
+
+impl Confirmed {
+    fn time(&self) -> Option<Time> {
+        match self {
+            Confirmed::At(time) => Some(*time),
+            Confirmed::Unreadable => None,
+        }
+    }
+}
+
+impl Snapshots {
+    /// Whether a snapshot that can not be read may be newer than this one, so that this one is perhaps not what was meant.
+    pub fn may_hide_newer(&self, than: &Named) -> bool {
+        let own = self.confirmations.get(&than.name);
+        let newer = |confirmed: Option<Time>| match (confirmed, own) {
+            (Some(time), Some(Confirmed::At(own))) => time >= *own,
+            _ => true,
+        };
+        self.lost.iter().any(|(name, time)| self.confirmations.contains_key(name) && newer(*time))
+            || self.unconfirmed.iter().any(|named| {
+                self.confirmations.contains_key(&named.name)
+                    && named.snapshot.host == than.snapshot.host
+                    && named.snapshot.time >= than.snapshot.time
+            })
+    }
 }
 
 impl Repository {
     /// Loads every snapshot, from the local cache where it is known.
     pub fn snapshots(&self) -> Result<Snapshots, Error> {
+        self.snapshots_from(Origin::Cache)
+    }
+
+    /// Loads every snapshot.
+    pub fn snapshots_from(&self, from: Origin) -> Result<Snapshots, Error> {
         let mut all = Snapshots::default();
-        let mut confirmed = HashSet::new();
         for name in list_names(&*self.backend, Kind::Confirmed)? {
-            match self.is_confirmation(&name) {
-                Ok(()) => {
-                    confirmed.insert(name);
+            let confirmed = match self.confirmed_at(&name, from) {
+                Ok(time) => Confirmed::At(time),
+                Err(error) if error.is_damage() => {
+                    all.problems.push(error);
+                    Confirmed::Unreadable
                 }
-                Err(error) => all.problems.push(error),
-            }
+                Err(error) => return Err(error),
+            };
+            all.confirmations.insert(name, confirmed);
         }
+        let mut seen = HashSet::new();
         for name in list_names(&*self.backend, Kind::Snapshots)? {
-            match self.load_snapshot(&name) {
-                Ok(snapshot) if confirmed.contains(&name) => all.confirmed.push(Named { name, snapshot }),
+            seen.insert(name);
+            let confirmed = all.confirmations.get(&name);
+            match self.load_snapshot_from(&name, from) {
+                Ok(snapshot) if matches!(confirmed, Some(Confirmed::At(_))) => {
+                    all.confirmed.push(Named { name, snapshot })
+                }
                 Ok(snapshot) => all.unconfirmed.push(Named { name, snapshot }),
-                Err(error) => all.problems.push(error),
+                Err(error) if error.is_damage() => {
+                    all.lost.push((name, confirmed.and_then(Confirmed::time)));
+                    all.problems.push(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        for name in &confirmed {
-            let known = all.confirmed.iter().any(|named| named.name == *name);
-            if !known && !self.backend_has(Kind::Snapshots, name)? {
-                all.problems.push(Error::damaged(
-                    Kind::Snapshots,
-                    &name.to_string(),
-                    "it was confirmed as saved, and is missing",
-                ));
+        for (name, confirmed) in &all.confirmations {
+            // Looked for once more: it may have come after the snapshots were listed.
+            if !seen.contains(name) && !self.backend_has(Kind::Snapshots, name)? {
+                all.lost.push((*name, confirmed.time()));
+                let what = "it was confirmed as saved, and is missing";
+                all.problems.push(Error::damaged(Kind::Snapshots, &name.to_string(), what));
             }
         }
         // docs/format.md, section 8: the order that says which is the latest.
@@ -63,21 +123,35 @@ impl Repository {
         Ok(all)
     }
 
-    /// Whether the confirmation of that name is one of that very snapshot: the storage could have copied it from another's name.
-    fn is_confirmation(&self, name: &Id) -> Result<(), Error> {
+    /// When a snapshot was confirmed. The confirmation must be one of that very snapshot: the storage could have copied it from another's
+    /// name.
+    fn confirmed_at(&self, name: &Id, from: Origin) -> Result<Time, Error> {
         let kind = Kind::Confirmed.number();
-        let object = match self.index.cached_object(kind, name) {
-            Ok(Some(object)) => object,
-            _ => {
-                let object = self.backend.get(Kind::Confirmed, &name.to_string())?;
+        let cached =
+            if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
+        let decode = |object: &[u8]| {
+            format::snapshot::decode_confirmation(&self.keys, object)
+                .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))
+        };
+        let known = cached.and_then(|object| decode(&object).ok());
+        let confirmation = match known {
+            Some(confirmation) => confirmation,
+            None => {
+                let text = name.to_string();
+                let wrong = |error| Error::reading(&*self.backend, Kind::Confirmed, &text, error);
+                if self.backend.stat(Kind::Confirmed, &text).map_err(wrong)?
+                    > format::limits::SMALL_MAX as u64
+                {
+                    return Err(Error::damaged(Kind::Confirmed, &text, "it is far too long"));
+                }
+                let object = self.backend.get(Kind::Confirmed, &text).map_err(wrong)?;
+                let confirmation = decode(&object)?;
                 let _ = self.index.cache_object(kind, name, &object);
-                object
+                confirmation
             }
         };
-        let confirmation = format::snapshot::decode_confirmation(&self.keys, &object)
-            .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))?;
         if confirmation.snapshot == *name {
-            return Ok(());
+            return Ok(confirmation.time);
         }
         Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
     }
@@ -91,11 +165,13 @@ impl Repository {
     }
 
     /// Loads one snapshot.
-    pub fn load_snapshot(&self, name: &Id) -> Result<Snapshot, Error> {
+    fn load_snapshot_from(&self, name: &Id, from: Origin) -> Result<Snapshot, Error> {
         let kind = Kind::Snapshots.number();
-        let object = match self.index.cached_object(kind, name) {
-            Ok(Some(object)) if crate::crypto::object_name(&object) == *name => object,
-            _ => {
+        let cached =
+            if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
+        let object = match cached.filter(|object| crate::crypto::object_name(object) == *name) {
+            Some(object) => object,
+            None => {
                 let object = get_named(&*self.backend, Kind::Snapshots, name)?;
                 let _ = self.index.cache_object(kind, name, &object);
                 object

@@ -5,11 +5,30 @@ use std::collections::HashSet;
 use super::{Error, Repository, get_named, list_names, packs};
 use crate::backend::Kind;
 use crate::format;
+use crate::format::index::PackEntry;
 use crate::index;
 use crate::model::Id;
 
 /// Index objects whose packs go into the database at once.
 const BATCH_PACKS: usize = 512;
+/// Packs, and chunks in them, that one index object names again: some 14 MB.
+const NAMED_PACKS: usize = 256;
+const NAMED_CHUNKS: usize = 400_000;
+/// Under which the index objects are remembered that went away unexplained.
+const LOST_INDEX_FACT: &str = "lost index objects";
+
+/// What the last synchronisation saw.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// Names of the removal records.
+    removals: HashSet<Id>,
+    /// Packs that were removed for good.
+    removed: HashSet<Id>,
+    /// Index objects that can not be read.
+    unreadable: Vec<Id>,
+    /// Packs that no readable index object names, read themselves: a writer names them again before it relies on them.
+    adopted: Vec<PackEntry>,
+}
 
 /// How often a synchronisation is tried while another process writes the cache; each waits a quarter of a second by itself.
 const TRIES: usize = 8;
@@ -19,8 +38,31 @@ const TRIES: usize = 8;
 pub struct Synced {
     /// Index objects or packs that could not be read.
     pub problems: Vec<Error>,
-    /// Whether packs' own directories had to be read, since no index object named them.
+    /// Removal records that can not be read: which packs are about to go is not known.
+    pub unreadable_removals: Vec<Id>,
+    /// Packs whose own directories had to be read, since no index object named them.
     pub rebuilt_packs: usize,
+}
+
+impl Synced {
+    /// An error unless it is known which packs may be relied on. Readers go on: they are told by what they can not read.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        match self.unreadable_removals.first() {
+            None => Ok(()),
+            Some(name) => Err(Error::damaged(
+                Kind::Removals,
+                &name.to_string(),
+                "it can not be read, so which packs are to be removed is not known: nothing can be saved safely",
+            )),
+        }
+    }
+}
+
+/// What tombstones say is gone.
+#[derive(Default)]
+struct Removed {
+    packs: Vec<Id>,
+    index_objects: HashSet<Id>,
 }
 
 impl Repository {
@@ -40,14 +82,17 @@ impl Repository {
 
     fn sync_once(&self) -> Result<Synced, Error> {
         let mut synced = Synced::default();
-        let (removed, hidden_packs) = self.absent(&mut synced)?;
+        let (removals, hidden_packs) = self.absent(&mut synced)?;
         let listed = list_names(&*self.backend, Kind::Index)?;
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let present: HashSet<Id> = listed.iter().copied().collect();
         let gone: Vec<Id> = known.difference(&present).copied().collect();
         if !gone.is_empty() {
+            // First remembered, then dropped: who trusts what was seen before must know that something is missing.
+            self.remember_lost(&gone, &removals.index_objects)?;
             self.index.drop_index_objects(&gone)?;
         }
+        let mut unreadable = Vec::new();
         for name in listed.iter().filter(|name| !known.contains(name)) {
             let read = get_named(&*self.backend, Kind::Index, name).and_then(|object| {
                 format::index::decode(&self.keys, &object)
@@ -58,37 +103,78 @@ impl Repository {
                     let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                     self.index.add_packs(Some(*name), &records)?;
                 }
-                Err(error) => synced.problems.push(error),
+                Err(error) => {
+                    unreadable.push(*name);
+                    synced.problems.push(error);
+                }
             }
         }
-        if !removed.is_empty() {
-            self.index.drop_packs(&removed)?;
+        if !removals.packs.is_empty() {
+            self.index.drop_packs(&removals.packs)?;
+        }
+        {
+            let mut seen = self.seen();
+            seen.removed = removals.packs.into_iter().collect();
+            seen.unreadable = unreadable;
         }
         self.index.set_hidden(&hidden_packs, &[])?;
         if !synced.problems.is_empty()
             || !gone.is_empty()
             || (listed.is_empty() && self.index.pack_count()? == 0)
         {
-            self.adopt_packs(&removed, &mut synced)?;
+            self.adopt_packs(&mut synced)?;
         }
         Ok(synced)
     }
 
+    /// What the last synchronisation saw.
+    pub(super) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether a tombstone names the pack.
+    pub(super) fn is_removed(&self, pack: &Id) -> bool {
+        self.seen().removed.contains(pack)
+    }
+
+    /// Remembers that index objects went away without a tombstone that says so.
+    fn remember_lost(&self, gone: &[Id], explained: &HashSet<Id>) -> Result<(), Error> {
+        let mut lost: Vec<&Id> = gone.iter().filter(|name| !explained.contains(name)).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        lost.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.index.fact(LOST_INDEX_FACT)?.unwrap_or_default());
+        lost.iter().for_each(|name| {
+            hasher.update(&name.0);
+        });
+        Ok(self.index.set_fact(LOST_INDEX_FACT, hasher.finalize().as_bytes())?)
+    }
+
+    /// Forgets index objects that were known and turn out not to be readable; their packs are known by their own directories then.
+    pub(super) fn drop_unreadable(&self, names: &[Id]) -> Result<(), Error> {
+        self.index.drop_index_objects(names)?;
+        self.seen().unreadable.extend(names);
+        Ok(())
+    }
+
     /// Enters packs that no readable index object names, from their own directories.
-    fn adopt_packs(&self, removed: &[Id], synced: &mut Synced) -> Result<(), Error> {
+    pub fn adopt_packs(&self, synced: &mut Synced) -> Result<(), Error> {
         let mut records = Vec::new();
         for (name, length) in self.stored_packs()? {
-            if removed.contains(&name) || self.index.pack(&name)?.is_some() {
+            if self.is_removed(&name) || self.index.relies_on(&name)? {
                 continue;
             }
             match self.read_pack_entry(&name, length) {
                 Ok(entry) => {
                     records.push(packs::record(&entry));
-                    self.adopted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(entry);
+                    self.seen().adopted.push(entry);
+                    synced.rebuilt_packs += 1;
                 }
-                Err(error) => synced.problems.push(error),
+                Err(error) if error.is_damage() => synced.problems.push(error),
+                Err(error) => return Err(error),
             }
-            synced.rebuilt_packs += 1;
             if records.len() >= BATCH_PACKS {
                 self.index.add_packs(None, &records)?;
                 records.clear();
@@ -97,14 +183,30 @@ impl Repository {
         Ok(self.index.add_packs(None, &records)?)
     }
 
+    /// Names of the packs that no readable index object names and that were read themselves.
+    pub fn adopted(&self) -> Vec<Id> {
+        self.seen().adopted.iter().map(|entry| entry.name).collect()
+    }
+
     /// Writes index objects for packs that had none: what a writer relies on must be found by everyone.
-    pub fn index_adopted(&self) -> Result<(), Error> {
+    pub fn name_adopted(&self) -> Result<(), Error> {
         loop {
-            let mut adopted = self.adopted.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let Some(entry) = adopted.last() else { return Ok(()) };
-            let records = [packs::record(entry)];
+            let mut chunks = 0;
+            let fits = |entry: &&PackEntry| {
+                chunks += entry.directory.blocks.iter().map(|block| block.chunks.len()).sum::<usize>();
+                chunks <= NAMED_CHUNKS
+            };
+            let group: Vec<PackEntry> = {
+                let adopted = &mut self.seen().adopted;
+                if adopted.is_empty() {
+                    return Ok(());
+                }
+                let count = adopted.iter().take(NAMED_PACKS).take_while(fits).count().max(1);
+                adopted.drain(..count).collect()
+            };
+            let records: Vec<_> = group.iter().map(packs::record).collect();
             let object = format::index::IndexObject {
-                packs: vec![entry.clone()],
+                packs: group,
                 config: self.config_object.clone(),
                 ..Default::default()
             };
@@ -112,25 +214,36 @@ impl Repository {
                 .map_err(|error| Error::format("the new index object", error))?;
             let name = super::put_named(&*self.backend, Kind::Index, &bytes)?;
             match self.index.add_packs(Some(name), &records) {
-                Err(error) if error.is_passing() => {}
-                other => other?,
+                // The cache is only a help: these packs come with the next synchronisation.
+                Err(error) if !error.is_passing() => return Err(error.into()),
+                _ => {}
             }
-            adopted.pop();
         }
     }
 
-    /// Packs removed for good, and chunks and packs that count as absent for writers.
-    fn absent(&self, synced: &mut Synced) -> Result<(Vec<Id>, Vec<Id>), Error> {
-        let (mut removed, mut hidden_packs) = (Vec::new(), Vec::new());
+    /// What removal records say, and packs that count as absent for writers.
+    fn absent(&self, synced: &mut Synced) -> Result<(Removed, Vec<Id>), Error> {
+        let (mut removed, mut hidden_packs) = (Removed::default(), Vec::new());
         let names = list_names(&*self.backend, Kind::Removals)?;
         for name in &names {
             let removal = get_named(&*self.backend, Kind::Removals, name).and_then(|object| {
                 format::session::decode_removal(&self.keys, &object)
                     .map_err(|error| Error::decode(Kind::Removals, &name.to_string(), error))
-            })?;
-            if removal.done { removed.extend(removal.packs) } else { hidden_packs.extend(removal.packs) }
+            });
+            match removal {
+                Ok(removal) if removal.done => {
+                    removed.packs.extend(removal.packs);
+                    removed.index_objects.extend(removal.index_objects);
+                }
+                Ok(removal) => hidden_packs.extend(removal.packs),
+                Err(error) if error.is_damage() => {
+                    synced.unreadable_removals.push(*name);
+                    synced.problems.push(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        *self.removals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = names.into_iter().collect();
+        self.seen().removals = names.into_iter().collect();
         for name in list_names(&*self.backend, Kind::Damage)? {
             let damage = get_named(&*self.backend, Kind::Damage, &name).and_then(|object| {
                 format::session::decode_damage(&self.keys, &object)
@@ -144,24 +257,25 @@ impl Repository {
         Ok((removed, hidden_packs))
     }
 
-    /// Digest of everything that counts as absent: when it moves, nothing is taken over without being looked up.
+    /// Digest of everything that counts as absent, or may be since an index object was lost: when it moves, nothing is taken over without being looked up.
     pub fn absence(&self) -> Result<[u8; 32], Error> {
         let mut names = self.removals_known();
         names.extend(list_names(&*self.backend, Kind::Damage)?);
-        let bytes: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
+        names.extend(&self.seen().unreadable);
+        let mut bytes: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
+        bytes.extend(self.index.fact(LOST_INDEX_FACT)?.unwrap_or_default());
         Ok(*blake3::hash(&bytes).as_bytes())
     }
 
     /// Names of the removal records as they are now, when they differ from those of the last synchronisation.
     pub(super) fn removals_moved(&self) -> Result<bool, Error> {
         let now: HashSet<Id> = list_names(&*self.backend, Kind::Removals)?.into_iter().collect();
-        Ok(now != *self.removals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        Ok(now != self.seen().removals)
     }
 
     /// Names of the removal records seen, sorted.
     pub fn removals_known(&self) -> Vec<Id> {
-        let mut names: Vec<Id> =
-            self.removals.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().copied().collect();
+        let mut names: Vec<Id> = self.seen().removals.iter().copied().collect();
         names.sort_unstable();
         names
     }

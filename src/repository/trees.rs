@@ -1,17 +1,25 @@
-//! Trees and content lists as they lie in the repository: walking pages without holding a whole directory.
+//! Trees as they lie in the repository: walking the pages of a directory without holding a whole one.
 
 use super::{Error, Repository};
-use crate::format::content::{self, ContentPage};
-use crate::format::tree::{self, PageReference, Tree};
+use crate::format::tree::{self, BadNode, NodeList, PageReference, Tree};
 use crate::format::{self, limits};
-use crate::model::{Content, Contents, Id, Node, NodeType, Segment};
+use crate::model::{Contents, Id, Node, NodeType};
+use crate::terminal::escape::escape;
 
-fn wrong(id: &Id, error: format::Error) -> Error {
+pub(super) fn wrong(id: &Id, error: format::Error) -> Error {
     Error::format(&format!("tree {id}"), error)
 }
 
-fn malformed(id: &Id, what: &'static str) -> Error {
+pub(super) fn malformed(id: &Id, what: &'static str) -> Error {
     wrong(id, format::Error::Malformed(what))
+}
+
+fn bad_node(id: &Id, bad: BadNode) -> Error {
+    let object = match &bad.name {
+        Some(name) => format!("entry {} of tree {id}", escape(name)),
+        None => format!("an entry of tree {id}"),
+    };
+    Error::format(&object, bad.error)
 }
 
 /// What the page above says of a page.
@@ -22,13 +30,18 @@ struct Expected {
 }
 
 impl Expected {
+    fn below(level: u64, page: PageReference) -> (Id, Option<Expected>) {
+        (page.id, Some(Expected { level: level - 1, entries: page.entries, last: page.last }))
+    }
+
     /// Whether a page is that one. A page that another names is never empty.
     fn fits(&self, tree: &Tree) -> bool {
         match tree {
             Tree::Nodes(nodes) => {
                 self.level == 0
                     && nodes.len() as u64 == self.entries
-                    && nodes.last().is_some_and(|node| node.name == self.last)
+                    // A last one of which not even the name can be read says nothing.
+                    && nodes.last_name().is_none_or(|name| name == self.last)
             }
             Tree::Pages(level, pages) => {
                 let entries = pages.iter().try_fold(0u64, |sum, page| sum.checked_add(page.entries));
@@ -45,14 +58,22 @@ pub struct Nodes<'r> {
     repository: &'r Repository,
     /// Pages still to come, last first, each with what the page above says of it.
     pages: Vec<(Id, Option<Expected>)>,
-    nodes: std::vec::IntoIter<Node>,
+    page: Id,
+    nodes: NodeList,
+    /// Name of the last entry of the pages before.
     last: Vec<u8>,
 }
 
 impl Repository {
     /// The nodes of the directory whose first page is `tree`.
     pub fn nodes(&self, tree: Id) -> Nodes<'_> {
-        Nodes { repository: self, pages: vec![(tree, None)], nodes: Vec::new().into_iter(), last: Vec::new() }
+        Nodes {
+            repository: self,
+            pages: vec![(tree, None)],
+            page: tree,
+            nodes: NodeList::default(),
+            last: Vec::new(),
+        }
     }
 
     /// One page.
@@ -90,113 +111,48 @@ impl Repository {
         let (mut id, mut expected) = (tree, None);
         for _ in 0..=limits::LEVEL_MAX {
             match self.load_page(&id, expected.as_ref())? {
-                Tree::Nodes(mut nodes) => {
-                    let place = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
-                    return Ok(place.ok().map(|place| nodes.swap_remove(place)));
-                }
+                Tree::Nodes(nodes) => return find_among(&id, nodes, name),
                 Tree::Pages(level, mut pages) => {
                     let place = pages.partition_point(|page| page.last.as_slice() < name);
                     if place == pages.len() {
                         return Ok(None);
                     }
-                    let page = pages.swap_remove(place);
-                    id = page.id;
-                    expected = Some(Expected { level: level - 1, entries: page.entries, last: page.last });
+                    (id, expected) = Expected::below(level, pages.swap_remove(place));
                 }
             }
         }
         Err(malformed(&tree, "too many levels"))
     }
+}
 
-    /// Gives a file's segments to `each`, in order, page by page. Checks that they add up to `size`.
-    pub fn segments(
-        &self,
-        content: &Content,
-        size: u64,
-        each: &mut dyn FnMut(Segment) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        match content {
-            Content::Inline(segments) => segments.iter().try_for_each(|segment| each(*segment)),
-            Content::Page(id) => self.content_page(id, size, None, each),
+fn find_among(id: &Id, nodes: NodeList, name: &[u8]) -> Result<Option<Node>, Error> {
+    let mut nameless = None;
+    for node in nodes {
+        match node {
+            Ok(node) if node.name == name => return Ok(Some(node)),
+            Ok(_) => {}
+            Err(bad) if bad.name.as_deref() == Some(name) => return Err(bad_node(id, bad)),
+            Err(bad) if bad.name.is_none() => nameless = Some(bad),
+            Err(_) => {}
         }
     }
-
-    /// Whether a content page and all below it are stored, by the word of `stored`.
-    pub fn content_pages_stored(
-        &self,
-        id: &Id,
-        stored: &dyn Fn(&Id) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        if !stored(id)? {
-            return Ok(false);
-        }
-        let page =
-            content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))?;
-        let ContentPage::Pages(level, pages) = page else { return Ok(true) };
-        for (below, _) in pages {
-            // Level 1 names pages of segments: no need to open those again.
-            let all = if level == 1 { stored(&below)? } else { self.content_pages_stored(&below, stored)? };
-            if !all {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn content_page(
-        &self,
-        id: &Id,
-        covers: u64,
-        level: Option<u64>,
-        each: &mut dyn FnMut(Segment) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let page =
-            content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))?;
-        let mut total = 0u64;
-        let mut add = |length: u64| {
-            total = total
-                .checked_add(length)
-                .filter(|total| *total <= covers)
-                .ok_or_else(|| malformed(id, "covers more than it should"))?;
-            Ok::<(), Error>(())
-        };
-        match page {
-            ContentPage::Segments(segments) if level.is_none_or(|level| level == 0) => {
-                for segment in segments {
-                    add(segment.length)?;
-                    each(segment)?;
-                }
-            }
-            ContentPage::Pages(own, pages) if level.is_none_or(|level| level == own) => {
-                for (below, length) in pages {
-                    add(length)?;
-                    self.content_page(&below, length, Some(own - 1), each)?;
-                }
-            }
-            _ => return Err(malformed(id, "a page of another level")),
-        }
-        if total == covers { Ok(()) } else { Err(malformed(id, "covers less than it should")) }
-    }
+    // One whose name can not be read may be the one: unknown is not absent.
+    nameless.map_or(Ok(None), |bad| Err(bad_node(id, bad)))
 }
 
 impl Nodes<'_> {
+    /// The page that was read last: after an error, the one that is hit.
+    pub fn page(&self) -> Id {
+        self.page
+    }
+
     fn next_page(&mut self) -> Result<bool, Error> {
         let Some((id, expected)) = self.pages.pop() else { return Ok(false) };
+        self.page = id;
         match self.repository.load_page(&id, expected.as_ref())? {
-            Tree::Nodes(nodes) => {
-                if nodes.first().is_some_and(|node| !self.last.is_empty() && node.name <= self.last) {
-                    return Err(malformed(&id, "pages overlap"));
-                }
-                if let Some(node) = nodes.last() {
-                    self.last.clone_from(&node.name);
-                }
-                self.nodes = nodes.into_iter();
-            }
+            Tree::Nodes(nodes) => self.nodes = nodes,
             Tree::Pages(level, pages) => {
-                let expected = |page: PageReference| {
-                    (page.id, Some(Expected { level: level - 1, entries: page.entries, last: page.last }))
-                };
-                self.pages.extend(pages.into_iter().rev().map(expected));
+                self.pages.extend(pages.into_iter().rev().map(|page| Expected::below(level, page)));
             }
         }
         Ok(true)
@@ -206,11 +162,18 @@ impl Nodes<'_> {
 impl Iterator for Nodes<'_> {
     type Item = Result<Node, Error>;
 
-    /// The next node; an error ends the pages below it, and the next call goes on behind them.
+    /// The next node; after an error, the next call goes on behind what it hit: one entry, or the pages below one.
     fn next(&mut self) -> Option<Result<Node, Error>> {
         loop {
-            if let Some(node) = self.nodes.next() {
-                return Some(Ok(node));
+            match self.nodes.next() {
+                Some(Ok(node)) if self.last.is_empty() || node.name > self.last => return Some(Ok(node)),
+                Some(Ok(_)) => return Some(Err(malformed(&self.page, "pages overlap"))),
+                Some(Err(bad)) => return Some(Err(bad_node(&self.page, bad))),
+                None => {}
+            }
+            let last = self.nodes.take_last();
+            if !last.is_empty() {
+                self.last = last;
             }
             match self.next_page() {
                 Ok(true) => {}

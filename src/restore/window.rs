@@ -129,9 +129,7 @@ impl<'r> Windows<'_, 'r> {
                     {
                         return Ok(());
                     }
-                    let mut places =
-                        run.repository.index.lookup_for_reading(Contents::Data, &id)?.into_iter();
-                    match places.find(|place| u64::from(place.length) == segment.length) {
+                    match run.repository.place(Contents::Data, &id, segment.length)? {
                         Some(location) => {
                             file.expect_piece();
                             has_pieces = true;

@@ -1,6 +1,7 @@
 //! JSON lines for programs: one object a line on standard output, each with a `message_type`.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -41,6 +42,7 @@ pub fn encode(message_type: &str, fields: &impl Serialize) -> Result<Vec<u8>, Ou
 /// Standard output, or what stands for it; text and JSON lines go through here, since `println!` panics when the reader goes away.
 pub struct Output {
     to: Mutex<Box<dyn Write + Send>>,
+    written: AtomicBool,
 }
 
 impl Output {
@@ -51,7 +53,12 @@ impl Output {
 
     /// Any other place.
     pub fn new(to: Box<dyn Write + Send>) -> Output {
-        Output { to: Mutex::new(to) }
+        Output { to: Mutex::new(to), written: AtomicBool::new(false) }
+    }
+
+    /// Whether anything was written.
+    pub fn has_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Writes one JSON line, and passes it on at once.
@@ -62,6 +69,7 @@ impl Output {
 
     /// Writes text or raw bytes, and passes them on at once.
     pub fn write(&self, bytes: impl AsRef<[u8]>) -> Result<(), OutputError> {
+        self.written.store(true, Ordering::Relaxed);
         let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         to.write_all(bytes.as_ref())?;
         to.flush()?;

@@ -76,6 +76,12 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
                 report.leftover_packs
             ))?;
         }
+        if report.unnamed_packs > 0 {
+            context.out.write(format!(
+                "{} packs are named by no index object; the next backup names them again\n",
+                report.unnamed_packs
+            ))?;
+        }
         if report.unconfirmed > 0 {
             context
                 .out

@@ -109,14 +109,24 @@ fn list(
     ls: &Ls,
     tree: Id,
     path: &[u8],
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
+    let mut problems = 0;
     let mut stack = vec![(repository.nodes(tree), path.to_vec())];
     while let Some((nodes, path)) = stack.last_mut() {
         let Some(node) = nodes.next() else {
             stack.pop();
             continue;
         };
-        let node = node.map_err(|error| failure(&error))?;
+        let node = match node {
+            Ok(node) => node,
+            // It costs what it hits; the rest is listed.
+            Err(error) if error.is_damage() => {
+                problems += 1;
+                context.warn(&format!("{}/: {error}", escape(path)));
+                continue;
+            }
+            Err(error) => return Err(failure(&error)),
+        };
         let mut below = path.clone();
         below.push(b'/');
         below.extend_from_slice(&node.name);
@@ -125,7 +135,7 @@ fn list(
             stack.push((repository.nodes(tree), below));
         }
     }
-    Ok(())
+    Ok(problems)
 }
 
 /// Lists a folder of a snapshot, or shows one entry.
@@ -134,7 +144,9 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
     let all = select::load(context, &repository)?;
     let (snapshot, path) = paths::split(ls.wanted.as_bytes());
     let host = ls.host.as_ref().map(|host| host.as_bytes());
-    let named = select::find(context, &all, &String::from_utf8_lossy(&snapshot), host)?;
+    let snapshot = String::from_utf8_lossy(&snapshot);
+    let named = select::find(context, &all, &snapshot, host)?;
+    let doubtful = select::is_doubtful(context, &all, &snapshot, &named);
     if !context.global.json {
         context.say(&format!("snapshot {} of {}", named.name.short(), time::show(named.snapshot.time)));
     }
@@ -151,18 +163,23 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
         shown.push(b'/');
         shown.extend_from_slice(name);
     }
-    if names.is_empty() {
-        list(context, &repository, ls, named.snapshot.root, b"")?;
-        return Ok(Code::Done);
-    }
-    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-    let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
-    match found {
-        Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => {
-            list(context, &repository, ls, tree, &shown)?
+    let problems = if names.is_empty() {
+        list(context, &repository, ls, named.snapshot.root, b"")?
+    } else {
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
+        match found {
+            Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => {
+                list(context, &repository, ls, tree, &shown)?
+            }
+            Some(node) => show(context, ls, &node, &shown).map(|()| 0)?,
+            None => 0,
         }
-        Some(node) => show(context, ls, &node, &shown)?,
-        None => {}
+    };
+    match problems {
+        0 if doubtful => Err(select::doubt()),
+        0 => Ok(Code::Done),
+        _ => Err(Failure::new(Code::Damaged, format!("{problems} entries or folders could not be listed"))
+            .with_hint("Everything else is shown. See what is hit: copal check")),
     }
-    Ok(Code::Done)
 }

@@ -38,27 +38,38 @@ fn overwrite(wanted: Option<Overwrite>) -> restore::Overwrite {
 }
 
 /// One thing to restore: from which snapshot, what, and to where.
+struct Work {
+    named: Named,
+    names: Vec<Vec<u8>>,
+    target: PathBuf,
+    /// A newer snapshot can not be read, and may be the one that was meant.
+    doubtful: bool,
+}
+
+/// What `text` asks for.
 fn job(
     context: &Context<'_>,
     repository: &Repository,
     all: &Snapshots,
     wanted: &Restore,
     text: &[u8],
-) -> Result<(Named, Vec<Vec<u8>>, PathBuf), Failure> {
+) -> Result<Work, Failure> {
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
-    let (named, path) = match &wanted.at {
-        Some(at) => (select::find(context, all, at, host)?, Some(text.to_vec())),
+    let (snapshot, path) = match &wanted.at {
+        Some(at) => (at.clone(), Some(text.to_vec())),
         None => {
             let (snapshot, path) = paths::split(text);
-            (select::find(context, all, &String::from_utf8_lossy(&snapshot), host)?, path)
+            (String::from_utf8_lossy(&snapshot).into_owned(), path)
         }
     };
+    let named = select::find(context, all, &snapshot, host)?;
+    let doubtful = select::is_doubtful(context, all, &snapshot, &named);
     let names = match &path {
         Some(path) => paths::find(repository, &named, path)?,
         None => Vec::new(),
     };
     if let Some(target) = &wanted.target {
-        return Ok((named, names, target.clone()));
+        return Ok(Work { named, names, target: target.clone(), doubtful });
     }
     // In place: a folder's contents go into that folder, a file into the folder that held it.
     let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
@@ -66,7 +77,7 @@ fn job(
     let is_folder = node.is_none_or(|node| node.kind == NodeType::Directory);
     let depth = if is_folder { names.len() } else { names.len() - 1 };
     let target = [&b"/"[..], &names[..depth].join(&b'/')].concat();
-    Ok((named, names, PathBuf::from(std::ffi::OsString::from_vec(target))))
+    Ok(Work { named, names, target: PathBuf::from(std::ffi::OsString::from_vec(target)), doubtful })
 }
 
 #[derive(Serialize)]
@@ -93,8 +104,10 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     let all = select::load(context, &repository)?;
     let mut sum = Restored::default();
     let mut targets = Vec::new();
+    let mut in_doubt = false;
     for text in &wanted.wanted {
-        let (named, names, target) = job(context, &repository, &all, wanted, text.as_bytes())?;
+        let Work { named, names, target, doubtful } =
+            job(context, &repository, &all, wanted, text.as_bytes())?;
         context.say(&format!(
             "restoring snapshot {} of {} to {}",
             named.name.short(),
@@ -129,6 +142,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         let restored = restored.map_err(|error| failure(&error))?;
         add(&mut sum, &restored);
         targets.push(target.display().to_string());
+        in_doubt |= doubtful;
     }
     let seconds = began.elapsed();
     if context.global.json {
@@ -165,6 +179,9 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             format!("{} entries could not be restored whole: the repository is damaged", sum.damaged),
         )
         .with_hint("Everything else was restored. See what is hit: copal check --read-data"));
+    }
+    if in_doubt {
+        return Err(select::doubt());
     }
     if sum.problems > 0 {
         context.warn(&format!("{} things could not be given back as they were", sum.problems));

@@ -1,0 +1,248 @@
+//! Checking: every snapshot's structure against the packs, and, when asked, every byte of the packs. What is found is written down in the
+//! repository, so that later backups store again what is missing. Nothing is repaired here.
+
+mod packs;
+mod walk;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use rayon::prelude::*;
+
+use crate::format::session::Damage;
+use crate::model::clock::Clock;
+use crate::model::{Contents, Id};
+use crate::progress::{Event, Listener};
+use crate::repository::snapshots::Origin;
+use crate::repository::{Error, Repository, Synced};
+use packs::{choose, read_fact};
+
+/// How much of the packs is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reading {
+    /// Structure only.
+    Nothing,
+    Everything,
+    /// Part n of t, from 1.
+    Part(u64, u64),
+    /// That share of the packs, chosen at random, 0 to 1.
+    Share(f64),
+    /// About that many bytes, those first that were not read for longest.
+    Bytes(u64),
+    /// What fits into that time, those first that were not read for longest.
+    Time(Duration),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// `pack`, `index`, `snapshot`, `tree`, `file`.
+    pub kind: &'static str,
+    /// Which one: a name, or snapshot and path.
+    pub object: String,
+    pub what: String,
+}
+
+/// What a check saw.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub snapshots: u64,
+    pub trees: u64,
+    pub files: u64,
+    pub packs: u64,
+    pub packs_read: u64,
+    pub bytes_read: u64,
+    /// Packs that no index names: left by interrupted runs, harmless.
+    pub leftover_packs: u64,
+    pub unconfirmed: u64,
+    /// Packs that no index object names though something may need them: the next backup names them again.
+    pub unnamed_packs: u64,
+    pub findings: Vec<Finding>,
+}
+
+struct Check<'r> {
+    repository: &'r Repository,
+    listener: &'r dyn Listener,
+    stop: &'r AtomicBool,
+    findings: Mutex<Vec<Finding>>,
+    /// Packs that are missing or damaged in any part.
+    bad_packs: Mutex<HashSet<Id>>,
+    /// Chunks whose bytes in some pack are not what they should be: (contents, id, pack).
+    bad_chunks: Mutex<HashSet<(Contents, Id, Id)>>,
+    /// Chunks that snapshots need and no pack gives.
+    lost: Mutex<HashSet<(Contents, Id)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Check<'_> {
+    fn find(&self, kind: &'static str, object: String, what: String) {
+        self.listener.event(Event::Problem {
+            path: None,
+            what: &format!("{kind} {object}: {what}"),
+            code: "damaged",
+            during: "check",
+        });
+        lock(&self.findings).push(Finding { kind, object, what });
+    }
+
+    fn bad_pack(&self, name: Id) {
+        lock(&self.bad_packs).insert(name);
+    }
+
+    fn check_stop(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// The small objects: each is read from storage, whatever the local cache knows.
+    fn small_objects(&self, synced: &Synced) -> Result<(), Error> {
+        let repository = self.repository;
+        for problem in &synced.problems {
+            self.find("index", repository.location(), problem.to_string());
+        }
+        // Without a cache that was there before, all of them have just been read.
+        if repository.may_doubt_cache() {
+            let compared = repository.compare_index(self.stop)?;
+            let unreadable = !compared.problems.is_empty();
+            for problem in compared.problems {
+                self.find("index", repository.location(), problem.to_string());
+            }
+            if compared.mended > 0 {
+                self.listener.event(Event::Note(&format!(
+                    "the local cache was wrong about {} packs, and was mended: the repository is not hit by that",
+                    compared.mended
+                )));
+            }
+            if unreadable {
+                repository.adopt_packs(&mut Synced::default())?;
+            }
+        }
+        let (_, slot_problems) = repository.key_slots()?;
+        for problem in slot_problems {
+            self.find("key", repository.location(), problem.to_string());
+        }
+        for problem in repository.config_problems()? {
+            self.find("config", repository.location(), problem.to_string());
+        }
+        Ok(())
+    }
+
+    /// Writes a damage record, so that later backups store again what is damaged or lost. A repository that can not be written is only
+    /// checked.
+    fn write_down(&self, clock: &dyn Clock) -> Result<(), Error> {
+        let mut packs: Vec<Id> = lock(&self.bad_packs).iter().copied().collect();
+        packs.sort_unstable();
+        let mut lost: Vec<(u8, Id)> =
+            lock(&self.lost).iter().map(|(contents, id)| (*contents as u8, *id)).collect();
+        // Nothing is lost with these, but a writer must name them before it relies on what they hold.
+        lost.extend(self.repository.adopted().into_iter().map(|pack| (0xff, pack)));
+        if packs.is_empty() && lost.is_empty() {
+            return Ok(());
+        }
+        lost.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        for (contents, id) in &lost {
+            hasher.update(&[*contents]).update(&id.0);
+        }
+        let lost = (!lost.is_empty()).then(|| Id(*hasher.finalize().as_bytes()));
+        match self.repository.put_damage(&Damage { packs, lost, time: clock.now() }) {
+            Err(Error::Backend(error)) => {
+                let what = format!("the damage could not be written down in the repository: {error}");
+                self.listener.event(Event::Note(&what));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Checks a repository that was just synchronised; `synced` is what that found.
+pub fn check(
+    repository: &Repository,
+    synced: &Synced,
+    reading: Reading,
+    clock: &dyn Clock,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Report, Error> {
+    let check = Check {
+        repository,
+        listener,
+        stop,
+        findings: Mutex::default(),
+        bad_packs: Mutex::default(),
+        bad_chunks: Mutex::default(),
+        lost: Mutex::default(),
+    };
+    let mut report = Report::default();
+    listener.event(Event::Started);
+    check.small_objects(synced)?;
+    let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
+    let mut packs = Vec::new();
+    repository.index.packs(&mut |pack| packs.push(pack))?;
+    packs.sort_by_key(|pack| pack.name);
+    report.packs = packs.len() as u64;
+    let known: HashSet<Id> = packs.iter().map(|pack| pack.name).collect();
+    report.leftover_packs = stored.keys().filter(|name| !known.contains(name)).count() as u64;
+    let mut readable = Vec::new();
+    for pack in &packs {
+        match stored.get(&pack.name) {
+            None => {
+                check.bad_pack(pack.name);
+                check.find("pack", pack.name.to_string(), "missing".to_owned());
+            }
+            Some(length) if *length != pack.length => {
+                check.bad_pack(pack.name);
+                check.find(
+                    "pack",
+                    pack.name.to_string(),
+                    format!("{length} bytes long instead of {}", pack.length),
+                );
+            }
+            Some(_) => readable.push(pack.clone()),
+        }
+    }
+
+    let chosen = choose(repository, &readable, reading)?;
+    let total: u64 = chosen.iter().map(|pack| pack.length).sum();
+    listener.event(Event::Totals { files: chosen.len() as u64, bytes: total });
+    let deadline = match reading {
+        Reading::Time(budget) => Some(clock.now().plus_seconds(budget.as_secs() as i64)),
+        _ => None,
+    };
+    let read: Vec<(Id, u64)> = chosen
+        .par_iter()
+        .filter(|_| deadline.is_none_or(|deadline| clock.now() < deadline))
+        .map(|pack| {
+            let bytes = check.read_pack(pack)?;
+            listener.event(Event::Bytes(bytes));
+            Ok((pack.name, bytes))
+        })
+        .collect::<Result<_, Error>>()?;
+    let now = clock.now().seconds.to_le_bytes();
+    for (name, bytes) in &read {
+        report.packs_read += 1;
+        report.bytes_read += bytes;
+        let _ = repository.index.set_fact(&read_fact(name), &now);
+    }
+
+    let snapshots = repository.snapshots_from(Origin::Storage)?;
+    for problem in &snapshots.problems {
+        check.find("snapshot", repository.location(), problem.to_string());
+    }
+    report.unconfirmed = snapshots.unconfirmed.len() as u64;
+    let mut memory = walk::Memory::default();
+    for named in &snapshots.confirmed {
+        report.snapshots += 1;
+        check.walk(&named.name.short(), named.snapshot.root, &mut memory, &mut report)?;
+    }
+    report.unnamed_packs = repository.adopted().len() as u64;
+    check.write_down(clock)?;
+    report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    listener.event(Event::Finished);
+    Ok(report)
+}

@@ -1,0 +1,255 @@
+//! Walking snapshots: every folder, file and list of contents once, however many snapshots and paths share them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Check, Report, lock};
+use crate::format::limits::DEPTH_MAX;
+use crate::model::{Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
+use crate::repository::Error;
+use crate::repository::contents::{Page, Visitor};
+use crate::repository::trees::Nodes;
+use crate::terminal::escape::escape;
+
+/// Bytes of a path that a finding shows at each end when it is longer than both together.
+const PATH_SHOWN: usize = 2000;
+
+/// What is known of a folder that was walked.
+struct Known {
+    /// Folders below each other, itself included.
+    height: usize,
+    /// Where it was found damaged.
+    damage: Option<Arc<str>>,
+}
+
+/// What was walked already.
+#[derive(Default)]
+pub(super) struct Memory {
+    trees: HashMap<Id, Known>,
+    /// Bytes that are lost below each page of a list of contents.
+    pages: HashMap<Page, u64>,
+}
+
+/// A folder being walked.
+struct Open<'r> {
+    tree: Id,
+    name: Vec<u8>,
+    nodes: Nodes<'r>,
+    height: usize,
+    /// Where the first damage in it or below was found.
+    damage: Option<Arc<str>>,
+}
+
+/// Whoever goes through a file's contents.
+struct Contained<'a, 'r> {
+    check: &'a Check<'r>,
+    pages: &'a mut HashMap<Page, u64>,
+    lost: u64,
+    /// What was lost when each page that is open was entered.
+    entered: Vec<u64>,
+    page: Option<Id>,
+}
+
+impl Visitor for Contained<'_, '_> {
+    fn segment(&mut self, segment: Segment) -> Result<(), Error> {
+        let there = match segment.kind {
+            SegmentKind::Data(id) => self.check.is_there(Contents::Data, &id, segment.length)?,
+            SegmentKind::Hole => true,
+            SegmentKind::Gap => false,
+        };
+        if !there {
+            self.lost = self.lost.saturating_add(segment.length);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, page: &Page) -> bool {
+        self.page = Some(page.id);
+        if let Some(lost) = self.pages.get(page) {
+            self.lost = self.lost.saturating_add(*lost);
+            return false;
+        }
+        self.entered.push(self.lost);
+        true
+    }
+
+    fn leave(&mut self, page: &Page) {
+        let before = self.entered.pop().unwrap_or_default();
+        self.pages.insert(*page, self.lost - before);
+    }
+}
+
+/// A path for a person: the middle of a very long one is left out.
+fn show(label: &str, path: &[u8]) -> String {
+    if path.len() <= 2 * PATH_SHOWN {
+        return format!("{label}:{}", escape(path));
+    }
+    let (head, tail) = (&path[..PATH_SHOWN], &path[path.len() - PATH_SHOWN..]);
+    format!("{label}:{}[...]{}", escape(head), escape(tail))
+}
+
+fn path_of(stack: &[Open<'_>], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::new();
+    for open in stack.iter().skip(1) {
+        path.push(b'/');
+        path.extend_from_slice(&open.name);
+    }
+    path.push(b'/');
+    path.extend_from_slice(name);
+    path
+}
+
+impl<'r> Check<'r> {
+    /// Whether some pack still gives this chunk in that length, as far as this check knows. One that none gives is remembered.
+    fn is_there(&self, contents: Contents, id: &Id, length: u64) -> Result<bool, Error> {
+        let mut locations = self.repository.places(contents, id)?;
+        locations.retain(|location| u64::from(location.length) == length);
+        for location in &locations {
+            if !lock(&self.bad_packs).contains(&location.pack.name) {
+                return Ok(true);
+            }
+        }
+        for location in &locations {
+            // In a damaged pack, but perhaps in a good part of it: look.
+            let bad = lock(&self.bad_chunks).contains(&(contents, *id, location.pack.name));
+            if !bad && self.repository.chunk_at_opens(contents, id, location) {
+                return Ok(true);
+            }
+        }
+        lock(&self.lost).insert((contents, *id));
+        Ok(false)
+    }
+
+    /// After a tree or page could not be read: the packs that do not give it are damaged.
+    fn not_read(&self, id: &Id) -> Result<(), Error> {
+        let places = self.repository.places(Contents::Trees, id)?;
+        if places.iter().any(|place| self.repository.chunk_at_opens(Contents::Trees, id, place)) {
+            // Its bytes are as they were stored: it is what they say that is wrong.
+            return Ok(());
+        }
+        lock(&self.lost).insert((Contents::Trees, *id));
+        places.iter().for_each(|place| self.bad_pack(place.pack.name));
+        Ok(())
+    }
+
+    fn node_problem(&self, node: &Node, memory: &mut Memory) -> Result<Option<String>, Error> {
+        let mut problem = None;
+        let pages = &mut memory.pages;
+        let mut contained = Contained { check: self, pages, lost: 0, entered: Vec::new(), page: None };
+        match self.repository.visit(&node.content, node.size, &mut contained) {
+            Ok(()) if contained.lost > 0 => {
+                problem = Some(format!("{} of its {} bytes are lost", contained.lost, node.size))
+            }
+            Ok(()) => {}
+            Err(error) if error.is_damage() => {
+                if let Some(page) = contained.page {
+                    self.not_read(&page)?;
+                }
+                problem = Some(format!("its list of contents is lost: {error}"))
+            }
+            Err(error) => return Err(error),
+        }
+        for xattr in &node.xattrs {
+            if let XattrValue::Chunk(id, length) = &xattr.value
+                && !self.is_there(Contents::Data, id, *length)?
+            {
+                problem = problem.or_else(|| Some("an attribute is lost".to_owned()));
+            }
+        }
+        Ok(problem)
+    }
+
+    fn open(&self, tree: Id, name: Vec<u8>) -> Open<'r> {
+        Open { tree, name, nodes: self.repository.nodes(tree), height: 1, damage: None }
+    }
+
+    /// Walks one snapshot; what was walked before is passed over.
+    pub(super) fn walk(
+        &self,
+        label: &str,
+        root: Id,
+        memory: &mut Memory,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        if let Some(Known { damage: Some(place), .. }) = memory.trees.get(&root) {
+            self.find("tree", format!("{label}:/"), format!("damaged like {place}"));
+            return Ok(());
+        }
+        if memory.trees.contains_key(&root) {
+            return Ok(());
+        }
+        let mut stack = vec![self.open(root, Vec::new())];
+        while let Some(last) = stack.last_mut() {
+            self.check_stop()?;
+            let node = match last.nodes.next() {
+                Some(Ok(node)) => node,
+                Some(Err(error)) if error.is_damage() => {
+                    let page = last.nodes.page();
+                    self.not_read(&page)?;
+                    self.find_in(&mut stack, "tree", label, b"", error.to_string());
+                    continue;
+                }
+                Some(Err(error)) => return Err(error),
+                None => {
+                    close(&mut stack, memory, report);
+                    continue;
+                }
+            };
+            let problem = match (node.kind, node.tree) {
+                (NodeType::Directory, Some(tree)) => {
+                    let depth = stack.len();
+                    match memory.trees.get(&tree) {
+                        Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),
+                        Some(Known { damage: Some(place), .. }) => {
+                            Some(("tree", format!("damaged like {place}")))
+                        }
+                        Some(known) => {
+                            let height = known.height + 1;
+                            if let Some(last) = stack.last_mut() {
+                                last.height = last.height.max(height);
+                            }
+                            None
+                        }
+                        None if depth > DEPTH_MAX => too_deep(),
+                        None => {
+                            stack.push(self.open(tree, node.name));
+                            continue;
+                        }
+                    }
+                }
+                _ => {
+                    report.files += 1;
+                    self.node_problem(&node, memory)?.map(|problem| ("file", problem))
+                }
+            };
+            if let Some((kind, problem)) = problem {
+                self.find_in(&mut stack, kind, label, &node.name, problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Damage to an entry of the folder that is being walked, or to the folder itself.
+    fn find_in(&self, stack: &mut [Open<'r>], kind: &'static str, label: &str, name: &[u8], what: String) {
+        let place = show(label, &path_of(stack, name));
+        if let Some(last) = stack.last_mut() {
+            last.damage.get_or_insert_with(|| Arc::from(place.as_str()));
+        }
+        self.find(kind, place, what);
+    }
+}
+
+/// A folder was walked to its end.
+fn close(stack: &mut Vec<Open<'_>>, memory: &mut Memory, report: &mut Report) {
+    let Some(Open { tree, height, damage, .. }) = stack.pop() else { return };
+    report.trees += 1;
+    if let Some(parent) = stack.last_mut() {
+        parent.damage = parent.damage.take().or_else(|| damage.clone());
+        parent.height = parent.height.max(height + 1);
+    }
+    memory.trees.insert(tree, Known { height, damage });
+}
+
+fn too_deep() -> Option<(&'static str, String)> {
+    Some(("tree", format!("nested deeper than {DEPTH_MAX} folders")))
+}

@@ -1,0 +1,117 @@
+//! Long files' lists of contents as they lie in the repository: walking their pages without holding a whole list.
+
+use super::trees::{malformed, wrong};
+use super::{Error, Repository};
+use crate::format::content::{self, ContentPage};
+use crate::model::{Content, Contents, Id, Segment};
+
+/// Who is led through a list of contents, in order.
+pub trait Visitor {
+    fn segment(&mut self, segment: Segment) -> Result<(), Error>;
+
+    /// Before a page is read; whether to go into it.
+    fn enter(&mut self, _page: &Page) -> bool {
+        true
+    }
+
+    /// After all of a page that was gone into.
+    fn leave(&mut self, _page: &Page) {}
+}
+
+/// A page as the one above names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Page {
+    pub id: Id,
+    /// Bytes that it must cover.
+    pub covers: u64,
+    /// The level it must have, when that is known.
+    pub level: Option<u64>,
+}
+
+struct Segments<'a>(&'a mut dyn FnMut(Segment) -> Result<(), Error>);
+
+impl Visitor for Segments<'_> {
+    fn segment(&mut self, segment: Segment) -> Result<(), Error> {
+        (self.0)(segment)
+    }
+}
+
+impl Repository {
+    /// Gives a file's segments to `each`, in order, page by page. Checks that they add up to `size`.
+    pub fn segments(
+        &self,
+        content: &Content,
+        size: u64,
+        each: &mut dyn FnMut(Segment) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.visit(content, size, &mut Segments(each))
+    }
+
+    /// The same for a visitor that is also told of the pages.
+    pub fn visit(&self, content: &Content, size: u64, visitor: &mut dyn Visitor) -> Result<(), Error> {
+        match content {
+            Content::Inline(segments) => segments.iter().try_for_each(|segment| visitor.segment(*segment)),
+            Content::Page(id) => self.visit_page(Page { id: *id, covers: size, level: None }, visitor),
+        }
+    }
+
+    fn load_content_page(&self, id: &Id) -> Result<ContentPage, Error> {
+        content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))
+    }
+
+    /// Whether a content page and all below it are stored, by the word of `stored`.
+    pub fn content_pages_stored(
+        &self,
+        id: &Id,
+        stored: &dyn Fn(&Id) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        if !stored(id)? {
+            return Ok(false);
+        }
+        let ContentPage::Pages(level, pages) = self.load_content_page(id)? else { return Ok(true) };
+        for (below, _) in pages {
+            // Level 1 names pages of segments: no need to open those again.
+            let all = if level == 1 { stored(&below)? } else { self.content_pages_stored(&below, stored)? };
+            if !all {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn visit_page(&self, page: Page, visitor: &mut dyn Visitor) -> Result<(), Error> {
+        if !visitor.enter(&page) {
+            return Ok(());
+        }
+        let Page { id, covers, level } = page;
+        let mut total = 0u64;
+        let mut add = |length: u64| {
+            total = total
+                .checked_add(length)
+                .filter(|total| *total <= covers)
+                .ok_or_else(|| malformed(&id, "covers more than it should"))?;
+            Ok::<(), Error>(())
+        };
+        match self.load_content_page(&id)? {
+            ContentPage::Segments(segments) if level.is_none_or(|level| level == 0) => {
+                for segment in segments {
+                    add(segment.length)?;
+                    visitor.segment(segment)?;
+                }
+            }
+            ContentPage::Pages(own, pages) if level.is_none_or(|level| level == own) => {
+                for (below, length) in pages {
+                    add(length)?;
+                    let below = Page { id: below, covers: length, level: Some(own - 1) };
+                    self.visit_page(below, visitor)?;
+                }
+            }
+            _ => return Err(malformed(&id, "a page of another level")),
+        }
+        if total != covers {
+            return Err(malformed(&id, "covers less than it should"));
+        }
+        visitor.leave(&page);
+        Ok(())
+    }
+}

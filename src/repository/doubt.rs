@@ -1,0 +1,125 @@
+//! When the local index may be wrong: every index object is read again and compared, and packs are asked themselves. A flipped bit in a
+//! cache, or a lost index object, must not cost a file that the packs still hold.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Error, Repository, get_named, list_names, packs, sync::Synced};
+use crate::backend::Kind;
+use crate::format;
+use crate::index::{Location, Opened, PackRecord};
+use crate::model::{Contents, Id};
+
+/// What a comparison of the local index with the repository found.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Index objects that can not be read.
+    pub problems: Vec<Error>,
+    /// Packs of which the local index said something else; it is mended.
+    pub mended: u64,
+}
+
+impl Repository {
+    /// Whether the local index may hold what was not read from the repository in this run.
+    pub fn may_doubt_cache(&self) -> bool {
+        self.cache == Opened::Existing
+    }
+
+    /// Compares the local index with every index object in storage, and mends it.
+    pub fn compare_index(&self, stop: &AtomicBool) -> Result<Compared, Error> {
+        let mut compared = Compared::default();
+        let last_row = self.index.last_pack_row()?;
+        let (mut named, mut unreadable) = (HashSet::new(), Vec::new());
+        for name in list_names(&*self.backend, Kind::Index)? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            let read = get_named(&*self.backend, Kind::Index, &name).and_then(|object| {
+                format::index::decode(&self.keys, &object)
+                    .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
+            });
+            let object = match read {
+                Ok(object) => object,
+                Err(error) if error.is_damage() => {
+                    unreadable.push(name);
+                    compared.problems.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut wrong = Vec::new();
+            for entry in &object.packs {
+                if !self.is_removed(&entry.name) {
+                    named.insert(entry.name);
+                    let record = packs::record(entry);
+                    if !self.index.holds(&name, &record)? {
+                        wrong.push(record);
+                    }
+                }
+            }
+            compared.mended += wrong.len() as u64;
+            self.replace(name, &wrong)?;
+        }
+        if !unreadable.is_empty() {
+            self.drop_unreadable(&unreadable)?;
+        }
+        let mut strange = Vec::new();
+        self.index.packs(&mut |pack| {
+            if pack.listed && pack.row <= last_row && !named.contains(&pack.name) {
+                strange.push(pack.name);
+            }
+        })?;
+        compared.mended += strange.len() as u64;
+        self.index.drop_packs(&strange)?;
+        Ok(compared)
+    }
+
+    fn replace(&self, object: Id, records: &[PackRecord]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<Id> = records.iter().map(|record| record.name).collect();
+        self.index.drop_packs(&names)?;
+        Ok(self.index.add_packs(Some(object), records)?)
+    }
+
+    /// Looks again, once in a run, when something was not found: in the index objects, then in the packs that none of them names.
+    pub fn look_again(&self) -> Result<(), Error> {
+        let mut looked = self.looked_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::mem::replace(&mut *looked, true) {
+            return Ok(());
+        }
+        let look = || {
+            if self.may_doubt_cache() {
+                self.compare_index(&AtomicBool::new(false))?;
+            }
+            self.adopt_packs(&mut Synced::default())
+        };
+        match look() {
+            // The cache is beyond mending: whoever opened the repository makes it anew.
+            Err(error @ Error::Index(_)) => Err(error),
+            // Nothing more could be learnt; what was not found is told where it was looked for.
+            _ => Ok(()),
+        }
+    }
+
+    /// Every place of a chunk, those that may be relied on first.
+    pub fn places(&self, contents: Contents, id: &Id) -> Result<Vec<Location>, Error> {
+        let places = self.index.lookup_for_reading(contents, id)?;
+        if !places.is_empty() {
+            return Ok(places);
+        }
+        self.look_again()?;
+        Ok(self.index.lookup_for_reading(contents, id)?)
+    }
+
+    /// A place where a chunk of that length lies.
+    pub fn place(&self, contents: Contents, id: &Id, length: u64) -> Result<Option<Location>, Error> {
+        let find = |places: Vec<Location>| places.into_iter().find(|place| u64::from(place.length) == length);
+        if let Some(place) = find(self.places(contents, id)?) {
+            return Ok(Some(place));
+        }
+        self.look_again()?;
+        Ok(find(self.index.lookup_for_reading(contents, id)?))
+    }
+}
