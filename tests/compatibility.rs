@@ -71,6 +71,7 @@ fn every_constant_of_the_document_is_that_of_the_code_and_none_is_missing() {
         ("SEGMENTS_PAGE_MIN", limits::SEGMENTS_PAGE_MIN as u64),
         ("STATE_SEGMENTS_MAX", limits::STATE_SEGMENTS_MAX as u64),
         ("XATTR_NAME_MAX", limits::XATTR_NAME_MAX as u64),
+        ("LIST_MAX", limits::LIST_MAX as u64),
         ("INDEX_PACKS", limits::INDEX_PACKS as u64),
         ("FLAGS_KEPT", limits::FLAGS_KEPT.into()),
     ]

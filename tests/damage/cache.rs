@@ -1,0 +1,170 @@
+//! Damage to the local cache: it costs nothing but time, and is never believed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use copal::backend::Kind;
+
+use crate::program::{copal, temporary};
+use crate::world::{Compared, Place, compare, random_bytes, trees_of, world};
+use crate::{ALL, Failures, damage, foreign_repository, heal, restore_all};
+
+/// The file of the cache.
+fn cache_file(place: &Place) -> PathBuf {
+    let mut files: Vec<PathBuf> = fs::read_dir(place.cache())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sqlite"))
+        .collect();
+    assert_eq!(files.len(), 1);
+    files.pop().unwrap()
+}
+
+#[test]
+fn a_damaged_cache_costs_nothing() {
+    let mut failures = Failures::default();
+    // A cache of another repository: made by a backup there.
+    let (home, foreign) = foreign_repository();
+    let (cache, key) = (home.path().join("cache"), home.path().join("key"));
+    let ran = copal(
+        home.path(),
+        &[
+            "snapshots",
+            "-r",
+            foreign.to_str().unwrap(),
+            "--key-file",
+            key.to_str().unwrap(),
+            "--cache-dir",
+            cache.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    for form in ALL {
+        failures.case(format!("cache: {form:?}"), |what| {
+            let place = world().copy(true);
+            let file = cache_file(&place);
+            let sibling = place.home.join("foreign cache");
+            let foreign_cache = fs::read_dir(&cache)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .find(|path| path.extension().is_some_and(|e| e == "sqlite"));
+            fs::copy(foreign_cache.unwrap(), &sibling).unwrap();
+            damage(&file, form, &sibling, &place.path_of(Kind::Packs, &world().data_packs[0]));
+            let ran = place.run(&["check", "--read-data"]);
+            assert_eq!(ran.code, 0, "{what}: check:\n{}", ran.text);
+            restore_all(&place, what, &[], &|_| false);
+            heal(&place, what);
+        });
+    }
+    failures.end();
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_the_cache_never_costs_a_file() {
+    let mut failures = Failures::default();
+    let length = fs::metadata(cache_file(&world().copy(true))).unwrap().len();
+    // Sixty places, spread; the seed is fixed, so that a failure comes again.
+    for (number, chunk) in random_bytes(77, 60 * 8).chunks(8).enumerate() {
+        let offset = u64::from_le_bytes(chunk.try_into().unwrap()) % length;
+        failures.case(format!("cache: flip {number} at {offset}"), |what| {
+            let place = world().copy(true);
+            let file = cache_file(&place);
+            let mut bytes = fs::read(&file).unwrap();
+            bytes[offset as usize] ^= 1 << (number % 8);
+            fs::write(&file, bytes).unwrap();
+            let latest = &world().snapshots[1];
+            let target = temporary();
+            let ran = place.run(&["restore", &latest.name, "-t", target.path().to_str().unwrap()]);
+            assert_eq!(ran.code, 0, "{what}: restore:\n{}", ran.text);
+            let mut found = Compared::default();
+            compare(&latest.root, target.path(), "", &|_| false, &mut found);
+            assert!(found.wrong.is_empty(), "{what}: {:?}", found.wrong);
+            heal(&place, what);
+        });
+    }
+    failures.end();
+}
+
+#[test]
+fn a_tree_id_flipped_in_the_cache_does_not_get_into_a_snapshot() {
+    let mut failures = Failures::default();
+    let mut ids = Vec::new();
+    trees_of(&world().snapshots[1].root, &mut ids);
+    let sound = fs::read(cache_file(&world().copy(true))).unwrap();
+    let places: Vec<usize> = (0..sound.len() - 32)
+        .filter(|place| ids.iter().any(|id| sound[*place..*place + 32] == id.0))
+        .collect();
+    assert!(!places.is_empty(), "the cache remembers trees");
+    for place_in_file in places {
+        failures.case(format!("cache: tree id at {place_in_file}"), |what| {
+            let place = world().copy(true);
+            let mut bytes = sound.clone();
+            bytes[place_in_file + 9] ^= 4;
+            fs::write(cache_file(&place), bytes).unwrap();
+            heal(&place, what);
+        });
+    }
+    failures.end();
+}
+
+/// Changes that turn sound rows of the cache into wrong ones: as a flipped bit does, but all at once.
+const WRONG: [&str; 12] = [
+    "DELETE FROM chunks",
+    "UPDATE chunks SET confirm = confirm + 1",
+    "UPDATE chunks SET offset = offset + 1",
+    "UPDATE chunks SET length = length - 1",
+    "UPDATE chunks SET block = block + 1",
+    "UPDATE chunks SET pack = (SELECT max(id) FROM packs) WHERE pack <> (SELECT max(id) FROM packs)",
+    "UPDATE packs SET salt = zeroblob(32)",
+    "UPDATE packs SET blocks = zeroblob(17)",
+    "UPDATE packs SET blocks = zeroblob(3)",
+    "UPDATE packs SET name = randomblob(32)",
+    "DELETE FROM pack_sources",
+    "UPDATE index_objects SET name = randomblob(32)",
+];
+
+#[test]
+fn wrong_rows_of_the_cache_are_found_and_mended() {
+    let mut failures = Failures::default();
+    for change in WRONG {
+        for command in ["restore", "check", "backup"] {
+            failures.case(format!("{command} after {change}"), |what| {
+                let place = world().copy(true);
+                let cache = rusqlite::Connection::open(cache_file(&place)).unwrap();
+                assert!(cache.execute(change, []).unwrap() > 0, "{what}: nothing was changed");
+                drop(cache);
+                match command {
+                    "restore" => assert_eq!(restore_all(&place, what, &[], &|_| false), 0),
+                    "check" => {
+                        let ran = place.run(&["check", "--read-data"]);
+                        assert_eq!(ran.code, 0, "{what}:\n{}", ran.text);
+                        assert!(place.names(Kind::Damage).is_empty(), "{what}: damage is written down");
+                    }
+                    _ => heal(&place, what),
+                }
+                // What was saved meanwhile is there for everyone.
+                let elsewhere = Place { cached: false, ..place };
+                restore_all(&elsewhere, what, &[], &|_| false);
+                let ran = elsewhere.run(&["check", "--read-data"]);
+                assert_eq!(ran.code, 0, "{what}: check without a cache:\n{}", ran.text);
+            });
+        }
+    }
+    failures.end();
+}
+
+#[test]
+fn what_a_wrong_row_says_of_a_folder_or_of_the_repository_is_not_believed() {
+    for change in [
+        "UPDATE facts SET value = x'ffffffffffffffff0011223344556677'",
+        "UPDATE directories SET tree = randomblob(32)",
+        "UPDATE directories SET side = zeroblob(length(side))",
+        "UPDATE cached_objects SET bytes = zeroblob(length(bytes))",
+    ] {
+        let place = world().copy(true);
+        let cache = rusqlite::Connection::open(cache_file(&place)).unwrap();
+        assert!(cache.execute(change, []).unwrap() > 0, "{change}: nothing was changed");
+        drop(cache);
+        heal(&place, change);
+    }
+}
