@@ -186,6 +186,8 @@ fn few_descriptors_are_enough() {
     assert!(!restored.join("0/file").exists());
     let words = words.iter().chain(&["--overwrite", "if-changed", "--delete"]);
     std::fs::write(restored.join("a/a/a/more"), "not in the snapshot").unwrap();
+    std::fs::create_dir_all(restored.join("a/a").join("b/".repeat(200))).unwrap();
+    std::fs::write(restored.join("a/a/b/b/b/b/too"), "neither is this").unwrap();
     end(sandbox.command_through(&few, words)).expect(0);
     assert_same(&sandbox.source(), &restored);
 }

@@ -4,15 +4,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::{Names, Result, names, open_directory, remove_any, stat, stat_fd};
+use super::{Names, Result, names, open_directory, open_parent, remove_any, stat, stat_fd};
 use crate::model::NodeType;
 
 /// Device and inode of what must stay.
 pub type Spared = std::collections::HashSet<(u64, u64)>;
 
+/// Folders that stay open; those above are opened again on the way back.
+const LEVELS_OPEN: usize = 16;
+
 /// A folder that is being emptied; it goes itself when it is.
 struct Level {
-    folder: OwnedFd,
+    /// None when it is shut.
+    folder: Option<OwnedFd>,
+    inode: u64,
     names: Names,
     next: usize,
     name: Vec<u8>,
@@ -35,7 +40,8 @@ pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8], spared: &Spared, only_count:
         if there.kind == NodeType::Directory {
             let folder = open_directory(dir, name)?;
             let names = names(folder.as_fd())?;
-            return Ok(Some(Level { folder, names, next: 0, name: name.to_vec() }));
+            let inode = stat_fd(folder.as_fd())?.inode;
+            return Ok(Some(Level { folder: Some(folder), inode, names, next: 0, name: name.to_vec() }));
         }
         if !only_count {
             remove_any(dir, name)?;
@@ -46,15 +52,33 @@ pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8], spared: &Spared, only_count:
     let mut levels: Vec<Level> = enter(dir, name)?.into_iter().collect();
     let mut folders = 0;
     while let Some(level) = levels.last_mut() {
+        let folder = level.folder.as_ref().ok_or(Errno::STALE)?;
         if level.next < level.names.len() {
             level.next += 1;
-            let below = enter(level.folder.as_fd(), level.names.bytes(level.next - 1))?;
+            let below = enter(folder.as_fd(), level.names.bytes(level.next - 1))?;
+            if below.is_some()
+                && let Some(above) = levels.len().checked_sub(LEVELS_OPEN)
+            {
+                levels[above].folder = None;
+            }
             levels.extend(below);
             continue;
         }
         let Some(done) = levels.pop() else { break };
+        if let (Some(above), Some(folder)) = (levels.last_mut(), &done.folder)
+            && above.folder.is_none()
+        {
+            let parent = open_parent(folder.as_fd())?;
+            let stat = stat_fd(parent.as_fd())?;
+            // Moved elsewhere meanwhile: what is above it now is not to be emptied.
+            if (stat.dev, stat.inode) != (device, above.inode) {
+                return Err(Errno::STALE);
+            }
+            above.folder = Some(parent);
+        }
         if !only_count {
-            remove_any(levels.last().map_or(dir, |above| above.folder.as_fd()), &done.name)?;
+            let parent = levels.last().and_then(|above| above.folder.as_ref());
+            remove_any(parent.map_or(dir, |parent| parent.as_fd()), &done.name)?;
         }
         folders += 1;
     }

@@ -55,7 +55,7 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
         }
         let Some(handle) = walk.level().and_then(|level| level.handle().cloned()) else { continue };
         let Ok(stat) = files::stat(handle.as_fd(), &node.name) else { continue };
-        if is_directory && stat.kind == NodeType::Directory {
+        if is_directory && stat.kind == NodeType::Directory && !walk.is_too_deep() {
             // One that can not be looked into is told when something is to be made in it.
             if let (Ok(child), Some(tree)) = (files::open_directory(handle.as_fd(), &node.name), node.tree) {
                 walk.enter(Some(Arc::new(child)), tree, ());

@@ -77,6 +77,9 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
             continue;
         }
         if let (true, Some(tree)) = (is_directory, node.tree) {
+            if walk.is_too_deep() {
+                continue;
+            }
             if let Ok(below) = files::open_directory(handle.as_fd(), &node.name) {
                 let folder = Folder::new(run, walk.path(), Some(*node));
                 walk.enter(Some(Arc::new(below)), tree, folder);

@@ -255,6 +255,10 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
             match node.kind {
                 NodeType::Directory => {
                     let Some(tree) = node.tree else { continue };
+                    if walk.is_too_deep() {
+                        run.damaged(walk.path(), "it lies deeper than any folder may");
+                        continue;
+                    }
                     let below = match &folder {
                         Some(folder) if run.options.dry_run => {
                             files::open_directory(folder.handle.as_fd(), &node.name)
@@ -334,7 +338,7 @@ fn holds_included(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<bool, Error> {
         if run.is_included(walk.path(), is_directory) {
             return Ok(true);
         }
-        if let (true, Some(tree)) = (is_directory, node.tree) {
+        if let (true, Some(tree), false) = (is_directory, node.tree, walk.is_too_deep()) {
             walk.enter(None, tree, ());
         }
     }

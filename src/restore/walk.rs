@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::Run;
 use crate::files;
+use crate::format::limits::DEPTH_MAX;
 use crate::model::{Id, Node};
 use crate::repository::Error;
 use crate::repository::trees::Nodes;
@@ -77,6 +78,11 @@ impl<'w, 'r, T> Walk<'w, 'r, T> {
         let folder = handle.map_or(Folder::None, Folder::Open);
         let nodes = self.run.repository.nodes(tree);
         self.levels.push(Level { nodes, folder, path: self.path.len(), own });
+    }
+
+    /// Whether the folder that was the last entry lies deeper than any may.
+    pub fn is_too_deep(&self) -> bool {
+        self.levels.len() > DEPTH_MAX
     }
 
     /// The path of the last entry or folder.
