@@ -299,8 +299,23 @@ fn estimate(sources: &[Vec<u8>], excludes: &Excludes, show: &Show<'_>, stop: &At
     show.event(Event::Totals { files, bytes });
 }
 
+/// Lengths from which memory that is freed goes back to the system at once.
+#[cfg(target_env = "gnu")]
+const GIVEN_BACK: libc::c_int = 4 << 20;
+
+/// What one folder of a million files needs for a while is not to stay for the whole run: left to itself the allocator keeps it, in
+/// pieces (257 MB at the most, and 156 MB so). Restoring is quicker without this.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: this sets a number of the allocator's and touches no memory of ours.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, GIVEN_BACK);
+    }
+}
+
 /// Backs up what the options say.
 pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
+    give_back_memory();
     let is_stream = wanted.stdin || wanted.stdin_from_command;
     let sources = if is_stream { Vec::new() } else { sources(context, wanted)? };
     let missing = !context.backend()?.exists_repository().map_err(|error| failure(&error.into()))?;
