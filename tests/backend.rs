@@ -31,7 +31,7 @@ macro_rules! contract {
             what_is_missing_is_not_found, listings_hold_what_was_put_and_no_other_kind,
             removed_objects_are_gone_and_may_come_again, a_listing_may_remove_what_it_finds,
             names_that_no_object_has_are_refused, a_repository_exists_once_it_has_a_config_or_a_key,
-            the_time_is_about_now, many_threads_put_and_read_at_once);
+            the_time_is_about_now, no_object_is_ever_a_leftover, many_threads_put_and_read_at_once);
     )* };
     (@tests $backend:ident, $make:expr, $($test:ident),*) => {
         mod $backend {

@@ -189,6 +189,22 @@ fn exclude_options_leave_out_what_they_say() {
 }
 
 #[test]
+fn what_crashes_left_in_the_repository_is_removed_when_it_is_old() {
+    let sandbox = saved();
+    let leave = |name: &str, hours_ago: u64| {
+        let path = sandbox.write(format!("repository/tmp/{name}"), noise(1, 1000));
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(hours_ago * 3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        path
+    };
+    let (old, young) = (leave("tmp-1", 49), leave("tmp-2", 47));
+    sandbox.run(["backup", "-n", "source"]).expect(0);
+    assert!(old.exists(), "a dry run removes nothing");
+    sandbox.back_up();
+    assert!(!old.exists() && young.exists());
+}
+
+#[test]
 fn less_memory_makes_shorter_packs_and_the_same_snapshot() {
     let longest = |options: &[&str]| {
         let sandbox = Sandbox::new();

@@ -193,6 +193,11 @@ impl<B: Backend> Backend for Faulty<B> {
         self.run(|| self.inner.location(), "ask for the time", |inner| inner.time(), unharmed)
     }
 
+    fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
+        let object = || self.inner.location();
+        self.run(object, "remove leftovers", |inner| inner.remove_leftovers(before), unharmed)
+    }
+
     fn exists_repository(&self) -> Result<bool, Error> {
         self.run(|| self.inner.location(), "list", |inner| inner.exists_repository(), unharmed)
     }

@@ -310,6 +310,28 @@ impl Backend for Local {
         Ok(Time::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)))
     }
 
+    fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
+        let root = self.folders.root()?;
+        let mut removed = 0;
+        for name in self.names(&root, temporary::FOLDER)? {
+            let path = format!("{}/{name}", temporary::FOLDER);
+            let stat = match rustix::fs::statat(&*root, &path, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if size_of(&stat).is_some() && name.starts_with(temporary::PREFIX) => stat,
+                _ => continue,
+            };
+            let written = Time::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+            if written < before {
+                match retry_on_intr(|| rustix::fs::unlinkat(&*root, &path, AtFlags::empty())) {
+                    Ok(()) => removed += 1,
+                    // Another one was faster.
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(self.sort(&path, "remove", errno)),
+                }
+            }
+        }
+        Ok(removed)
+    }
+
     fn create(&self) -> Result<(), Error> {
         let mut folders: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).collect();
         folders.push(temporary::FOLDER);

@@ -59,6 +59,12 @@ pub trait Backend: Send + Sync {
     /// The storage's clock, to compare with the ages of objects. May need to write.
     fn time(&self) -> Result<Time, Error>;
 
+    /// Removes what interrupted `put`s left that were begun before that time (by the storage's clock), where such things lie; how
+    /// many. Never an object.
+    fn remove_leftovers(&self, _before: Time) -> Result<u64, Error> {
+        Ok(0)
+    }
+
     /// Whether a repository is here: any object in `config/` or `keys/`.
     fn exists_repository(&self) -> Result<bool, Error> {
         let mut found = false;
@@ -98,6 +104,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn time(&self) -> Result<Time, Error> {
         (**self).time()
+    }
+    fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
+        (**self).remove_leftovers(before)
     }
     fn exists_repository(&self) -> Result<bool, Error> {
         (**self).exists_repository()

@@ -15,6 +15,8 @@ use crate::model::{Id, Id16, Snapshot, Time, clock::Clock};
 
 /// How long a session is trusted without a renewal.
 pub const LEASE_SECONDS: u64 = 24 * 3600;
+/// Age from which a file on its way into the repository was left by a run that is no more: even one that slept is overtaken by then.
+const LEFT_SECONDS: i64 = 2 * LEASE_SECONDS as i64;
 /// How often a session renews its lease.
 pub const RENEW_SECONDS: i64 = 3600;
 
@@ -57,6 +59,9 @@ impl<'r> Session<'r> {
         *session.lock() = (repository.storage_time()?, clock.now());
         session.put(State::Begin)?;
         session.begun = true;
+        // What crashes left takes room. That it can not be removed is no reason not to write.
+        let before = session.lock().0.plus_seconds(-LEFT_SECONDS);
+        let _ = repository.backend.remove_leftovers(before);
         Ok(session)
     }
 

@@ -164,6 +164,13 @@ pub fn the_time_is_about_now(backend: &dyn Backend) {
     assert!(Kind::ALL.iter().all(|kind| listing(backend, *kind).is_empty()));
 }
 
+pub fn no_object_is_ever_a_leftover(backend: &dyn Backend) {
+    Kind::ALL.iter().for_each(|kind| backend.put(*kind, &name(*kind, 1), b"x").unwrap());
+    let later = backend.time().unwrap().plus_seconds(1 << 40);
+    assert_eq!(backend.remove_leftovers(later).unwrap(), 0);
+    assert!(Kind::ALL.iter().all(|kind| listing(backend, *kind).len() == 1));
+}
+
 pub fn many_threads_put_and_read_at_once(backend: &dyn Backend) {
     std::thread::scope(|scope| {
         for thread in 0..4 {

@@ -210,3 +210,26 @@ fn root_finds_a_full_disk_told_as_such_and_going_on_after_a_removal() {
     local.remove(Kind::Packs, &name(Kind::Packs, 0)).unwrap();
     local.put(Kind::Packs, &name(Kind::Packs, 3), &[3; 300_000]).unwrap();
 }
+
+#[test]
+fn leftovers_are_removed_when_they_are_old_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (local, at) = (Local::new(folder.path()), folder.path());
+    assert!(matches!(local.remove_leftovers(Default::default()), Err(_) | Ok(0)));
+    local.create().unwrap();
+    let put = |name: &str, days_ago: u64| {
+        let path = at.join("tmp").join(name);
+        let file = fs::File::create(&path).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days_ago * 24 * 3600);
+        file.set_modified(then).unwrap();
+        path
+    };
+    let (old, young, foreign) = (put("tmp-old", 3), put("tmp-young", 1), put("notes.txt", 99));
+    fs::create_dir(at.join("tmp/tmp-folder")).unwrap();
+    symlink(&foreign, at.join("tmp/tmp-link")).unwrap();
+    let before = local.time().unwrap().plus_seconds(-2 * 24 * 3600);
+    assert_eq!(local.remove_leftovers(before).unwrap(), 1);
+    assert!(!old.exists() && young.exists() && foreign.exists() && at.join("tmp/tmp-link").exists());
+    assert!(at.join("tmp/tmp-folder").exists());
+    assert_eq!(local.remove_leftovers(before).unwrap(), 0);
+}
