@@ -1,6 +1,7 @@
-//! Whole backups: `cargo bench --bench pipeline -- FOLDER [memory|local] [LEVEL]` (without words: `/usr/lib`, `memory`, 3). Each of three rounds
-//! begins with an empty repository, in memory or in a folder below `COPAL_BENCH_DIR` (or the temporary folder), and an empty cache
-//! in memory: a first backup, one of the same again, and a check that reads every byte. FOLDER is read once before.
+//! Whole backups: `cargo bench --bench pipeline -- FOLDER [memory|local] [LEVEL] [AVERAGE]` (without words: `/usr/lib`, `memory`, 3, and
+//! `256K` for the average chunk). Each of three rounds begins with an empty repository, in memory or in a folder below
+//! `COPAL_BENCH_DIR` (or the temporary folder), and an empty cache in memory: a first backup, one of the same again, and a check that
+//! reads every byte. FOLDER is read once before.
 //!
 //! MB/s are millions of bytes of the source by seconds on the clock; a core of the processor each second is 1.0 in `cores`.
 
@@ -18,6 +19,7 @@ use copal::compress::Level;
 use copal::crypto::MasterKey;
 use copal::format::limits::PACK_TARGET;
 use copal::format::slot::{Description, Unlock};
+use copal::model::Cutter;
 use copal::model::clock::SystemClock;
 use copal::patterns::PatternsBuilder;
 use copal::progress::Silent;
@@ -26,11 +28,11 @@ use material::{Spent, process};
 
 const ROUNDS: usize = 3;
 
-fn empty(backend: &dyn Backend, key: &MasterKey) {
+fn empty(backend: &dyn Backend, key: &MasterKey, cutter: Cutter) {
     let creation = Creation {
         unlock: Unlock::KeyFile(key),
         cost: Default::default(),
-        cutter: Default::default(),
+        cutter,
         pack_target: PACK_TARGET,
         description: Description::default(),
     };
@@ -90,9 +92,9 @@ fn stored(backend: &dyn Backend) -> u64 {
     bytes
 }
 
-fn round(source: &Path, backend: Box<dyn Backend>, look: &dyn Backend, level: Level) {
+fn round(source: &Path, backend: Box<dyn Backend>, look: &dyn Backend, level: Level, cutter: Cutter) {
     let key = MasterKey::from_bytes([7; 32]);
-    empty(look, &key);
+    empty(look, &key, cutter);
     let repository = open(backend, Unlock::KeyFile(&key), None).expect("open");
     let (first, spent) = process(|| back_up(&repository, source, level));
     let bytes = first.snapshot.summary.bytes;
@@ -113,6 +115,8 @@ fn main() {
     let source = paths.first().cloned().unwrap_or_else(|| PathBuf::from("/usr/lib"));
     let source = source.canonicalize().expect("the folder");
     let level = words.iter().find_map(|word| Level::parse(word)).unwrap_or(Level::AUTO);
+    let kib = words.iter().find_map(|word| word.strip_suffix('K')?.parse::<u32>().ok());
+    let cutter = kib.map_or_else(Cutter::default, |kib| Cutter::gear(kib << 10));
     material::read(&source, usize::MAX);
     println!("{:<22} {:>8} {:>8} {:>8} {:>7} {:>9}", "", "wall s", "CPU s", "MB/s", "cores", "stored MB");
     for _ in 0..ROUNDS {
@@ -120,11 +124,11 @@ fn main() {
             let parent = std::env::var_os("COPAL_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
             let folder = parent.join(format!("copal-pipeline-bench-{}", std::process::id()));
             let backend = Local::new(&folder);
-            round(&source, Box::new(Local::new(&folder)), &backend, level);
+            round(&source, Box::new(Local::new(&folder)), &backend, level, cutter);
             std::fs::remove_dir_all(&folder).expect("remove");
         } else {
             let backend = Memory::new();
-            round(&source, Box::new(backend.clone()), &backend, level);
+            round(&source, Box::new(backend.clone()), &backend, level, cutter);
         }
     }
 }
