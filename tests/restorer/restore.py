@@ -42,7 +42,7 @@ PACK_MAX, BLOCK_MAX, CHUNK_MAX = 268435456, 33554432, 16777216
 PAGE_MAX, LEVEL_MAX, DEPTH_MAX = 10000, 16, 100000
 SYMLINK_MAX, SEGMENTS_INLINE, INDEX_PACKS = 65536, 1024, 4096
 PACK_CHUNKS, NODE_MAX, NAME_MAX = 131072, 262144, 1020
-SLOT_MAX, XATTR_NAME_MAX = 1048576, 255
+SLOT_MAX, XATTR_NAME_MAX, LIST_MAX = 1048576, 255, 1048576
 FLAGS_KEPT = 0x008100FC
 FOOTER_LEN = 144
 U64 = 1 << 64
@@ -198,6 +198,7 @@ def list_of(decode):
     def read(r):
         out = []
         while not r.done():
+            need(len(out) < LIST_MAX, "a list of too many elements")
             out.append(decode(r.take(r.varint())))
         return out
     return whole(read)
