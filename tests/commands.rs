@@ -1217,16 +1217,12 @@ fn the_repository_is_named_by_option_file_and_environment() {
 fn an_unknown_format_version_ends_with_13() {
     let sandbox = saved();
     let folder = sandbox.repository().join("config");
-    let bytes = std::fs::read(folder.join(&files(&folder)[0])).unwrap();
-    // A later program's: the next generation, with another version in its header (magic, kind, version, ...).
+    let mut later = std::fs::read(folder.join(&files(&folder)[0])).unwrap();
+    // The header: magic, kind, version. One changed byte in the only `config` is damage, since the copies in key slots are sound; a
+    // generation of its own is the word of a later program.
+    later[9] += 1;
     let name = folder.join("0000000000000002");
-    let place = (0..16).find(|place| {
-        let mut other = bytes.clone();
-        other[*place] = other[*place].wrapping_add(1);
-        std::fs::write(&name, other).unwrap();
-        sandbox.run(["snapshots"]).code == 13
-    });
-    assert_eq!(place, Some(9), "{:02x?}", &bytes[..16]);
+    std::fs::write(&name, later).unwrap();
     for words in [&["snapshots"][..], &["check"], &["restore", "latest", "-t", "out"], &["backup", "source"]]
     {
         sandbox.run(words).expect(13);

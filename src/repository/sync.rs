@@ -197,13 +197,14 @@ impl Repository {
                 chunks <= NAMED_CHUNKS
             };
             let group: Vec<PackEntry> = {
-                let adopted = &mut self.seen().adopted;
-                if adopted.is_empty() {
-                    return Ok(());
-                }
+                let adopted = &self.seen().adopted;
                 let count = adopted.iter().take(NAMED_PACKS).take_while(fits).count().max(1);
-                adopted.drain(..count).collect()
+                adopted.iter().take(count).cloned().collect()
             };
+            if group.is_empty() {
+                return Ok(());
+            }
+            let count = group.len();
             let records: Vec<_> = group.iter().map(packs::record).collect();
             let object = format::index::IndexObject {
                 packs: group,
@@ -215,9 +216,10 @@ impl Repository {
             let name = super::put_named(&*self.backend, Kind::Index, &bytes)?;
             match self.index.add_packs(Some(name), &records) {
                 // The cache is only a help: these packs come with the next synchronisation.
-                Err(error) if !error.is_passing() => return Err(error.into()),
-                _ => {}
+                Err(error) if error.is_passing() => {}
+                other => other?,
             }
+            self.seen().adopted.drain(..count);
         }
     }
 

@@ -129,3 +129,50 @@ fn facts_and_cached_objects_come_back() {
     index.each_cached_object(5, &mut |name, _| names.push(name)).unwrap();
     assert!(names.len() == 298 && names.is_sorted());
 }
+
+#[test]
+fn a_row_with_a_flipped_bit_is_not_believed() {
+    let index = index();
+    let source = Id16([1; 16]);
+    let row = |key: u8, side: &[u8]| DirectoryRow {
+        key: Id16([key; 16]),
+        tree: id(1),
+        digest: [2; 16],
+        inode: 9,
+        side: side.to_vec(),
+    };
+    let file = FinishedFile {
+        directory: Id16([3; 16]),
+        name: b"file".to_vec(),
+        inode: 5,
+        ctime: Time::new(7, 8),
+        node: b"node".to_vec(),
+    };
+    for change in [
+        "UPDATE directories SET inode = inode + 1; UPDATE finished_files SET inode = inode + 1",
+        "UPDATE directories SET digest = x'00000000000000000000000000000000'; UPDATE finished_files SET ctime_nanos = 9",
+        "UPDATE directories SET side = CAST(x'01' || substr(side, 2) AS BLOB); UPDATE finished_files SET node = CAST(x'01' || substr(node, 2) AS BLOB)",
+        "UPDATE directories SET side = x''; UPDATE finished_files SET node = x''",
+    ] {
+        index.save_directories(&source, &[row(3, b"\0side"), row(4, b"")]).unwrap();
+        index.save_finished(&source, std::slice::from_ref(&file)).unwrap();
+        index.set_fact("fact", b"value").unwrap();
+        assert_eq!(index.directory(&source, &Id16([3; 16])).unwrap(), Some(row(3, b"\0side")));
+        assert_eq!(index.finished(&source, &file.directory).unwrap(), [file.clone()]);
+        let also = "UPDATE facts SET value = CAST(x'77' || substr(value, 2) AS BLOB)";
+        lock(&index.writer).execute_batch(&format!("{change}; {also}")).unwrap();
+        assert_eq!(index.directory(&source, &Id16([3; 16])).unwrap(), None, "{change}");
+        assert_eq!(index.directory_by_inode(&source, 9).unwrap(), [], "{change}");
+        let mut left = 0;
+        index
+            .each_directory(&source, None, &mut |_| {
+                left += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(left, 0, "{change}");
+        assert_eq!(index.finished(&source, &file.directory).unwrap(), [], "{change}");
+        let fact = index.fact("fact").unwrap();
+        assert_eq!(fact, None, "a fact is not what was written: {fact:?}");
+    }
+}

@@ -198,3 +198,36 @@ fn four_threads_look_up_while_one_writes() {
     });
     assert_eq!(index.chunk_count().unwrap(), 12_000);
 }
+
+#[test]
+fn rows_that_are_not_what_an_index_object_says_are_found() {
+    let chunks: Vec<Id> = (10..20).map(id).collect();
+    let record = pack(1, &chunks);
+    let fresh = || {
+        let index = index();
+        index.add_packs(Some(id(100)), std::slice::from_ref(&record)).unwrap();
+        assert!(index.holds(&id(100), &record).unwrap() && index.agrees(&record).unwrap());
+        index
+    };
+    assert!(!fresh().holds(&id(101), &record).unwrap(), "another index object lists it not");
+    for change in [
+        "UPDATE packs SET length = length + 1",
+        "UPDATE packs SET blocks = x'00'",
+        "UPDATE chunks SET offset = offset + 1 WHERE key = (SELECT max(key) FROM chunks)",
+        "UPDATE chunks SET confirm = confirm + 1 WHERE key = (SELECT max(key) FROM chunks)",
+        "DELETE FROM chunks WHERE key = (SELECT max(key) FROM chunks)",
+    ] {
+        let index = fresh();
+        lock(&index.writer).execute_batch(change).unwrap();
+        assert!(!index.holds(&id(100), &record).unwrap() && !index.agrees(&record).unwrap(), "{change}");
+        index.drop_packs(&[record.name]).unwrap();
+        index.add_packs(Some(id(100)), std::slice::from_ref(&record)).unwrap();
+        assert!(index.holds(&id(100), &record).unwrap(), "{change}: mended");
+        assert!(chunks.iter().all(|chunk| present(&index, chunk)), "{change}: mended");
+    }
+    // The same chunk in a second pack, and twice in one, is no mistake.
+    let index = fresh();
+    let second = pack(2, &[chunks[0], chunks[0], chunks[1]]);
+    index.add_packs(Some(id(102)), std::slice::from_ref(&second)).unwrap();
+    assert!(index.holds(&id(102), &second).unwrap() && index.holds(&id(100), &record).unwrap());
+}
