@@ -118,7 +118,11 @@ impl Check<'_> {
                 )));
             }
             if unreadable {
-                repository.adopt_packs(&mut Synced::default())?;
+                let mut adopted = Synced::default();
+                repository.adopt_packs(&mut adopted)?;
+                for problem in adopted.problems {
+                    self.find("pack", repository.location(), problem.to_string());
+                }
             }
         }
         let (_, slot_problems) = repository.key_slots()?;

@@ -29,6 +29,7 @@ impl Repository {
     pub fn compare_index(&self, stop: &AtomicBool) -> Result<Compared, Error> {
         let mut compared = Compared::default();
         let last_row = self.index.last_pack_row()?;
+        let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let (mut named, mut unreadable) = (HashSet::new(), Vec::new());
         for name in list_names(&*self.backend, Kind::Index)? {
             if stop.load(Ordering::Relaxed) {
@@ -57,7 +58,10 @@ impl Repository {
                     }
                 }
             }
-            compared.mended += wrong.len() as u64;
+            // One that was not known is new, and nothing was wrong about it.
+            if known.contains(&name) {
+                compared.mended += wrong.len() as u64;
+            }
             self.replace(name, &wrong)?;
         }
         if !unreadable.is_empty() {

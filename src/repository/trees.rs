@@ -130,6 +130,7 @@ fn find_among(id: &Id, nodes: NodeList, name: &[u8]) -> Result<Option<Node>, Err
     for node in nodes {
         match node {
             Ok(node) if node.name == name => return Ok(Some(node)),
+            Ok(node) if node.name.as_slice() > name => break,
             Ok(_) => {}
             Err(bad) if bad.name.as_deref() == Some(name) => return Err(bad_node(id, bad)),
             Err(bad) if bad.name.is_none() => nameless = Some(bad),
