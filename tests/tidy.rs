@@ -54,7 +54,6 @@ const LONG: &[(&str, usize)] = &[
     ("backup/directory.rs", 620),
     ("backup/mod.rs", 480),
     ("backup/run.rs", 620),
-    ("cli/commands/backup.rs", 440),
     ("repository/store.rs", 500),
 ];
 

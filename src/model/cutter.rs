@@ -35,6 +35,6 @@ impl Cutter {
 
 impl Default for Cutter {
     fn default() -> Cutter {
-        Cutter::gear(256 * 1024)
+        Cutter::gear(64 * 1024)
     }
 }

@@ -15,7 +15,7 @@ use super::values;
     after_help = "Examples:\n  copal init -r /media/disk/backup\n  copal init -r /srv/backup --key-file ~/.config/copal/srv-key"
 )]
 pub struct Init {
-    /// The average size of chunks; larger ones mean less memory and less deduplication, and it cannot be changed later
+    /// The average size of chunks (64K when nothing is said): larger ones mean a smaller index and less deduplication. It cannot be changed later
     #[arg(long, value_name = "SIZE", value_parser = values::positive_size)]
     pub average_chunk: Option<u64>,
 }

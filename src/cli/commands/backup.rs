@@ -1,26 +1,23 @@
 //! `copal backup`: saves folders, files, or what a command prints.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::init;
+use super::{init, inputs};
 use crate::backup::exclude::Excludes;
 use crate::backup::{self, Options, Outcome, RACY_SECONDS, Stream};
 use crate::cli::arguments::Backup;
-use crate::cli::context::{Context, absolute, failure};
+use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::expand::expand;
 use crate::cli::listener::Show;
 use crate::cli::{select, signals};
 use crate::model::clock::Clock;
-use crate::patterns::PatternsBuilder;
 use crate::progress::{Event, Listener};
 use crate::repository::{Error, Repository, store};
 use crate::terminal::escape::escape;
@@ -29,90 +26,6 @@ use crate::terminal::time;
 
 /// Seconds between two points that a crash can not take back.
 const CHECKPOINT_SECONDS: f64 = 60.0;
-
-fn read_lines(path: &PathBuf) -> Result<Vec<u8>, Failure> {
-    let result = if path.as_os_str() == "-" {
-        let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).map(|_| text)
-    } else {
-        std::fs::read(path)
-    };
-    result.map_err(|error| Failure::usage(format!("{} can not be read: {error}", path.display())))
-}
-
-/// All sources as absolute paths; those that are not there are an error before anything is done.
-fn sources(context: &Context<'_>, wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
-    let mut typed: Vec<OsString> = wanted.sources.clone();
-    for file in &wanted.files_from {
-        for line in read_lines(file)?.split(|byte| *byte == b'\n') {
-            let line = line.trim_ascii();
-            if line.is_empty() || line[0] == b'#' {
-                continue;
-            }
-            let paths = expand(line)?;
-            if paths.is_empty() {
-                context.warn(&format!("nothing matches {} in {}", escape(line), file.display()));
-            }
-            typed.extend(paths);
-        }
-    }
-    for (files, separator) in [(&wanted.files_from_verbatim, b'\n'), (&wanted.files_from_raw, 0)] {
-        for file in files {
-            let text = read_lines(file)?;
-            typed.extend(
-                text.split(|byte| *byte == separator)
-                    .filter(|line| !line.is_empty())
-                    .map(|line| OsString::from_vec(line.to_vec())),
-            );
-        }
-    }
-    if typed.is_empty() {
-        return Err(Failure::usage("there is nothing to back up: the lists of files name nothing"));
-    }
-    let mut paths = Vec::new();
-    for source in &typed {
-        let path = absolute(source)?;
-        if let Some(why) = backup::source_problem(&path) {
-            let shown = escape(&path).into_owned();
-            return Err(match why {
-                crate::model::Unread::Vanished => Failure::usage(format!("{shown} does not exist")),
-                why => Failure::new(Code::Failed, format!("{shown}: {}", why.words())),
-            });
-        }
-        // Folders on the way are walked as they are: a symlink among them would end the walk.
-        let path = PathBuf::from(OsString::from_vec(path));
-        let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-            (Some(Ok(parent)), Some(name)) => parent.join(name),
-            _ => path,
-        };
-        paths.push(path.into_os_string().into_vec());
-    }
-    paths.sort();
-    paths.dedup();
-    Ok(paths)
-}
-
-fn excludes(context: &Context<'_>, wanted: &Backup) -> Result<Excludes, Failure> {
-    let home = context.defaults.home();
-    let mut builder = PatternsBuilder::new(home.as_ref().map(|home| home.as_os_str().as_bytes()));
-    let bad = |error: crate::patterns::PatternError| Failure::usage(error.to_string());
-    for file in &wanted.exclude_file {
-        builder.add_lines(&read_lines(file)?, false).map_err(bad)?;
-    }
-    for pattern in &wanted.exclude {
-        builder.add(pattern.as_bytes(), false).map_err(bad)?;
-    }
-    for pattern in &wanted.iexclude {
-        builder.add(pattern.as_bytes(), true).map_err(bad)?;
-    }
-    Ok(Excludes {
-        patterns: builder.build().map_err(bad)?,
-        if_present: wanted.exclude_if_present.clone(),
-        caches: wanted.exclude_caches,
-        larger_than: wanted.exclude_larger_than,
-        git_ignore: wanted.git_ignore,
-    })
-}
 
 fn options(
     context: &Context<'_>,
@@ -168,7 +81,7 @@ fn options(
         level: wanted.compression,
         workers: wanted.read_concurrency.map_or(cores.max(2), usize::from),
         memory: context.global.memory.unwrap_or(store::MEMORY),
-        excludes: excludes(context, wanted)?,
+        excludes: inputs::excludes(context, wanted)?,
         one_file_system: wanted.one_file_system,
         racy_seconds: test_number(context, "COPAL_TEST_RACY_SECONDS").unwrap_or(RACY_SECONDS),
         checkpoint_seconds: test_number(context, "COPAL_TEST_CHECKPOINT_SECONDS")
@@ -317,7 +230,7 @@ fn give_back_memory() {
 pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     give_back_memory();
     let is_stream = wanted.stdin || wanted.stdin_from_command;
-    let sources = if is_stream { Vec::new() } else { sources(context, wanted)? };
+    let sources = if is_stream { Vec::new() } else { inputs::sources(context, wanted)? };
     let missing = !context.backend()?.exists_repository().map_err(|error| failure(&error.into()))?;
     if missing && context.is_default_repository() && context.global.origin().is_empty() && !wanted.dry_run {
         init::create_default(context)?;

@@ -1,0 +1,99 @@
+//! What `copal backup` is told to save and to leave out: paths, lists of paths, patterns.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::backup;
+use crate::backup::exclude::Excludes;
+use crate::cli::arguments::Backup;
+use crate::cli::context::{Context, absolute};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::expand::expand;
+use crate::patterns::PatternsBuilder;
+use crate::terminal::escape::escape;
+
+fn read_lines(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    let result = if path.as_os_str() == "-" {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).map(|_| text)
+    } else {
+        std::fs::read(path)
+    };
+    result.map_err(|error| Failure::usage(format!("{} can not be read: {error}", path.display())))
+}
+
+/// All sources as absolute paths; those that are not there are an error before anything is done.
+pub fn sources(context: &Context<'_>, wanted: &Backup) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut typed: Vec<OsString> = wanted.sources.clone();
+    for file in &wanted.files_from {
+        for line in read_lines(file)?.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii();
+            if line.is_empty() || line[0] == b'#' {
+                continue;
+            }
+            let paths = expand(line)?;
+            if paths.is_empty() {
+                context.warn(&format!("nothing matches {} in {}", escape(line), file.display()));
+            }
+            typed.extend(paths);
+        }
+    }
+    for (files, separator) in [(&wanted.files_from_verbatim, b'\n'), (&wanted.files_from_raw, 0)] {
+        for file in files {
+            let text = read_lines(file)?;
+            typed.extend(
+                text.split(|byte| *byte == separator)
+                    .filter(|line| !line.is_empty())
+                    .map(|line| OsString::from_vec(line.to_vec())),
+            );
+        }
+    }
+    if typed.is_empty() {
+        return Err(Failure::usage("there is nothing to back up: the lists of files name nothing"));
+    }
+    let mut paths = Vec::new();
+    for source in &typed {
+        let path = absolute(source)?;
+        if let Some(why) = backup::source_problem(&path) {
+            let shown = escape(&path).into_owned();
+            return Err(match why {
+                crate::model::Unread::Vanished => Failure::usage(format!("{shown} does not exist")),
+                why => Failure::new(Code::Failed, format!("{shown}: {}", why.words())),
+            });
+        }
+        // Folders on the way are walked as they are: a symlink among them would end the walk.
+        let path = PathBuf::from(OsString::from_vec(path));
+        let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => path,
+        };
+        paths.push(path.into_os_string().into_vec());
+    }
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
+}
+
+/// What the options leave out.
+pub fn excludes(context: &Context<'_>, wanted: &Backup) -> Result<Excludes, Failure> {
+    let home = context.defaults.home();
+    let mut builder = PatternsBuilder::new(home.as_ref().map(|home| home.as_os_str().as_bytes()));
+    let bad = |error: crate::patterns::PatternError| Failure::usage(error.to_string());
+    for file in &wanted.exclude_file {
+        builder.add_lines(&read_lines(file)?, false).map_err(bad)?;
+    }
+    for pattern in &wanted.exclude {
+        builder.add(pattern.as_bytes(), false).map_err(bad)?;
+    }
+    for pattern in &wanted.iexclude {
+        builder.add(pattern.as_bytes(), true).map_err(bad)?;
+    }
+    Ok(Excludes {
+        patterns: builder.build().map_err(bad)?,
+        if_present: wanted.exclude_if_present.clone(),
+        caches: wanted.exclude_caches,
+        larger_than: wanted.exclude_larger_than,
+        git_ignore: wanted.git_ignore,
+    })
+}
