@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use copal::backend::Kind;
 
+use crate::cases::{ALL, Failures, damage, foreign_repository, heal, restore_all};
 use crate::program::{copal, temporary};
 use crate::world::{Compared, Place, compare, random_bytes, trees_of, world};
-use crate::{ALL, Failures, damage, foreign_repository, heal, restore_all};
 
 /// The file of the cache.
 fn cache_file(place: &Place) -> PathBuf {

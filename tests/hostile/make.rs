@@ -277,6 +277,8 @@ impl Drop for World {
             .args(["-R", "-f", "-i", "-a"])
             .arg(self.at("target"))
             .output();
+        // It may be too deep for the standard library, which would end the test's process before it says what is wrong.
+        let _ = std::process::Command::new("rm").arg("-rf").arg(self.at("target")).output();
     }
 }
 
@@ -284,4 +286,39 @@ impl Drop for World {
 pub fn remove_deep(path: &Path) {
     let removed = std::process::Command::new("rm").arg("-rf").arg(path).status().unwrap();
     assert!(removed.success());
+}
+
+/// A sound folder beside the hostile one, which must come back whatever else is there.
+pub fn with_good(trees: &Trees<'_, '_>, mut nodes: Vec<Node>) -> Id {
+    let good = trees.of(&[trees.file(b"file", b"good")]);
+    nodes.push(folder(b"zz good", good));
+    trees.of(&nodes)
+}
+
+pub fn assert_good(world: &World) {
+    assert_eq!(fs::read(world.at("target/zz good/file")).unwrap(), b"good");
+}
+
+/// Pages whose trees must be refused: `check` and `restore` say so, and the good folder comes back.
+pub fn refused(what: &str, make: impl FnOnce(&Trees<'_, '_>) -> Id) {
+    let world = World::new();
+    let snapshot = world.snapshot(|trees| with_good(trees, vec![folder(b"bad", make(trees))]));
+    let ran = world.restore(&snapshot, &[], &[5]);
+    assert!(ran.text.contains("/bad"), "{what}: {}", ran.text);
+    assert_good(&world);
+    assert!(world.check(5).text.contains("/bad"), "{what}");
+    world.restore(&snapshot, &["--overwrite", "always", "--delete"], &[5]);
+    assert_good(&world);
+}
+
+pub fn hole(length: u64) -> Segment {
+    Segment { kind: SegmentKind::Hole, length }
+}
+
+/// A file of one chunk of that id and length.
+pub fn file_of(id: Id, length: u64) -> Node {
+    let mut file = Node::new(b"bad", NodeType::File);
+    (file.size, file.content) =
+        (length, Content::Inline(vec![Segment { kind: SegmentKind::Data(id), length }]));
+    file
 }
