@@ -8,41 +8,35 @@ mod entry;
 pub mod exclude;
 mod file;
 mod run;
+mod snapshot;
 mod sources;
 mod state;
 mod stream;
 mod tree;
 mod visited;
 mod walk;
+mod workers;
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::compress::Level;
-use crate::files;
 use crate::model::clock::Clock;
-use crate::model::{Id, Id16, Snapshot, Summary, Time, Unread};
+use crate::model::{Id, Id16, Snapshot, Time, Unread};
 use crate::progress::{Event, Listener};
 use crate::repository::session::Session;
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
 use crate::repository::{Error, Repository, Synced, caught};
 
-use chunk::Chunker;
-use entry::Worker;
 use exclude::Excludes;
-use file::Reader;
 use run::Run;
-use walk::{Child, Directory};
 
 pub use change::RACY_SECONDS;
 pub use stream::{Stream, backup_stream};
 
 /// How often an overtaken run begins again before it gives up.
 const TRIES: usize = 5;
-/// Stack of a walking thread: the walk itself does not recurse.
-const WORKER_STACK: usize = 4 << 20;
 
 /// What to back up, and how.
 pub struct Options {
@@ -205,7 +199,7 @@ fn attempt_backup(
 
     let store_options = store::Options {
         level: options.level,
-        workers: workers(options),
+        workers: workers::count(options),
         compressors: std::thread::available_parallelism().map_or(2, usize::from),
         memory: options.memory,
         domain: client,
@@ -216,14 +210,14 @@ fn attempt_backup(
         let rows = repository.index.directory_counts(&source)?.0;
         let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, rows);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
-        let root = walk(&run, expected);
+        let root = workers::walk(&run, expected);
         // A run that is stopped keeps what it finished.
         if !options.dry_run {
             run.checkpoint()?;
         }
         let (root, _) = root?;
         let swept = !options.dry_run && run.sweep()?;
-        let mut snapshot = describe(options, &run, store, root, started, client);
+        let mut snapshot = snapshot::describe(options, &run, store, root, started, client);
         let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.root == root);
         let state_changed = !options.dry_run && (!unchanged || !trusted || swept || run.has_journalled());
         if state_changed {
@@ -261,7 +255,7 @@ fn attempt_backup(
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
     }
-    let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
+    let name = snapshot::commit(repository, &session, &mut snapshot, &all.confirmed)?;
     repository.index.set_fact(&absence_fact, &absence).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
     drop(session);
@@ -304,11 +298,6 @@ fn tell_problems(synced: &Synced, listener: &dyn Listener) {
     }
 }
 
-/// Threads that walk and read.
-fn workers(options: &Options) -> usize {
-    store::threads(options.workers, options.memory)
-}
-
 /// Whether all sources are the same below two roots; the folders above them belong to others and may have changed.
 fn same_sources(repository: &Repository, one: Id, other: Id, sources: &[Vec<u8>]) -> Result<bool, Error> {
     if one == other {
@@ -326,144 +315,6 @@ fn same_sources(repository: &Repository, one: Id, other: Id, sources: &[Vec<u8>]
 /// A cache that can not be written costs time, nothing else.
 fn passing(error: crate::index::Error) -> Result<(), crate::index::Error> {
     if error.is_passing() { Ok(()) } else { Err(error) }
-}
-
-/// Puts the snapshot into this client's chain and commits it.
-fn commit(
-    repository: &Repository,
-    session: &Session<'_>,
-    snapshot: &mut Snapshot,
-    confirmed: &[Named],
-) -> Result<Id, Error> {
-    let newest = confirmed
-        .iter()
-        .filter(|named| named.snapshot.client == snapshot.client)
-        .max_by_key(|named| named.snapshot.sequence);
-    let remembered = repository
-        .index
-        .fact("sequence")?
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes);
-    snapshot.previous = newest.map(|named| named.name);
-    snapshot.sequence = newest.map_or(0, |named| named.snapshot.sequence).max(remembered) + 1;
-    snapshot.session = session.id;
-    // What was found on the way in packs that no index object names is relied on: everyone must find it.
-    repository.name_adopted()?;
-    snapshot.removals_seen = repository.removals_known();
-    let name = session.commit(snapshot)?;
-    repository.index.set_fact("sequence", &snapshot.sequence.to_le_bytes()).or_else(passing)?;
-    Ok(name)
-}
-
-/// Walks from `/` to the sources and gives the root tree.
-fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Error> {
-    let ways = sources::ways(&run.options.sources);
-    let root = files::open_root(std::path::Path::new("/"))
-        .and_then(|root| files::stat_fd(std::os::fd::AsFd::as_fd(&root)))
-        .map_err(|error| Error::Refused(format!("the root directory can not be read: {error}")))?;
-    run.scheduler.push(vec![Arc::new(Directory {
-        parent: None,
-        name: Vec::new(),
-        stat: root,
-        key: run.repository.hasher().local(b"/"),
-        depth: 0,
-        way: (!ways.whole).then_some(ways.below),
-        expected,
-        pending: AtomicUsize::new(0),
-        state: Default::default(),
-    })]);
-    let table = run.repository.gear_table();
-    let on_bytes = |bytes| run.listener.event(Event::Bytes(bytes));
-    let failure = std::sync::Mutex::new(None);
-    std::thread::scope(|scope| {
-        for number in 0..workers(run.options) {
-            let chunker = Chunker::new(table.clone(), run.repository.config.cutter);
-            let (failure, on_bytes) = (&failure, &on_bytes);
-            let work = move || {
-                let reader = Reader::new(run.store, number, chunker, on_bytes, run.stop);
-                let (parents, unread) = Default::default();
-                let mut worker = Worker { run, number, reader, parents, unread };
-                while let Some(directory) = run.scheduler.next() {
-                    let result = match run.is_stopped() {
-                        true => Err(Error::Stopped),
-                        false => caught(|| {
-                            worker.begin(&directory)?;
-                            run.checkpoint_when_due()
-                        }),
-                    };
-                    if let Err(error) = result {
-                        if let Error::Bug { what } = &error {
-                            // Who knows what it left half done: nothing of this run is kept.
-                            run.store.fail(Error::Bug { what: what.clone() });
-                        }
-                        failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
-                        run.scheduler.stop();
-                    }
-                }
-            };
-            if let Err(error) = std::thread::Builder::new().stack_size(WORKER_STACK).spawn_scoped(scope, work)
-            {
-                *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
-                    Some(Error::Refused(format!("no thread: {error}")));
-                run.scheduler.stop();
-            }
-        }
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        return Err(error);
-    }
-    match run.take_root() {
-        Some(Child::Done { tree, same }) => Ok((tree, same)),
-        Some(Child::Unreadable(why)) => {
-            Err(Error::Refused(format!("the root directory can not be read: {}", why.words())))
-        }
-        _ => Err(Error::Stopped),
-    }
-}
-
-fn describe(
-    options: &Options,
-    run: &Run<'_>,
-    store: &Store<'_>,
-    root: Id,
-    started: Time,
-    client: Id16,
-) -> Snapshot {
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let counts = &run.counts;
-    let stored = store.stored();
-    let mut sources = options.sources.clone();
-    sources.sort();
-    Snapshot {
-        time: options.time.unwrap_or(started),
-        time_given: options.time.is_some(),
-        utc_offset: options.utc_offset,
-        zone: options.zone.clone(),
-        root,
-        host: options.host.clone(),
-        user: options.user.clone(),
-        sources,
-        tags: options.tags.clone(),
-        program: concat!("copal ", env!("CARGO_PKG_VERSION")).to_owned(),
-        client,
-        incomplete: read(&counts.unreadable) + read(&counts.changed_while_read) > 0,
-        options: options.described.clone(),
-        summary: Summary {
-            files: read(&counts.files),
-            directories: read(&counts.directories),
-            others: read(&counts.others),
-            bytes: read(&counts.bytes),
-            files_new: read(&counts.files_new),
-            files_changed: read(&counts.files_changed),
-            files_unmodified: read(&counts.files_unmodified),
-            bytes_new: stored.bytes_new,
-            bytes_stored: stored.bytes_stored,
-            end: Time::default(),
-            unreadable: read(&counts.unreadable),
-            changed_while_read: read(&counts.changed_while_read),
-        },
-        ..Snapshot::default()
-    }
 }
 
 /// Whether a source is there, so that a mistyped path is an error and not an empty backup.

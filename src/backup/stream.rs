@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::chunk::Chunker;
 use super::file::{Failure, Reader};
+use super::snapshot::commit;
 use super::tree::TreeBuilder;
-use super::{Options, Outcome, commit, find_parent, kept_alive, tell_problems};
+use super::{Options, Outcome, find_parent, kept_alive, tell_problems};
 use crate::format;
 use crate::model::clock::Clock;
 use crate::model::{Node, NodeType, Snapshot, Summary, Time};

@@ -24,7 +24,7 @@ pub struct Directory {
     pub way: Option<BTreeMap<Vec<u8>, Way>>,
     /// Its tree in the parent snapshot, as far as that is known for certain.
     pub expected: Option<Id>,
-    /// Whether a row may be sought by inode: inside a source.
+    /// Children that are not finished, and one for itself until it is listed.
     pub pending: AtomicUsize,
     pub state: Mutex<State>,
 }

@@ -4,7 +4,6 @@ pub mod about;
 pub mod backup;
 pub mod check;
 pub mod init;
-mod inputs;
 pub mod key;
 pub mod ls;
 pub mod restore;

@@ -1,0 +1,377 @@
+//! A directory's end: its entries compared with what is remembered of them, what changed read, and its tree stored.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::backup::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
+use crate::backup::entry::{self, Outcome, Worker};
+use crate::backup::tree::TreeBuilder;
+use crate::backup::walk::{Child, Directory, Volume};
+use crate::files::unread as reason;
+use crate::files::{self, Stat};
+use crate::format::limits::PAGE_MAX;
+use crate::index::DirectoryRow;
+use crate::model::{Id, Node, NodeType, Unread};
+use crate::progress::FileStatus;
+use crate::repository::Error;
+
+/// The tree of the parent snapshot, read along with the entries, both in order of name.
+struct Old<'a> {
+    nodes: Box<dyn Iterator<Item = Result<Node, Error>> + 'a>,
+    side: SideReader<'a>,
+    next: Option<(Node, Seen)>,
+}
+
+impl<'a> Old<'a> {
+    fn advance(&mut self) {
+        // A tree that can not be read, or has no row, means that everything is looked at anew: never an error here.
+        self.next = match (self.nodes.next(), self.side.next()) {
+            (Some(Ok(node)), Some(seen)) => Some((node, seen)),
+            _ => None,
+        };
+    }
+
+    fn find(&mut self, name: &[u8]) -> Option<(Node, Seen)> {
+        while let Some((node, _)) = &self.next {
+            match node.name.as_slice().cmp(name) {
+                std::cmp::Ordering::Less => self.advance(),
+                std::cmp::Ordering::Equal => {
+                    let found = self.next.take();
+                    self.advance();
+                    return found;
+                }
+                std::cmp::Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+}
+
+/// A directory being finished.
+struct Job<'a, 's> {
+    directory: &'a Arc<Directory>,
+    handle: BorrowedFd<'a>,
+    volume: &'a Volume,
+    /// The directory itself, as it was when it was listed.
+    here: &'a files::Stat,
+    trust: Trust,
+    /// What the old nodes name is stored for certain.
+    trusted: bool,
+    moved: bool,
+    /// Files that an interrupted run had finished here.
+    finished: std::collections::HashMap<Vec<u8>, (Seen, Node)>,
+    builder: TreeBuilder<'s>,
+    side: SideWriter,
+    digest: Digest,
+    /// Everything can be taken over unseen next time.
+    clean: bool,
+}
+
+impl<'r> Worker<'r> {
+    fn old<'a>(&self, row: Option<&'a DirectoryRow>) -> Old<'a>
+    where
+        'r: 'a,
+    {
+        let mut old = match row {
+            Some(row) => Old {
+                nodes: Box::new(self.run.repository.nodes(row.tree)),
+                side: SideReader::new(&row.side),
+                next: None,
+            },
+            None => Old { nodes: Box::new(std::iter::empty()), side: SideReader::new(&[]), next: None },
+        };
+        old.advance();
+        old
+    }
+
+    /// Reads what changed and stores the directory's tree.
+    pub(super) fn finish(&mut self, directory: &Arc<Directory>) -> Result<Child, Error> {
+        let mut state = std::mem::take(&mut *directory.lock());
+        let Some(handle) = state.handle.take() else { return Ok(Child::Gone) };
+        let Some((volume, here)) = state.volume.take() else { return Ok(Child::Gone) };
+        self.run.visit(directory);
+        let trust = volume.trust();
+        let same_children =
+            state.children.iter().all(|child| matches!(child, Some(Child::Done { same: true, .. })));
+        if state.all_same
+            && same_children
+            && let Some(row) = &state.row
+        {
+            let again = (state.names.len() > PAGE_MAX).then(|| {
+                let stat = |place: usize| {
+                    files::stat(handle.as_fd(), state.names.bytes(place))
+                        .ok()
+                        .map(|stat| (place as u32, stat))
+                };
+                (0..state.names.len()).filter_map(stat).filter(|(_, stat)| stat.kind != NodeType::Directory)
+            });
+            self.run.count_unmodified(directory, &state, again.into_iter().flatten());
+            return Ok(Child::Done { tree: row.tree, same: true });
+        }
+        let row = state.row.take();
+        // An interrupted run left them, if any: a finished directory has a row.
+        let finished = match &row {
+            Some(_) => Default::default(),
+            None => self.run.finished_files(directory, &volume)?,
+        };
+        let mut old = match &directory.way {
+            None => self.old(row.as_ref()),
+            Some(_) => self.old_on_the_way(directory),
+        };
+        let mut job = Job {
+            directory,
+            handle: handle.as_fd(),
+            volume: &volume,
+            here: &here,
+            trust,
+            trusted: state.trusted || directory.way.is_some(),
+            moved: state.moved,
+            finished,
+            builder: TreeBuilder::new(self.run.store, self.number),
+            side: SideWriter::new(volume.id),
+            digest: Digest::new(volume.id),
+            clean: trust.reuse && here.same_inode(&directory.stat),
+        };
+        if state.names.len() > PAGE_MAX {
+            let filter = self.run.filter(directory, &handle, &state.names);
+            let mut listed = state.entries.iter().peekable();
+            for place in 0..state.names.len() {
+                let name = state.names.bytes(place);
+                if let Some(entry) = listed.next_if(|entry| entry.name as usize == place) {
+                    self.entry(
+                        &mut job,
+                        &mut old,
+                        name,
+                        entry.stat,
+                        entry.child.and_then(|child| state.children[child as usize]),
+                    )?;
+                    continue;
+                }
+                let stat = match files::stat(handle.as_fd(), name) {
+                    Ok(stat) if stat.kind == NodeType::Directory => continue,
+                    Ok(stat) => Ok(stat),
+                    Err(rustix::io::Errno::NOENT) => continue,
+                    Err(error) => Err(reason(error)),
+                };
+                if self.run.is_wanted(directory, filter.as_ref(), name, &stat) {
+                    self.entry(&mut job, &mut old, name, stat, None)?;
+                    self.run.checkpoint_when_due()?;
+                }
+            }
+        } else {
+            for entry in &state.entries {
+                let name = state.names.bytes(entry.name as usize);
+                self.entry(
+                    &mut job,
+                    &mut old,
+                    name,
+                    entry.stat,
+                    entry.child.and_then(|child| state.children[child as usize]),
+                )?;
+            }
+        }
+        let Job { builder, side, digest, clean, .. } = job;
+        let tree = builder.finish()?;
+        self.run.counts.directories.fetch_add(1, Ordering::Relaxed);
+        if directory.way.is_none() {
+            let digest = if clean { digest.finish() } else { change::NEVER };
+            let new = DirectoryRow {
+                key: directory.key,
+                tree,
+                digest,
+                inode: directory.stat.inode,
+                side: side.finish(),
+            };
+            // What is known already need not be written again.
+            let new = Some(new).filter(|new| row.as_ref() != Some(new));
+            self.run.journal_row(directory, &volume, new);
+        }
+        // Dirty or not, an equal tree is an equal tree: what counts is whether it is stored, and that was looked up.
+        let same = state.trusted && directory.expected == Some(tree);
+        Ok(Child::Done { tree, same })
+    }
+
+    fn old_on_the_way<'a>(&self, directory: &Directory) -> Old<'a>
+    where
+        'r: 'a,
+    {
+        let nodes: Box<dyn Iterator<Item = Result<Node, Error>> + 'a> = match directory.expected {
+            Some(tree) => Box::new(self.run.repository.nodes(tree)),
+            None => Box::new(std::iter::empty()),
+        };
+        // No inode is remembered here, so nothing is taken over unread; the nodes serve as "previous" of what is unreadable.
+        let mut old = Old { nodes, side: SideReader::endless(), next: None };
+        old.advance();
+        old
+    }
+
+    /// One entry: its node goes to the builder, and what was seen of it to the row.
+    fn entry(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        old: &mut Old<'_>,
+        name: &[u8],
+        stat: Result<Stat, Unread>,
+        child: Option<Child>,
+    ) -> Result<(), Error> {
+        self.run.check_stop()?;
+        let before = old.find(name);
+        let stat = match stat {
+            Ok(stat) => stat,
+            Err(why) => {
+                self.run.problem(job.directory, Some(name), why.words(), "unreadable");
+                return self.put_unreadable(job, name, None, why, before);
+            }
+        };
+        let seen = Seen::new(&stat, self.run.clock.now(), self.run.racy_seconds());
+        let mounted = change::is_mounted(job.here, &stat);
+        job.clean &= !mounted;
+        if stat.kind == NodeType::Directory {
+            return match child {
+                Some(Child::Done { tree, .. }) => {
+                    let before = before.filter(|_| !mounted);
+                    self.put_directory(job, name, &stat, seen, tree, before)
+                }
+                Some(Child::Unreadable(why)) => self.put_unreadable(job, name, Some(&stat), why, before),
+                _ => self.put_gone(job, name, &stat, before),
+            };
+        }
+        if let Some((node, before_seen)) = &before {
+            let same = if job.moved {
+                change::is_unmoved(node, before_seen, &stat, job.trust)
+            } else {
+                change::is_unchanged(node, before_seen, &stat, job.trust)
+            };
+            if same && !mounted && (job.trusted || self.run.is_stored(node)?) {
+                let mut node = node.clone();
+                self.run.name_owners(&mut node, &stat);
+                self.run.count_file(job.directory, name, &node, FileStatus::Unmodified);
+                return self.put(job, name, &stat, seen, &node);
+            }
+        }
+        if !mounted && let Some(node) = self.take_finished(job, name, &stat)? {
+            return self.put(job, name, &stat, seen, &node);
+        }
+        match self.read_entry(job.handle, job.directory, job.volume, name, stat)? {
+            Outcome::Node(node, stat, looked_at) => {
+                let seen = Seen::new(&stat, looked_at, self.run.racy_seconds());
+                let seen = Seen { racy: seen.racy || node.error.is_some(), ..seen };
+                // Read again only because its times were too fresh: equal is equal.
+                let status = match &before {
+                    Some((old, _)) if *old == *node => FileStatus::Unmodified,
+                    Some(_) => FileStatus::Changed,
+                    None => FileStatus::New,
+                };
+                self.run.count_read(job.directory, name, &node, status);
+                job.clean &= !self.tell_unread(job.directory, name) && node.error.is_none();
+                self.put(job, name, &stat, seen, &node)?;
+                if !mounted {
+                    self.run.journal_file(job.directory, job.volume, name, &seen, &node);
+                }
+                Ok(())
+            }
+            Outcome::Unreadable(why) => self.put_unreadable(job, name, Some(&stat), why, before),
+            Outcome::Gone => self.put_gone(job, name, &stat, before),
+        }
+    }
+
+    /// An entry that was there a moment ago: nothing, unless it was asked for by name or leads to what was.
+    fn put_gone(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+        before: Option<(Node, Seen)>,
+    ) -> Result<(), Error> {
+        if job.directory.way.is_none() {
+            return Ok(());
+        }
+        self.run.problem(job.directory, Some(name), Unread::Vanished.words(), "unreadable");
+        self.put_unreadable(job, name, Some(stat), Unread::Vanished, before)
+    }
+
+    fn take_finished(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<Node>, Error> {
+        let Some((seen, node)) = job.finished.remove(name) else { return Ok(None) };
+        if !change::is_unchanged(&node, &seen, stat, job.trust) || !self.run.is_stored(&node)? {
+            return Ok(None);
+        }
+        self.run.count_file(job.directory, name, &node, FileStatus::New);
+        Ok(Some(node))
+    }
+
+    fn put_directory(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+        seen: Seen,
+        tree: Id,
+        before: Option<(Node, Seen)>,
+    ) -> Result<(), Error> {
+        let mut node = match before {
+            Some((node, before))
+                if !job.moved && job.trusted && change::is_unchanged(&node, &before, stat, job.trust) =>
+            {
+                let mut node = node;
+                self.run.name_owners(&mut node, stat);
+                node
+            }
+            _ => {
+                let node = self.capture(job.handle, name, stat, None)?;
+                job.clean &= !self.tell_unread(job.directory, name);
+                node
+            }
+        };
+        node.tree = Some(tree);
+        let seen = Seen { tree: Some(tree), ..seen };
+        self.put(job, name, stat, seen, &node)
+    }
+
+    fn put_unreadable(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: Option<&Stat>,
+        why: Unread,
+        before: Option<(Node, Seen)>,
+    ) -> Result<(), Error> {
+        self.run.counts.unreadable.fetch_add(1, Ordering::Relaxed);
+        job.clean = false;
+        let mut node = Node::new(name, NodeType::Unreadable);
+        node.error = Some(why);
+        if let Some(stat) = stat {
+            entry::put_stat(&mut node, stat);
+            node.was = Some(stat.kind);
+            node.size = 0;
+        }
+        node.previous = match before {
+            // What was last known goes along, not a chain of all that was ever unreadable.
+            Some((before, _)) if before.kind == NodeType::Unreadable => before.previous,
+            Some((before, _)) => crate::format::node::encode(&before),
+            None => Vec::new(),
+        };
+        job.builder.push(name, crate::format::node::encode(&node))?;
+        job.side.push(&Seen { inode: 0, ctime: node.mtime, racy: true, tree: None });
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        name: &[u8],
+        stat: &Stat,
+        seen: Seen,
+        node: &Node,
+    ) -> Result<(), Error> {
+        job.clean &= !seen.racy;
+        job.digest.add(name, stat, job.trust);
+        job.side.push(&seen);
+        job.builder.push(name, crate::format::node::encode(node))
+    }
+}

@@ -1,0 +1,99 @@
+//! What a run counts, and tells of each entry as it does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Run;
+use crate::backup::walk::{Directory, State};
+use crate::files::Stat;
+use crate::model::{Node, NodeType};
+use crate::progress::{Event, FileStatus};
+
+/// Running counts. Bytes are exact.
+#[derive(Default)]
+pub struct Counts {
+    pub files: AtomicU64,
+    pub directories: AtomicU64,
+    pub others: AtomicU64,
+    pub bytes: AtomicU64,
+    pub files_new: AtomicU64,
+    pub files_changed: AtomicU64,
+    pub files_unmodified: AtomicU64,
+    pub unreadable: AtomicU64,
+    pub changed_while_read: AtomicU64,
+    pub metadata_unread: AtomicU64,
+}
+
+impl Run<'_> {
+    /// Counts an entry that was taken over unread: its bytes are done with.
+    pub fn count_file(&self, directory: &Directory, name: &[u8], node: &Node, status: FileStatus) {
+        self.count_read(directory, name, node, status);
+        self.listener.event(Event::Bytes(node.size));
+    }
+
+    /// Counts an entry whose bytes were told while they were read.
+    pub fn count_read(&self, directory: &Directory, name: &[u8], node: &Node, status: FileStatus) {
+        self.count(node.kind, node.size, status);
+        if node.kind == NodeType::File && self.options.tell_files {
+            let path = directory.path_of(name);
+            self.listener.event(Event::File { path: &path, bytes: node.size, status });
+        }
+    }
+
+    fn count(&self, kind: NodeType, size: u64, status: FileStatus) {
+        let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Ordering::Relaxed);
+        if kind != NodeType::File {
+            add(&self.counts.others, 1);
+            return;
+        }
+        add(&self.counts.files, 1);
+        add(&self.counts.bytes, size);
+        let counter = match status {
+            FileStatus::New => &self.counts.files_new,
+            FileStatus::Changed => &self.counts.files_changed,
+            FileStatus::Unmodified => &self.counts.files_unmodified,
+        };
+        add(counter, 1);
+    }
+
+    /// Counts the entries of a directory that is taken over whole.
+    pub fn count_unmodified(
+        &self,
+        directory: &Directory,
+        state: &State,
+        looked_again: impl Iterator<Item = (u32, Stat)>,
+    ) {
+        self.counts.directories.fetch_add(1, Ordering::Relaxed);
+        let (mut files, mut bytes, mut others) = (0, 0, 0);
+        let mut one = |place: u32, stat: &Stat| match stat.kind {
+            NodeType::Directory => {}
+            NodeType::File => {
+                files += 1;
+                bytes += stat.size;
+                if self.options.tell_files {
+                    let path = directory.path_of(state.names.bytes(place as usize));
+                    self.listener.event(Event::File {
+                        path: &path,
+                        bytes: stat.size,
+                        status: FileStatus::Unmodified,
+                    });
+                }
+            }
+            _ => others += 1,
+        };
+        for entry in &state.entries {
+            if let Ok(stat) = &entry.stat {
+                one(entry.name, stat);
+            }
+        }
+        for (place, stat) in looked_again {
+            one(place, &stat);
+        }
+        self.counts.files.fetch_add(files, Ordering::Relaxed);
+        self.counts.files_unmodified.fetch_add(files, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.others.fetch_add(others, Ordering::Relaxed);
+        if bytes > 0 {
+            self.listener.event(Event::Bytes(bytes));
+        }
+    }
+}
