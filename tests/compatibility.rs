@@ -183,9 +183,9 @@ fn the_defaults_of_the_document_are_those_of_the_code() {
     ] {
         assert_eq!(cost.check().is_ok(), sound, "{cost:?}");
     }
-    assert!(section(6).contains("The default is 64 KiB, 256 KiB, 1 MiB."));
+    assert!(section(6).contains("The default is 16 KiB, 64 KiB, 256 KiB."));
     let cutter = copal::model::Cutter::default();
-    assert_eq!([cutter.minimum, cutter.average, cutter.maximum], [64 << 10, 256 << 10, 1 << 20]);
+    assert_eq!([cutter.minimum, cutter.average, cutter.maximum], [16 << 10, 64 << 10, 256 << 10]);
 }
 
 #[test]
