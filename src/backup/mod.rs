@@ -180,8 +180,8 @@ fn attempt_backup(
     let same_absence = repository.index.fact(&absence_fact)?.as_deref() == Some(&absence[..]);
     if !options.dry_run {
         synced.check_writable()?;
-        if !same_absence {
-            // Something is missing, perhaps an index object: packs that none names are named again and need not be stored again.
+        if !same_absence && repository.knows_of_losses()? {
+            // Perhaps an index object is: packs that none names are named again, and need not be stored again.
             repository.adopt_packs(&mut Default::default())?;
         }
         repository.name_adopted()?;

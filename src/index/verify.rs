@@ -1,5 +1,7 @@
 //! Comparing what is here with what index objects say: a flipped bit in a row answers wrongly, and nothing else would tell.
 
+use rusqlite::OptionalExtension;
+
 use super::packs::row_of;
 use super::records::{PackInfo, PackRecord};
 use super::{Error, Index, chunks, read};
@@ -15,8 +17,16 @@ fn place_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Place> {
 impl Index {
     /// Whether a pack may be relied on: a known index object lists it, or this process wrote or read it itself.
     pub fn relies_on(&self, name: &Id) -> Result<bool, Error> {
-        let Some(pack) = self.pack(name)? else { return Ok(false) };
-        Ok(pack.listed || pack.row == 0 || read(&self.own).contains(&pack.row))
+        if read(&self.pending).pack(name).is_some() {
+            return Ok(true);
+        }
+        let reader = self.reader();
+        let query =
+            "SELECT id, EXISTS (SELECT 1 FROM pack_sources WHERE pack = packs.id) FROM packs WHERE name = ?1";
+        let mut query = reader.prepare_cached(query)?;
+        let found: Option<(i64, bool)> =
+            query.query_row([&name.0[..]], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(found.is_some_and(|(row, listed)| listed || read(&self.own).contains(&(row as u64))))
     }
 
     /// The highest row of a pack so far; packs that come later have higher ones.

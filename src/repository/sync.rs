@@ -269,6 +269,13 @@ impl Repository {
         Ok(*blake3::hash(&bytes).as_bytes())
     }
 
+    /// Whether something is known to be missing or damaged, so that packs may be there that no index object names.
+    pub fn knows_of_losses(&self) -> Result<bool, Error> {
+        Ok(!self.seen().unreadable.is_empty()
+            || self.index.fact(LOST_INDEX_FACT)?.is_some()
+            || !list_names(&*self.backend, Kind::Damage)?.is_empty())
+    }
+
     /// Names of the removal records as they are now, when they differ from those of the last synchronisation.
     pub(super) fn removals_moved(&self) -> Result<bool, Error> {
         let now: HashSet<Id> = list_names(&*self.backend, Kind::Removals)?.into_iter().collect();
