@@ -1,5 +1,5 @@
 //! Whole backups: `cargo bench --bench pipeline -- FOLDER [memory|local] [LEVEL] [AVERAGE]` (without words: `/usr/lib`, `memory`, 3, and
-//! `256K` for the average chunk). Each of three rounds begins with an empty repository, in memory or in a folder below
+//! the default for the average chunk, such as `256K`). Each of three rounds begins with an empty repository, in memory or in a folder below
 //! `COPAL_BENCH_DIR` (or the temporary folder), and an empty cache in memory: a first backup, one of the same again, and a check that
 //! reads every byte. FOLDER is read once before.
 //!
