@@ -6,6 +6,8 @@ pub enum FileStatus {
     New,
     Changed,
     Unmodified,
+    /// Removed from the target of a restore, or to be removed were it no dry run.
+    Removed,
 }
 
 impl FileStatus {
@@ -15,6 +17,7 @@ impl FileStatus {
             FileStatus::New => "new",
             FileStatus::Changed => "changed",
             FileStatus::Unmodified => "unmodified",
+            FileStatus::Removed => "removed",
         }
     }
 }

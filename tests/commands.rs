@@ -3,6 +3,7 @@
 mod common;
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -692,12 +693,12 @@ fn a_single_file_is_put_beside_what_differs() {
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names[0].starts_with("report.20") && names[0].ends_with(".odt"), "{names:?}");
     assert_eq!(std::fs::read(sandbox.path("out").join(&names[0])).unwrap(), b"the report");
-    sandbox.run(words).expect(0);
-    assert_eq!(files(&sandbox.path("out")).len(), 3);
+    sandbox.run(words).expect(0).warns("beside it already");
+    assert_eq!(files(&sandbox.path("out")).len(), 2);
     // What is equal is left alone.
     sandbox.run(["restore", "latest:docs/notes.txt", "-t", "out"]).expect(0);
     sandbox.run(["restore", "latest:docs/notes.txt", "-t", "out"]).expect(0).says("1 were there already");
-    assert_eq!(files(&sandbox.path("out")).len(), 4);
+    assert_eq!(files(&sandbox.path("out")).len(), 3);
 }
 
 #[test]
@@ -905,7 +906,7 @@ fn a_dry_restore_writes_nothing() {
     sandbox
         .run(["restore", "latest:docs/report.odt", "-t", "out", "-n"])
         .expect(0)
-        .says("would restore 1 files");
+        .says("would restore 1 file,");
     assert!(!sandbox.path("out").exists());
     sandbox.write("other/report.odt", "mine");
     sandbox
@@ -1013,7 +1014,7 @@ fn check_reads_as_much_as_it_is_told() {
     sandbox
         .run(["check"])
         .expect(0)
-        .says("1 snapshots")
+        .says("1 snapshot,")
         .says("contents not read")
         .says("no errors were found");
     let packs = sandbox.run(["check", "--json"]).expect(0).summary()["packs"].as_u64().unwrap();
@@ -1097,120 +1098,80 @@ fn keys_are_added_listed_used_and_removed() {
 
 #[test]
 fn the_recovery_sheet_opens_the_repository_when_all_else_is_lost() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/file", "content");
+    sandbox.back_up_with(&["--host", "gone"]);
+    let sheet = sandbox.run(["key", "export"]).expect(0).out();
+    sandbox.write("sheet", &sheet);
+    // The sheet as it was printed is a key file.
+    let ended = sandbox.run(["restore", "latest", "--key-file", "sheet", "-t", "out"]).expect(0);
+    ended.warns("no snapshot is of this host");
+    assert_same(&sandbox.source(), &below(&sandbox.path("out"), &sandbox.source()));
+    sandbox.run(["restore", "latest", "--host", "third", "-t", "out2"]).expect(1);
+    sandbox.back_up_with(&["--host", "another"]);
+    sandbox.run(["restore", "latest", "-t", "out2"]).expect(1).warns("another, gone");
+}
+
+#[test]
+fn one_secret_never_opens_two_slots() {
     let sandbox = saved();
-    let sheet = sandbox.run(["key", "export"]).expect(0).says("COPAL RECOVERY SHEET").out();
-    assert!(sheet.contains(sandbox.repository().to_str().unwrap()));
-    let line = sheet.lines().rev().find(|line| !line.trim().is_empty()).unwrap();
-    sandbox.write("recovery.key", format!("{line}\n"));
-    std::fs::remove_dir_all(sandbox.path("home")).unwrap();
-    std::fs::create_dir(sandbox.path("home")).unwrap();
-    std::fs::remove_file(sandbox.key_file()).unwrap();
-    sandbox.run(["restore", "--key-file", "recovery.key", "latest:docs", "-t", "out"]).expect(0);
-    assert_same(&sandbox.source().join("docs/report.odt"), &sandbox.path("out/report.odt"));
+    sandbox.run(["key", "add", "--new-key-file", "second"]).expect(0);
+    sandbox.run(["key", "add", "--new-key-file", "second"]).expect(1).warns("opens the repository already");
+    let own = sandbox.key_file();
+    sandbox.run(["key", "passwd", "--new-key-file", own.to_str().unwrap()]).expect(1);
+    assert_eq!(sandbox.run(["key", "list", "--json"]).expect(0).messages("key").len(), 2);
 }
 
 #[test]
-fn passwords_come_from_files_commands_and_the_environment_and_a_wrong_one_ends_with_12() {
-    let mut sandbox = Sandbox::empty();
-    sandbox.unset("COPAL_KEY_FILE");
-    let right = sandbox.write("right", "correct horse\n");
-    std::fs::set_permissions(&right, PermissionsExt::from_mode(0o600)).unwrap();
-    let wrong = sandbox.write("wrong", "battery staple\n");
-    sandbox.run(["init", "-p", "right"]).expect(0).says("The password is the only way in");
-    sandbox.run(["snapshots", "--password-file", "right"]).expect(0);
-    let ended = sandbox.run(["snapshots", "--json", "-p", "wrong"]).expect(12);
-    ended.warns("\"code\":12");
-    sandbox.run(["snapshots", "--password-command", "cat right"]).expect(0);
-    sandbox.run(["snapshots", "--password-command", "exit 1"]).expect(12);
-    sandbox.run(["snapshots", "-p", "missing"]).expect(12).warns("missing");
-    sandbox.set("COPAL_PASSWORD", "correct horse");
-    sandbox.run(["snapshots"]).expect(0);
-    // What was typed counts before the environment.
-    sandbox.run([OsStr::new("snapshots"), OsStr::new("-p"), wrong.as_os_str()]).expect(12);
-    sandbox.run(["snapshots", "-p", "right", "--key-file", "key"]).expect(2).warns("contradict");
-    sandbox.run(["key", "passwd", "--new-password-file", "wrong"]).expect(0);
-    sandbox.run(["snapshots"]).expect(12);
-    sandbox.set("COPAL_PASSWORD", "");
-    sandbox.set("COPAL_PASSWORD_FILE", wrong);
-    sandbox.run(["snapshots"]).expect(0).warns("can be read by every user");
+fn a_slip_in_the_last_argument_restores_nothing() {
+    let sandbox = saved();
+    sandbox.run(["restore", "latest:docs", "docs/report.odt", "-t", "out"]).expect(2);
+    assert!(!sandbox.path("out").exists());
+    sandbox.write("file", "x");
+    sandbox.run(["restore", "latest", "-t", "file"]).expect(1).warns("is a file");
+    sandbox.run(["restore", "latest", "-i", "no such name", "-t", "none"]).expect(1).warns("--include");
 }
 
 #[test]
-fn without_a_terminal_nothing_is_asked_and_the_run_ends_with_12() {
-    let mut sandbox = saved();
-    sandbox.unset("COPAL_KEY_FILE");
-    for words in [
-        &["snapshots"][..],
-        &["backup", "source"],
-        &["restore", "latest", "-t", "out"],
-        &["check"],
-        &["key", "list"],
-    ] {
-        let ended = end(without_terminal(sandbox.command(words))).expect(12);
-        ended.warns("there is no terminal to ask on").warns("COPAL_PASSWORD_FILE");
+fn a_path_that_a_snapshot_lacks_is_found_in_another() {
+    let sandbox = saved();
+    std::fs::remove_file(sandbox.source().join("docs/report.odt")).unwrap();
+    let gone = sandbox.back_up();
+    assert_eq!((&gone["files_removed"], &gone["files_new"]), (&1.into(), &0.into()));
+    let ended = sandbox.run(["restore", "latest:docs/report.odt", "-t", "out"]).expect(1);
+    let id = sandbox.run(["snapshots", "--json"]).expect(0).messages("snapshot")[0]["short_id"].clone();
+    let ended = ended.warns(id.as_str().unwrap());
+    ended.warns("has it");
+}
+
+#[test]
+fn a_file_put_beside_another_is_put_there_once() {
+    let sandbox = saved();
+    sandbox.write("out/report.odt", "mine");
+    sandbox.run(["restore", "latest:docs/report.odt", "-t", "out"]).expect(0).warns("beside it");
+    sandbox.run(["restore", "latest:docs/report.odt", "-t", "out"]).expect(0).says("1 were there already");
+    assert_eq!(files(&sandbox.path("out")).len(), 2);
+}
+
+#[test]
+fn programs_get_names_as_they_are() {
+    let sandbox = Sandbox::new();
+    let names = [
+        OsStr::new("two\nlines"),
+        OsStr::from_bytes(b"\xff"),
+        OsStr::new("back\\slash"),
+        OsStr::new("\u{9b}31m"),
+    ];
+    for name in names {
+        std::fs::write(sandbox.source().join(name), "x").unwrap();
     }
-    // Not even with something on standard input.
-    let mut command = without_terminal(sandbox.command(["snapshots"]));
-    command.stdin(std::process::Stdio::piped());
-    end_with(command, b"correct horse\n").expect(12);
-    end(without_terminal(sandbox.command(["init", "-r", "new"]))).expect(12);
-    assert!(!sandbox.path("new").exists());
-}
-
-#[test]
-fn another_key_and_something_that_is_no_key_end_with_12() {
-    let sandbox = saved();
-    let other = Sandbox::new();
-    sandbox.run([OsStr::new("snapshots"), OsStr::new("--key-file"), other.key_file().as_os_str()]).expect(12);
-    sandbox.write("no key", "hello");
-    sandbox.run(["snapshots", "--key-file", "no key"]).expect(12).warns("is no copal key file");
-    sandbox.run(["snapshots", "--key-file", "missing"]).expect(12);
-}
-
-#[test]
-fn no_repository_ends_with_10_whatever_the_command() {
-    let sandbox = saved();
-    std::fs::create_dir(sandbox.path("empty folder")).unwrap();
-    for repository in ["nowhere", "empty folder"] {
-        for words in [
-            &["snapshots"][..],
-            &["ls"],
-            &["backup", "source"],
-            &["backup", "--stdin"],
-            &["restore", "latest", "-t", "out"],
-            &["check"],
-            &["key", "list"],
-            &["stats"],
-        ] {
-            let ended = sandbox.run(["-r", repository].iter().chain(words)).expect(10);
-            ended.warns("no repository at").warns("copal init -r");
-            let ended = sandbox.run(["--json", "-r", repository].iter().chain(words)).expect(10);
-            assert!(ended.err().contains("\"exit_error\"") && ended.err().contains("\"code\":10"), "{ended}");
-        }
-    }
-    assert!(!sandbox.path("nowhere").exists() && files(&sandbox.path("empty folder")).is_empty());
-}
-
-#[test]
-fn the_repository_is_named_by_option_file_and_environment() {
-    let mut sandbox = saved();
-    let repository = sandbox.repository();
-    sandbox.write("named", format!("{}\n", repository.display()));
-    sandbox.unset("COPAL_REPOSITORY");
-    sandbox.run(["snapshots", "--repository-file", "named"]).expect(0).says("1 snapshot");
-    sandbox.run(["snapshots", "-r", "repository"]).expect(0).says("1 snapshot");
-    sandbox.run(["snapshots", "-r", "repository", "--repository-file", "named"]).expect(2);
-    let named = sandbox.path("named");
-    sandbox.set("COPAL_REPOSITORY_FILE", named);
-    sandbox.run(["snapshots"]).expect(0).says("1 snapshot");
-    sandbox.run(["snapshots", "--repository-file", "missing"]).expect(2);
-    sandbox.run(["snapshots", "-r", "ftp://host/x"]).expect(2);
-    sandbox.run(["snapshots", "-q", "-v"]).expect(2);
-    sandbox.run(["snapshots", "--no-cache", "--cache-dir", "x"]).expect(2);
-    sandbox.run(["snapshots", "--memory", "0"]).expect(2);
-    sandbox.run(["snapshots", "--memory", "63M"]).expect(2).warns("at least 64.0 MiB");
-    sandbox.run(["snapshots", "--memory", "64M", "--cache-dir", "elsewhere"]).expect(0);
-    assert!(!files(&sandbox.path("elsewhere")).is_empty());
+    sandbox.back_up();
+    let ended = sandbox.run(["ls", "--json", "latest"]).expect(0);
+    assert!(!ended.out().contains('\u{9b}'), "a terminal would take it for a command");
+    let nodes = ended.messages("node");
+    let shown: Vec<&str> = nodes.iter().map(|node| node["name"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["back\\slash", "two\nlines", "\u{9b}31m", "\\xff"]);
+    assert!(nodes[3]["path_hex"].as_str().unwrap().ends_with("2fff") && nodes[0]["path_hex"].is_null());
 }
 
 #[test]

@@ -13,6 +13,10 @@ pub enum Error {
     #[error("{object}: is there already, with another length")]
     Exists { object: String },
 
+    /// The folder holds other things: no place for a repository.
+    #[error("{object} holds other files ({name} is one)")]
+    Occupied { object: String, name: String },
+
     /// The object ends before the bytes that were asked for: `got` of `wanted` bytes from `offset` on are there.
     #[error("{object}: too short: {got} of {wanted} bytes at offset {offset}")]
     Short { object: String, offset: u64, wanted: u64, got: u64 },

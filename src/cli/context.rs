@@ -128,6 +128,13 @@ impl<'e> Context<'e> {
         self.obtain(origin, Purpose::Open)
     }
 
+    /// Whether the password comes from a person at the terminal.
+    fn asks(&self) -> bool {
+        let has_default =
+            self.is_default_repository() && self.defaults.key_file().is_ok_and(|path| path.exists());
+        self.global.origin().is_empty() && !has_default && secrets::Ask::is_possible(&Terminal)
+    }
+
     /// Gets a secret and reads it.
     pub fn obtain(&self, origin: secrets::Origin<'_>, purpose: Purpose) -> Result<Secret, Failure> {
         match secrets::obtain(origin, purpose, &Terminal, &mut |text| self.warn(&text))? {
@@ -165,10 +172,24 @@ impl<'e> Context<'e> {
                 false => "Make one: copal init -r PATH.".to_owned(),
             }));
         }
-        let secret = self.secret()?;
         let cache = self.cache_folder()?;
-        let repository = repository::open(backend, secret.unlock(), cache.as_deref());
-        let repository = repository.map_err(|error| failure(&error))?;
+        let open = |backend| {
+            let secret = self.secret()?;
+            let opened = repository::open(backend, secret.unlock(), cache.as_deref());
+            opened.map_err(|error| failure(&error))
+        };
+        let mut opened = open(backend);
+        for _ in 1..PROMPTS {
+            match &opened {
+                // A slip of the finger: what is typed next must not end up in the shell.
+                Err(failure) if failure.code == Code::WrongKey && self.asks() => {
+                    eprint_line(&format!("copal: {failure}"));
+                    opened = open(self.backend()?);
+                }
+                _ => break,
+            }
+        }
+        let repository = opened?;
         *self.opened() = Some(repository.id());
         for warning in &repository.config_warnings {
             self.warn(&format!("{warning}; another copy is in use"));
@@ -269,6 +290,9 @@ impl<'e> Context<'e> {
     }
 }
 
+/// How often a person is asked for the password of a repository.
+const PROMPTS: usize = 3;
+
 /// Writes a line to standard error; there is nowhere to say that this fails.
 pub fn eprint_line(text: &str) {
     use std::io::Write;
@@ -322,6 +346,8 @@ pub fn failure(error: &Error) -> Failure {
         Error::Backend(Storage::NotFound { .. } | Storage::Short { .. }) => {
             Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check")
         }
+        Error::Backend(Storage::Occupied { .. }) => Failure::new(Code::Refused, message)
+            .with_hint("A repository needs a folder of its own: name one that is empty or not there yet."),
         Error::Backend(error) if error.is_no_space() => {
             Failure::new(Code::Failed, message).with_hint("Nothing that was saved before is hurt. Make room and run it again.")
         }

@@ -116,7 +116,7 @@ impl<'c> Show<'c> {
                 current_files: if state.current.is_empty() {
                     Vec::new()
                 } else {
-                    vec![escape(&state.current)]
+                    vec![json::text(&state.current)]
                 },
             };
             self.to_program("status", &status);
@@ -172,19 +172,20 @@ impl Listener for Show<'_> {
                 self.status(&mut state);
             }
             Event::File { path, bytes, status } => {
-                state.files += 1;
+                state.files += u64::from(status != FileStatus::Removed);
                 if !self.bar.is_hidden() || self.context.global.json {
                     state.current.clear();
                     state.current.extend_from_slice(path);
                 }
                 self.status(&mut state);
-                if self.context.global.verbose > 1
+                let least = if status == FileStatus::Removed { 0 } else { 1 };
+                if self.context.global.verbose > least
                     && (status != FileStatus::Unmodified || self.context.global.verbose > 2)
                 {
                     if self.context.global.json {
                         self.to_program(
                             "verbose_status",
-                            &FileLine { action: status.word(), item: escape(path), size: bytes },
+                            &FileLine { action: status.word(), item: json::text(path), size: bytes },
                         );
                     } else {
                         self.line(&format!("{:<10} {}", status.word(), escape(path)));
@@ -197,7 +198,7 @@ impl Listener for Show<'_> {
                 if self.context.global.json {
                     self.to_program(
                         "error",
-                        &Problem { error: Message { message: what }, during, item: escape(path), code },
+                        &Problem { error: Message { message: what }, during, item: json::text(path), code },
                     );
                     return;
                 }

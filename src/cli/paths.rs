@@ -6,8 +6,12 @@ use super::context::{absolute, failure};
 use super::exit::{Code, Failure};
 use crate::model::NodeType;
 use crate::repository::Repository;
-use crate::repository::snapshots::Named;
+use crate::repository::snapshots::{Named, Snapshots};
 use crate::terminal::escape::escape;
+use crate::terminal::time;
+
+/// Other snapshots that are looked into for a path that one lacks.
+const LOOKED_AT: usize = 100;
 
 /// Splits `SNAP:PATH`. A time may hold colons, so the path begins at the first colon that is followed by something that no time has there.
 pub fn split(wanted: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
@@ -73,16 +77,46 @@ pub fn find(repository: &Repository, named: &Named, path: &[u8]) -> Result<Vec<V
                 .iter()
                 .map(|names| escape(&[&b"/"[..], &names.join(&b'/')].concat()).into_owned())
                 .collect();
-            Err(Failure::usage(format!(
-                "several stored paths end so: {}; give the whole path",
-                shown.join(", ")
-            )))
+            Err(Failure::usage("several stored paths end so; give the whole path")
+                .with_hint(format!("Some of them:\n  {}", shown.join("\n  "))))
         }
     }
 }
 
-/// Paths that are named so: a source's name and what follows, else, searched through the whole snapshot, any that end so (a few of them).
-fn ends_with(
+/// Like `find`; when that snapshot lacks the path, the failure names the newest other one that has it.
+pub fn find_among(
+    repository: &Repository,
+    all: &Snapshots,
+    named: &Named,
+    path: &[u8],
+) -> Result<Vec<Vec<u8>>, Failure> {
+    let failure = match find(repository, named, path) {
+        Err(failure) if failure.code == Code::Failed => failure,
+        other => return other,
+    };
+    let others = all.confirmed.iter().rev().filter(|other| other.name != named.name).take(LOOKED_AT);
+    for other in others {
+        let Some(wanted) = names(path) else { break };
+        let here = absolute(std::ffi::OsStr::from_bytes(path)).ok().and_then(|path| names(&path));
+        let direct = [Some(wanted.clone()), here].into_iter().flatten();
+        let mut found = false;
+        for candidate in direct {
+            found = found || exists(repository, other, &candidate).unwrap_or(false);
+        }
+        if found || below_sources(repository, other, &wanted).is_ok_and(|paths| !paths.is_empty()) {
+            let short = other.name.short();
+            return Err(failure.with_hint(format!(
+                "Snapshot {short} of {} has it: {short}:{}",
+                time::show(other.snapshot.time),
+                escape(path)
+            )));
+        }
+    }
+    Err(failure)
+}
+
+/// Paths that are named so, counted from a source or from the folder it lies in.
+fn below_sources(
     repository: &Repository,
     named: &Named,
     wanted: &[Vec<u8>],
@@ -97,6 +131,16 @@ fn ends_with(
             }
         }
     }
+    Ok(found)
+}
+
+/// Paths that are named so: a source's name and what follows, else, searched through the whole snapshot, any that end so (a few of them).
+fn ends_with(
+    repository: &Repository,
+    named: &Named,
+    wanted: &[Vec<u8>],
+) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
+    let mut found = below_sources(repository, named, wanted)?;
     if !found.is_empty() {
         return Ok(found);
     }

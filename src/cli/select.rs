@@ -104,10 +104,16 @@ pub fn find(
     }
     let own = context.host();
     let wanted = host.unwrap_or(&own);
-    let here: Vec<&Named> = all.confirmed.iter().filter(|named| named.snapshot.host == wanted).collect();
+    let mut here: Vec<&Named> = all.confirmed.iter().filter(|named| named.snapshot.host == wanted).collect();
+    let hosts: BTreeSet<String> =
+        all.confirmed.iter().map(|named| escape(&named.snapshot.host).into_owned()).collect();
+    if here.is_empty() && host.is_none() && hosts.len() == 1 {
+        // A new machine in the place of the one that is gone.
+        let other: Vec<String> = hosts.iter().cloned().collect();
+        context.say(&format!("no snapshot is of this host; all are of {}", other.join(", ")));
+        here = all.confirmed.iter().collect();
+    }
     if here.is_empty() {
-        let hosts: BTreeSet<String> =
-            all.confirmed.iter().map(|named| escape(&named.snapshot.host).into_owned()).collect();
         let hosts: Vec<String> = hosts.into_iter().collect();
         return Err(Failure::new(Code::Failed, format!("no snapshot of host {}", escape(wanted)))
             .with_hint(format!("There are snapshots of: {}. Choose with --host NAME.", hosts.join(", "))));

@@ -40,9 +40,10 @@ impl MasterKey {
         format!("{KEY_FILE_PREFIX}{digits}\n")
     }
 
-    /// Reads the text of a key file.
+    /// Reads the text of a key file, or of a recovery sheet: the line that begins as a key does.
     pub fn from_key_file(text: &str) -> Option<MasterKey> {
-        parse_hex(text.trim().strip_prefix(KEY_FILE_PREFIX)?).map(MasterKey)
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(KEY_FILE_PREFIX))?;
+        parse_hex(line).map(MasterKey)
     }
 }
 

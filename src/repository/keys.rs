@@ -80,8 +80,19 @@ impl Repository {
         Ok((slots, problems))
     }
 
-    /// Adds a slot that `unlock` opens, and gives its name.
+    /// Adds a slot that `unlock` opens, and gives its name. Refuses a secret that opens one already: removing one of two alike would
+    /// only seem to lock somebody out.
     pub fn add_key(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+        for name in list_names(&*self.backend, Kind::Keys)? {
+            // A slot that can not be read is told by the list of keys.
+            let Ok(object) = get_slot(&*self.backend, &name) else { continue };
+            if let Ok(Some(_)) = slot::open(&object, unlock) {
+                return Err(Error::Refused(format!(
+                    "this password or key opens the repository already, as key {}",
+                    name.short()
+                )));
+            }
+        }
         let object = slot::encode(&self.keys, unlock, cost, description, &self.config_object)
             .map_err(|error| Error::format("the new key slot", error))?;
         put_named(&*self.backend, Kind::Keys, &object)

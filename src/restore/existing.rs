@@ -79,16 +79,18 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
     };
     Err(Error::Conflict {
         what: format!(
-            "{} holds {count} entries that differ from the snapshot: {}{more}; nothing was written",
+            "{} holds {} differing from the snapshot: {}{more}; nothing was written there",
             run.options.target.display(),
+            crate::terminal::size::show_count(count, "entry"),
             told.join(", ")
         ),
     })
 }
 
-/// A name beside one that is taken: `report.odt` becomes `report.<mark>.odt`, and `report.<mark>.2.odt` should that be taken too.
-/// Errors: `EXIST` when a thousand of them are.
-pub fn beside(handle: BorrowedFd<'_>, name: &[u8], mark: &str) -> files::Result<Vec<u8>> {
+/// A name beside one that is taken: `report.odt` becomes `report.<mark>.odt`, and `report.<mark>.2.odt` should that be taken too by
+/// something that is not what the node says. Errors: `EXIST` when a thousand of them are.
+pub fn beside(handle: BorrowedFd<'_>, node: &Node, mark: &str) -> files::Result<Vec<u8>> {
+    let name = &node.name;
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);
     for number in 1..1000 {
@@ -100,8 +102,10 @@ pub fn beside(handle: BorrowedFd<'_>, name: &[u8], mark: &str) -> files::Result<
         candidate.extend_from_slice(mark.as_bytes());
         candidate.extend_from_slice(number.as_bytes());
         candidate.extend_from_slice(extension);
-        if files::stat(handle, &candidate) == Err(Errno::NOENT) {
-            return Ok(candidate);
+        match files::stat(handle, &candidate) {
+            Err(Errno::NOENT) => return Ok(candidate),
+            Ok(stat) if is_equal(handle, &candidate, &stat, node) => return Ok(candidate),
+            _ => {}
         }
     }
     Err(Errno::EXIST)

@@ -13,6 +13,7 @@ use super::existing::{is_equal, is_to_replace};
 use super::walk::{Step, Walk};
 use crate::files::{self, Target};
 use crate::model::{Id, Id16, Node, NodeType};
+use crate::progress::{Event, FileStatus};
 use crate::repository::Error;
 
 /// What is known of a folder that is being finished.
@@ -188,6 +189,8 @@ fn end_folder(run: &Run<'_>, handle: &Arc<OwnedFd>, folder: &Folder, folder_path
             }
             match files::remove_all(handle.as_fd(), name, &run.options.own, run.options.dry_run) {
                 Ok(removed) => {
+                    let status = FileStatus::Removed;
+                    run.listener.event(Event::File { path: &path, bytes: 0, status });
                     run.counts.deleted.fetch_add(removed, Ordering::Relaxed);
                 }
                 Err(error) => run.problem(&path, &format!("not removed: {error}"), "not_deleted"),

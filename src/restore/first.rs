@@ -352,13 +352,17 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
         && let Ok(stat) = files::stat(handle.as_fd(), &node.name)
         && !is_equal(handle.as_fd(), &node.name, &stat, &node)
     {
-        node.name =
-            beside(handle.as_fd(), &node.name, &run.options.beside).map_err(|error| Error::Conflict {
-                what: format!("a file is there that differs, and no name beside it is free: {error}"),
-            })?;
+        node.name = beside(handle.as_fd(), &node, &run.options.beside).map_err(|error| Error::Conflict {
+            what: format!("a file is there that differs, and no name beside it is free: {error}"),
+        })?;
         let name = crate::terminal::escape::escape(&node.name).into_owned();
-        run.listener
-            .event(Event::Note(&format!("what is there differs and was kept; restored beside it as {name}")));
+        let what = match files::stat(handle.as_fd(), &node.name) {
+            Ok(_) => {
+                format!("what is there differs and was kept; the snapshot's is beside it already as {name}")
+            }
+            Err(_) => format!("what is there differs and was kept; restored beside it as {name}"),
+        };
+        run.listener.event(Event::Note(&what));
     }
     node.link = None;
     let flags = node.flags;

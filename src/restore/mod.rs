@@ -211,8 +211,7 @@ pub fn restore(
                 existing::refuse_conflicts(&run, tree, &path)?;
             }
             if !options.dry_run {
-                std::fs::create_dir_all(&options.target)
-                    .map_err(|error| target_error(options, &error.to_string()))?;
+                make_target(options)?;
             }
             let root = open_target(&run)?;
             first::tree(&run, root.clone(), tree, &path)?;
@@ -222,14 +221,20 @@ pub fn restore(
         }
         Start::Single { node, path } => {
             if !options.dry_run {
-                std::fs::create_dir_all(&options.target)
-                    .map_err(|error| target_error(options, &error.to_string()))?;
+                make_target(options)?;
             }
             first::single(&run, open_target(&run)?, *node, &path)?;
         }
     }
     listener.event(Event::Finished);
     Ok(run.restored())
+}
+
+fn make_target(options: &Options) -> Result<(), Error> {
+    std::fs::create_dir_all(&options.target).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => target_error(options, "is a file; a restore goes into a folder"),
+        _ => target_error(options, &error.to_string()),
+    })
 }
 
 fn target_error(options: &Options, what: &str) -> Error {

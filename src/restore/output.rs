@@ -206,7 +206,7 @@ impl Output {
             Place::Existing => return Ok(()),
             Place::New => files::rename_new(handle, &self.temporary, &node.name)?,
             Place::Replacing if damaged => {
-                let name = beside(handle, &node.name, "damaged")?;
+                let name = beside(handle, node, "damaged")?;
                 files::rename(handle, &self.temporary, &name)?;
                 run.listener.event(Event::Note(&format!(
                     "{}: what was there was kept; what is left of the snapshot's file is beside it as {}",

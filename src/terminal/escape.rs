@@ -43,7 +43,7 @@ fn push(character: char, out: &mut String) {
 }
 
 /// Whether a character is not printed as it is.
-fn is_escaped(character: char) -> bool {
+pub(super) fn is_escaped(character: char) -> bool {
     character == '\\'
         || character.is_control()
         || matches!(u32::from(character),

@@ -1,10 +1,13 @@
 //! JSON lines for programs: one object a line on standard output, each with a `message_type`.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
+
+use super::escape::{escape, is_escaped};
 
 /// Why nothing more can be written.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +34,42 @@ struct Message<'a, T> {
     fields: &'a T,
 }
 
+/// A name or path as programs get it: as it is when it is UTF-8, else as it is shown to people, with `\xff` for a byte that is none.
+pub fn text(name: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(name) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => escape(name),
+    }
+}
+
+/// The bytes of a name that is not UTF-8, as hexadecimal digits.
+pub fn hex(name: &[u8]) -> Option<String> {
+    std::str::from_utf8(name).err().map(|_| name.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// JSON with what a terminal must not see written as `\u....`; for a program it is the same.
+fn shielded(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for character in line.chars() {
+        if character != '\\' && is_escaped(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 /// The text of one line, newline included; `fields` is a struct or map.
 pub fn encode(message_type: &str, fields: &impl Serialize) -> Result<Vec<u8>, OutputError> {
-    let mut line = serde_json::to_vec(&Message { message_type, fields })
+    let line = serde_json::to_string(&Message { message_type, fields })
         .map_err(|error| OutputError::Io(error.into()))?;
-    line.push(b'\n');
-    Ok(line)
+    let mut line = if line.chars().any(|c| c != '\\' && is_escaped(c)) { shielded(&line) } else { line };
+    line.push('\n');
+    Ok(line.into_bytes())
 }
 
 /// Standard output, or what stands for it; text and JSON lines go through here, since `println!` panics when the reader goes away.

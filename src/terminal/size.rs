@@ -35,6 +35,15 @@ pub fn show_size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit - 1])
 }
 
+/// How many there are: `1 file`, `2 files`, `3 entries`.
+pub fn show_count(number: u64, one: &str) -> String {
+    match (number, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {one}s"),
+    }
+}
+
 /// Reads a size in bytes. `K`, `M`, `G`, `T`, `P`, `E` (in either case) and `KiB` ... are powers of 1024, `kB`, `MB` ... of 1000.
 pub fn parse_size(text: &str) -> Result<u64, ValueError> {
     let text = text.trim();

@@ -50,7 +50,7 @@ impl Run<'_> {
         let counter = match status {
             FileStatus::New => &self.counts.files_new,
             FileStatus::Changed => &self.counts.files_changed,
-            FileStatus::Unmodified => &self.counts.files_unmodified,
+            FileStatus::Unmodified | FileStatus::Removed => &self.counts.files_unmodified,
         };
         add(counter, 1);
     }

@@ -6,6 +6,7 @@ mod report;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +26,19 @@ use crate::terminal::time;
 
 /// Seconds between two points that a crash can not take back.
 const CHECKPOINT_SECONDS: f64 = 60.0;
+
+/// What lies in the repository is never part of a backup: a source there would be saved as nothing.
+fn refuse_own(repository: &Repository, sources: &[Vec<u8>]) -> Result<(), Failure> {
+    let Ok(place) = std::fs::canonicalize(repository.location()) else { return Ok(()) };
+    match sources.iter().find(|source| Path::new(OsStr::from_bytes(source)).starts_with(&place)) {
+        None => Ok(()),
+        Some(source) => Err(Failure::new(
+            Code::Refused,
+            format!("{} lies in the repository itself: nothing of it would be saved", escape(source)),
+        )
+        .with_hint("Make the repository in a folder of its own: copal init -r PATH")),
+    }
+}
 
 fn options(
     context: &Context<'_>,
@@ -143,6 +157,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let stop = signals::stop();
     let began = std::time::Instant::now();
     let (mut repository, _) = context.open_synced()?;
+    refuse_own(&repository, &sources)?;
     let own = context.own_files();
     for (path, _) in &own {
         let path_bytes = path.as_os_str().as_bytes();

@@ -8,7 +8,7 @@ use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
 use crate::cli::signals;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 
 #[derive(Serialize)]
 struct FindingLine<'a> {
@@ -67,9 +67,16 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         }
         let read = match reading {
             Reading::Nothing => "; contents not read (--read-data reads them)".to_owned(),
-            _ => format!("; {} packs read, {}", report.packs_read, show_size(report.bytes_read)),
+            _ if report.packs_read == 0 && report.packs > 0 => "; no pack fell to this part".to_owned(),
+            _ => {
+                format!("; {} read, {}", show_count(report.packs_read, "pack"), show_size(report.bytes_read))
+            }
         };
-        context.out.write(format!("{} snapshots, {} packs{read}\n", report.snapshots, report.packs))?;
+        context.out.write(format!(
+            "{}, {}{read}\n",
+            show_count(report.snapshots, "snapshot"),
+            show_count(report.packs, "pack")
+        ))?;
         if report.leftover_packs > 0 {
             context.out.write(format!(
                 "{} packs are left over from interrupted backups: harmless\n",
@@ -94,7 +101,14 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         }
         return Ok(Code::Done);
     }
-    Err(Failure::new(Code::Damaged, format!("{} errors were found", report.findings.len())).with_hint(
+    Err(Failure::new(
+        Code::Damaged,
+        match report.findings.len() {
+            1 => "1 error was found".to_owned(),
+            count => format!("{count} errors were found"),
+        },
+    )
+    .with_hint(
         "Files still on this machine heal it: run the backup again. What is not hit can be restored as ever.",
     ))
 }

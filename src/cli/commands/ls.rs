@@ -11,12 +11,16 @@ use crate::cli::{paths, select};
 use crate::model::{Id, Node, NodeType};
 use crate::repository::Repository;
 use crate::terminal::escape::escape;
+use crate::terminal::json;
 use crate::terminal::time;
 
 #[derive(Serialize)]
 struct Line<'a> {
     name: std::borrow::Cow<'a, str>,
     path: std::borrow::Cow<'a, str>,
+    /// The path's bytes, when they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
     r#type: &'a str,
     uid: u32,
     gid: u32,
@@ -26,6 +30,9 @@ struct Line<'a> {
     mtime: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     linktarget: Option<String>,
+    /// Why it could not be read when the snapshot was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 /// Type and permissions as `ls -l` shows them.
@@ -62,8 +69,9 @@ fn owner(name: &[u8], id: u32) -> String {
 fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), Failure> {
     if context.global.json {
         let line = Line {
-            name: escape(&node.name),
-            path: escape(path),
+            name: json::text(&node.name),
+            path: json::text(path),
+            path_hex: json::hex(path),
             r#type: node.kind.name(),
             uid: node.uid,
             gid: node.gid,
@@ -71,14 +79,16 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), 
             mode: node.mode,
             permissions: permissions(node),
             mtime: time::iso(node.mtime),
-            linktarget: (node.kind == NodeType::Symlink).then(|| escape(&node.target).into_owned()),
+            linktarget: (node.kind == NodeType::Symlink).then(|| json::text(&node.target).into_owned()),
+            error: node.error.map(|error| error.words()),
         };
         context.out.json("node", &line)?;
         return Ok(());
     }
     let shown = escape(path);
     if !ls.long {
-        context.out.write(format!("{shown}\n"))?;
+        let unread = node.error.map(|error| format!("  ({})", error.words())).unwrap_or_default();
+        context.out.write(format!("{shown}{unread}\n"))?;
         return Ok(());
     }
     let size = match node.kind {
@@ -151,7 +161,7 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
         context.say(&format!("snapshot {} of {}", named.name.short(), time::show(named.snapshot.time)));
     }
     let names = match &path {
-        Some(path) => paths::find(&repository, &named, path)?,
+        Some(path) => paths::find_among(&repository, &all, &named, path)?,
         // What a person wants to see is what was backed up, not the way there.
         None if named.snapshot.sources.len() == 1 && !ls.recursive => {
             paths::find(&repository, &named, &named.snapshot.sources[0]).unwrap_or_default()

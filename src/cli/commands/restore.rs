@@ -15,7 +15,7 @@ use crate::patterns::{Patterns, PatternsBuilder};
 use crate::repository::Repository;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::restore::{self, Options, Restored};
-use crate::terminal::size::{show_duration, show_size};
+use crate::terminal::size::{show_count, show_duration, show_size};
 use crate::terminal::time;
 
 fn patterns(context: &Context<'_>, list: &[std::ffi::OsString]) -> Result<Patterns, Failure> {
@@ -65,7 +65,7 @@ fn job(
     let named = select::find(context, all, &snapshot, host)?;
     let doubtful = select::is_doubtful(context, all, &snapshot, &named);
     let names = match &path {
-        Some(path) => paths::find(repository, &named, path)?,
+        Some(path) => paths::find_among(repository, all, &named, path)?,
         None => Vec::new(),
     };
     if let Some(target) = &wanted.target {
@@ -105,9 +105,12 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     let mut sum = Restored::default();
     let mut targets = Vec::new();
     let mut in_doubt = false;
+    let mut jobs = Vec::new();
+    // All of them before anything is written: a slip in the last one is no half-done restore.
     for text in &wanted.wanted {
-        let Work { named, names, target, doubtful } =
-            job(context, &repository, &all, wanted, text.as_bytes())?;
+        jobs.push(job(context, &repository, &all, wanted, text.as_bytes())?);
+    }
+    for Work { named, names, target, doubtful } in jobs {
         context.say(&format!(
             "restoring snapshot {} of {} to {}",
             named.name.short(),
@@ -161,8 +164,12 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         context.out.json("summary", &line)?;
     } else if !context.global.quiet {
         let verb = if wanted.dry_run { "would restore" } else { "restored" };
-        let mut text =
-            format!("{verb} {} files, {}, in {}", sum.files, show_size(sum.bytes), show_duration(seconds));
+        let mut text = format!(
+            "{verb} {}, {}, in {}",
+            show_count(sum.files, "file"),
+            show_size(sum.bytes),
+            show_duration(seconds)
+        );
         if sum.skipped > 0 {
             text += &format!("; {} were there already", sum.skipped);
         }
@@ -176,12 +183,18 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     if sum.damaged > 0 {
         return Err(Failure::new(
             Code::Damaged,
-            format!("{} entries could not be restored whole: the repository is damaged", sum.damaged),
+            format!(
+                "{} could not be restored whole: the repository is damaged",
+                show_count(sum.damaged, "entry")
+            ),
         )
         .with_hint("Everything else was restored. See what is hit: copal check --read-data"));
     }
     if in_doubt {
         return Err(select::doubt());
+    }
+    if !include.is_empty() && [sum.files, sum.directories, sum.others, sum.skipped, sum.problems] == [0; 5] {
+        return Err(Failure::new(Code::Failed, "nothing in the snapshot matches what --include asks for"));
     }
     if sum.problems > 0 {
         context.warn(&format!("{} things could not be given back as they were", sum.problems));

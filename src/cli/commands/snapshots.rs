@@ -9,6 +9,7 @@ use crate::cli::select;
 use crate::model::Snapshot;
 use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
+use crate::terminal::json;
 use crate::terminal::size::show_size;
 use crate::terminal::table::{Align, Table};
 use crate::terminal::time;
@@ -50,9 +51,9 @@ pub fn line(named: &Named) -> Line {
         id: named.name.to_string(),
         short_id: named.name.short(),
         time: time::iso(*time),
-        hostname: escape(host).into_owned(),
-        username: escape(user).into_owned(),
-        paths: sources.iter().map(|source| escape(source).into_owned()).collect(),
+        hostname: json::text(host).into_owned(),
+        username: json::text(user).into_owned(),
+        paths: sources.iter().map(|source| json::text(source).into_owned()).collect(),
         tags: tags.clone(),
         tree: root.to_string(),
         parent: parent.map(|parent| parent.to_string()),

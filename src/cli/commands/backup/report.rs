@@ -20,6 +20,7 @@ struct Summary {
     files_new: u64,
     files_changed: u64,
     files_unmodified: u64,
+    files_removed: u64,
     dirs_total: u64,
     total_files_processed: u64,
     total_bytes_processed: u64,
@@ -30,6 +31,18 @@ struct Summary {
     metadata_not_read: u64,
     total_duration: f64,
     dry_run: bool,
+}
+
+/// Files of the snapshot before that are there no more, when it was one of the same sources.
+fn removed(outcome: &Outcome) -> u64 {
+    let summary = &outcome.snapshot.summary;
+    let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
+    match &outcome.parent {
+        Some(parent) if parent.snapshot.sources == outcome.snapshot.sources => {
+            parent.snapshot.summary.files.saturating_sub(seen)
+        }
+        _ => 0,
+    }
 }
 
 pub(super) fn report(
@@ -45,6 +58,7 @@ pub(super) fn report(
             files_new: summary.files_new,
             files_changed: summary.files_changed,
             files_unmodified: summary.files_unmodified,
+            files_removed: removed(outcome),
             dirs_total: summary.directories,
             total_files_processed: summary.files,
             total_bytes_processed: summary.bytes,
@@ -64,9 +78,13 @@ pub(super) fn report(
     let mut text = String::new();
     if outcome.parent.is_some() {
         text += &format!(
-            "files   {} new, {} changed, {} unchanged\n",
+            "files   {} new, {} changed, {} unchanged",
             summary.files_new, summary.files_changed, summary.files_unmodified
         );
+        match removed(outcome) {
+            0 => text.push('\n'),
+            removed => text += &format!(", {removed} gone\n"),
+        }
     } else {
         text += &format!("files   {}, in {} folders\n", summary.files, summary.directories);
     }
