@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Item, Kind, Sandbox, assert_same, below, demand_root, end, make, noise};
+use common::{Item, Kind, Sandbox, assert_same, below, demand_root, end, make, noise, unprotect};
+use rustix::fs::IFlags;
 
 /// All packs, largest last.
 fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
@@ -190,4 +191,119 @@ fn few_descriptors_are_enough() {
     std::fs::write(restored.join("a/a/b/b/b/b/too"), "neither is this").unwrap();
     end(sandbox.command_through(&few, words)).expect(0);
     assert_same(&sandbox.source(), &restored);
+}
+
+#[test]
+fn delete_leaves_what_is_excluded_below_and_what_is_mounted() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    sandbox.write("source/file", "content");
+    sandbox.back_up();
+    let from = format!("latest:{}", sandbox.source().display());
+    sandbox.run(["restore", &from, "-t", "out"]).expect(0);
+    for name in ["extra/my.db", "extra/deep/other.db", "extra/deep/gone", "top.db", "mounted/keep"] {
+        sandbox.write(format!("out/{name}"), "mine");
+    }
+    std::fs::remove_file(sandbox.path("out/mounted/keep")).unwrap();
+    let outside = sandbox.write("outside/precious", "mine");
+    let mut mount = Command::new("mount");
+    mount.arg("--bind").arg(sandbox.path("outside")).arg(sandbox.path("out/mounted"));
+    end(mount).expect(0);
+    let words = ["restore", &from, "-t", "out", "--overwrite", "if-changed", "--delete", "-e", "*.db"];
+    let dry = sandbox.run(words.iter().chain(&["-n", "-v"]));
+    let ended = sandbox.run(words);
+    let mut unmount = Command::new("umount");
+    unmount.arg(sandbox.path("out/mounted"));
+    end(unmount).expect(0);
+    ended.expect(3).says("1 were removed").warns("mounted");
+    dry.expect(3).says("1 would be removed");
+    assert_eq!(std::fs::read(outside).unwrap(), b"mine");
+    for kept in ["extra/my.db", "extra/deep/other.db", "top.db"] {
+        assert!(sandbox.path("out").join(kept).exists(), "{kept}");
+    }
+    assert!(!sandbox.path("out/extra/deep/gone").exists());
+}
+
+#[test]
+fn a_damaged_file_takes_the_place_of_nothing_by_its_other_name_either() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("source/a", noise(1, 3 << 20));
+    std::fs::hard_link(&path, sandbox.source().join("b")).unwrap();
+    std::fs::hard_link(&path, sandbox.source().join("c")).unwrap();
+    sandbox.back_up();
+    scratch(&sandbox);
+    sandbox.write("out/b", "mine");
+    let from = format!("latest:{}", sandbox.source().display());
+    let ended = sandbox.run(["restore", "--json", &from, "-t", "out", "--overwrite", "always"]).expect(5);
+    assert_eq!(ended.summary()["damaged"], 3, "{ended}");
+    assert_eq!(std::fs::read(sandbox.path("out/b")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_second_name_that_can_not_be_linked_is_a_file_of_its_own() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    let items =
+        [Item::new(0, "d", Kind::Folder), Item::new(0, "e", Kind::Folder), Item::file(1, "a", "content")];
+    make(&[&sandbox.source()], &items, None);
+    std::fs::hard_link(sandbox.source().join("d/a"), sandbox.source().join("e/a")).unwrap();
+    sandbox.back_up();
+    std::fs::create_dir_all(sandbox.path("out/e")).unwrap();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "tmpfs"]).arg(sandbox.path("out/e"));
+    end(mount).expect(0);
+    sandbox.write("out/e/a", "an old one");
+    let from = format!("latest:{}", sandbox.source().display());
+    let ended = sandbox.run(["restore", &from, "-t", "out", "--overwrite", "always"]);
+    let found = std::fs::read(sandbox.path("out/e/a"));
+    let left = leftovers(&sandbox.path("out"));
+    let mut unmount = Command::new("umount");
+    unmount.arg(sandbox.path("out/e"));
+    end(unmount).expect(0);
+    ended.expect(0);
+    assert_eq!((found.unwrap(), left), (b"content".to_vec(), Vec::new()));
+}
+
+#[test]
+fn what_can_not_be_made_leaves_what_is_there() {
+    demand_root();
+    // Made by root, restored by nobody, who may make no devices.
+    let sandbox = Sandbox::of_nobody();
+    make(&[&sandbox.source()], &[Item::new(0, "thing", Kind::Character(1, 3))], None);
+    sandbox.back_up();
+    let there = sandbox.write("out/thing", "mine");
+    std::os::unix::fs::chown(sandbox.path("out"), Some(65534), Some(65534)).unwrap();
+    let from = format!("latest:{}", sandbox.source().display());
+    let ended = sandbox.run(["restore", &from, "-t", "out", "--overwrite", "always"]).expect(3);
+    ended.warns("by root alone");
+    assert_eq!(std::fs::read(there).unwrap(), b"mine");
+    assert_eq!(leftovers(&sandbox.path("out")), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn flags_go_to_what_was_restored_and_not_to_what_was_kept() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    make(&[&sandbox.source()], &[Item::file(0, "f", "content").flags(IFlags::IMMUTABLE)], None);
+    sandbox.back_up();
+    unprotect(&sandbox.source());
+    let there = sandbox.write("out/f", "mine, and not the same");
+    let from = format!("latest:{}", sandbox.source().display());
+    sandbox.run(["restore", &from, "-t", "out", "--overwrite", "never"]).expect(0);
+    std::fs::write(there, "still mine to change").unwrap();
+}
+
+#[test]
+fn if_newer_rewrites_no_file_in_place() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("source/large", noise(1, 20 << 20));
+    sandbox.back_up();
+    let from = format!("latest:{}", sandbox.source().display());
+    let there = sandbox.write("out/large", noise(2, 20 << 20));
+    let old = std::fs::File::options().write(true).open(&there).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let inode = old.metadata().unwrap().ino();
+    sandbox.run(["restore", &from, "-t", "out", "--overwrite", "if-newer"]).expect(0);
+    assert_ne!(std::fs::metadata(&there).unwrap().ino(), inode, "stopped half-way it would count as newer");
+    assert_same(&path, &there);
 }

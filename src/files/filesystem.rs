@@ -55,7 +55,8 @@ const SOUND: Doubts =
     Doubts { inode: false, ctime: false, holes: false, reuse: false, told_by: ToldBy::Uuid };
 const FSID: Doubts = Doubts { told_by: ToldBy::Fsid, ..SOUND };
 const INODE_AND_CTIME: Doubts = Doubts { inode: true, ctime: true, ..SOUND };
-const OVERLAY: Doubts = Doubts { inode: true, told_by: ToldBy::Layers, ..SOUND };
+/// Its times are those of the layer below, which may be an image that somebody made with times of their choice.
+const OVERLAY: Doubts = Doubts { inode: true, reuse: true, told_by: ToldBy::Layers, ..SOUND };
 const FUSE: Doubts = Doubts { told_by: ToldBy::Place, ..INODE_AND_CTIME };
 /// Released versions have named dirty data a hole.
 const HOLES: Doubts = Doubts { holes: true, ..FSID };

@@ -1,6 +1,8 @@
 //! What tells a file system from any other that may be mounted in its place: never a device number, which the next one
 //! gets too.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fd::BorrowedFd;
@@ -149,11 +151,13 @@ impl Mount {
         Ok(std::fs::read("/proc/self/mountinfo").ok().and_then(|list| find_mount(&list, id)))
     }
 
-    /// The source, when it says where the contents come from. A device is not that: another disk gets its name.
+    /// The source, when it says where the contents come from. A device is not that: another disk gets its name; nor is a file: an
+    /// archive may be replaced by another one whose entries have the same times.
     fn place(&self) -> Option<Vec<u8>> {
         let names_a_place =
             self.kind == "virtiofs" || self.source.iter().any(|byte| matches!(byte, b'/' | b':'));
-        (names_a_place && !self.source.starts_with(b"/dev/")).then(|| self.source.clone())
+        let is_file = std::fs::metadata(OsStr::from_bytes(&self.source)).is_ok_and(|about| about.is_file());
+        (names_a_place && !is_file && !self.source.starts_with(b"/dev/")).then(|| self.source.clone())
     }
 
     /// The folders that an overlay lies over.

@@ -33,7 +33,7 @@ pub use open::{
     OpenError, inode_flags, open_directory, open_file, open_parent, open_root, raise_file_limit, read_link,
 };
 pub use owners::Owners;
-pub use remove::remove_all;
+pub use remove::Removal;
 pub use runs::{Run, data_runs};
 pub use stat::{Stat, stat, stat_fd};
 pub use xattr::{Xattrs, xattrs, xattrs_fd};

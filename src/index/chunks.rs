@@ -168,6 +168,8 @@ impl Index {
             }
         }
         let (key, confirm) = key(contents, id);
+        // Before the transaction: a pack that is dropped after it must not come back into the cache.
+        let clearings = read(&self.packs).clearings;
         let reader = self.reader();
         let one = "SELECT confirm, pack, block, offset, length FROM chunks WHERE key = ?1";
         let mut one = reader.prepare_cached(one)?;
@@ -178,7 +180,7 @@ impl Index {
             if row.confirm != confirm {
                 return Ok(false);
             }
-            let Some(pack) = self.pack_at(&reader, row.pack)? else { return Ok(false) };
+            let Some(pack) = self.pack_at(&reader, row.pack, clearings)? else { return Ok(false) };
             if pack.contents != contents {
                 return Ok(false);
             }
@@ -208,14 +210,10 @@ impl Index {
     }
 
     /// The pack of a row; `None` when it was dropped, or its row makes no sense.
-    fn pack_at(&self, reader: &Connection, row: u64) -> Result<Option<Arc<PackInfo>>, Error> {
-        let clearings = {
-            let cache = read(&self.packs);
-            if let Some(pack) = cache.get(row) {
-                return Ok(Some(Arc::clone(pack)));
-            }
-            cache.clearings
-        };
+    fn pack_at(&self, reader: &Connection, row: u64, clearings: u64) -> Result<Option<Arc<PackInfo>>, Error> {
+        if let Some(pack) = read(&self.packs).get(row) {
+            return Ok(Some(Arc::clone(pack)));
+        }
         let mut query = reader.prepare_cached(&format!("{SELECT_PACK} WHERE id = ?1"))?;
         let mut rows = query.query([row as i64])?;
         let Some(found) = rows.next()? else { return Ok(None) };

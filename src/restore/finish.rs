@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::Run;
 use super::existing::{is_equal, is_to_replace};
 use super::walk::{Step, Walk};
-use crate::files::{self, Target};
-use crate::model::{Id, Id16, Node, NodeType};
+use crate::files::{self, Removal, Target};
+use crate::model::{Id, Id16, Node, NodeType, Time};
 use crate::progress::{Event, FileStatus};
 use crate::repository::Error;
 
@@ -44,7 +44,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
     let mut first: HashMap<Id16, Vec<u8>> = HashMap::new();
     let mut linked = HashMap::new();
     // Files that are immutable take no more links: their flags come when all links are made.
-    let mut late: Vec<(Vec<u8>, u32)> = Vec::new();
+    let mut late: Vec<(Vec<u8>, Made)> = Vec::new();
     let place = Place { run, top: root.clone(), prefix: path.len() };
     let mut walk = Walk::new(run, Some(root), tree, path, Folder::new(run, path, None));
     while let Some(step) = walk.next()? {
@@ -92,19 +92,26 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
         }
         if let Some(group) = node.link {
             match (super::first::is_second_name(&mut linked, &node), first.get(&group)) {
-                (true, Some(original)) => place.link(original, &handle, &node, walk.path()),
+                (true, Some(original)) => {
+                    let made = Made::of(&node);
+                    place.link(original, &handle, *node, walk.path())?;
+                    if made.flags != 0 {
+                        late.push((walk.path().to_vec(), made));
+                    }
+                    continue;
+                }
                 _ => {
                     first.entry(group).or_insert_with(|| walk.path().to_vec());
                 }
             }
         }
         if node.flags != 0 && node.kind == NodeType::File {
-            late.push((walk.path().to_vec(), node.flags));
+            late.push((walk.path().to_vec(), Made::of(&node)));
         }
     }
-    for (path, bits) in late {
+    for (path, made) in late {
         if let Ok((folder, name)) = place.find(&path) {
-            flags(run, &folder, name, bits, &path);
+            flags(run, &folder, name, &made, &path);
         }
     }
     Ok(())
@@ -131,42 +138,71 @@ impl Place<'_, '_> {
         Ok((handle, name))
     }
 
-    /// Makes `node` another name of what was restored at `original`.
-    fn link(&self, original: &[u8], handle: &OwnedFd, node: &Node, path: &[u8]) {
+    /// Makes `node` another name of what was restored at `original`; where no link can be made, a file of its own.
+    fn link(&self, original: &[u8], handle: &Arc<OwnedFd>, node: Node, path: &[u8]) -> Result<(), Error> {
         let run = self.run;
-        let result = self.find(original).and_then(|(folder, name)| {
-            let source = files::stat(folder.as_fd(), name)?;
-            let mut first = node.clone();
-            first.name = name.to_vec();
-            if !is_equal(folder.as_fd(), name, &source, &first) {
-                // The first name was kept as it was: linking to it would give other bytes.
-                return Err(Errno::STALE);
-            }
-            match files::stat(handle.as_fd(), &node.name) {
-                Ok(there) if there.inode == source.inode && there.dev == source.dev => return Ok(false),
-                Ok(there) => {
-                    let equal = is_equal(handle.as_fd(), &node.name, &there, node);
-                    if !is_to_replace(run.options.overwrite, &there, node, equal) {
-                        return Ok(false);
-                    }
-                    files::remove_any(handle.as_fd(), &node.name)?;
-                }
-                Err(_) => {}
-            }
-            files::hard_link(folder.as_fd(), name, handle.as_fd(), &node.name).map(|()| true)
-        });
-        match result {
+        let is_broken = node.link.is_some_and(|group| run.is_broken(&group));
+        match self.try_link(original, handle, &node, is_broken) {
             Ok(true) => {
                 let counter =
                     if node.kind == NodeType::File { &run.counts.files } else { &run.counts.others };
                 counter.fetch_add(1, Ordering::Relaxed);
+                if is_broken {
+                    run.damaged(path, "another name of a file that is damaged");
+                }
+            }
+            Ok(false) if is_broken => {
+                run.damaged(path, "another name of a file that is damaged; what was there was kept")
             }
             Ok(false) => {
                 run.counts.skipped.fetch_add(1, Ordering::Relaxed);
             }
+            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                return super::first::apart(run, handle, node, path);
+            }
             Err(error) => {
                 run.problem(path, &format!("not linked to its other name: {error}"), "not_restored")
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a link was made; what is there gives way only when it can be, and to something whole.
+    fn try_link(
+        &self,
+        original: &[u8],
+        handle: &OwnedFd,
+        node: &Node,
+        is_broken: bool,
+    ) -> files::Result<bool> {
+        let (folder, name) = self.find(original)?;
+        let source = files::stat(folder.as_fd(), name)?;
+        let mut first = node.clone();
+        first.name = name.to_vec();
+        if !is_equal(folder.as_fd(), name, &source, &first) {
+            // The first name was kept as it was: linking to it would give other bytes.
+            return Err(Errno::STALE);
+        }
+        match files::stat(handle.as_fd(), &node.name) {
+            Ok(there) if there.inode == source.inode && there.dev == source.dev => Ok(false),
+            Ok(there) => {
+                let equal = is_equal(handle.as_fd(), &node.name, &there, node);
+                if is_broken || !is_to_replace(self.run.options.overwrite, &there, node, equal) {
+                    return Ok(false);
+                }
+                let temporary = self.run.temporary();
+                files::hard_link(folder.as_fd(), name, handle.as_fd(), &temporary)?;
+                if there.kind == NodeType::Directory {
+                    files::remove_any(handle.as_fd(), &node.name).inspect_err(|_| {
+                        let _ = files::remove(handle.as_fd(), &temporary);
+                    })?;
+                }
+                files::rename(handle.as_fd(), &temporary, &node.name).inspect_err(|_| {
+                    let _ = files::remove(handle.as_fd(), &temporary);
+                })?;
+                Ok(true)
+            }
+            Err(_) => files::hard_link(folder.as_fd(), name, handle.as_fd(), &node.name).map(|()| true),
         }
     }
 }
@@ -187,7 +223,15 @@ fn end_folder(run: &Run<'_>, handle: &Arc<OwnedFd>, folder: &Folder, folder_path
             {
                 continue;
             }
-            match files::remove_all(handle.as_fd(), name, &run.options.own, run.options.dry_run) {
+            let keep = |below: &[u8]| {
+                let path = [folder_path, b"/", below].concat();
+                run.is_excluded(&path, false)
+                    || run.is_excluded(&path, true)
+                    || !run.is_included(&path, false)
+            };
+            let removal = Removal { spared: &run.options.own, keep: &keep, only_count: run.options.dry_run };
+            match removal.run(handle.as_fd(), name) {
+                Ok(0) => {}
                 Ok(removed) => {
                     let status = FileStatus::Removed;
                     run.listener.event(Event::File { path: &path, bytes: 0, status });
@@ -212,13 +256,27 @@ fn end_folder(run: &Run<'_>, handle: &Arc<OwnedFd>, folder: &Folder, folder_path
     }
 }
 
-/// Gives inode flags to a file in an open folder.
-pub fn flags(run: &Run<'_>, handle: &OwnedFd, name: &[u8], bits: u32, path: &[u8]) {
-    let opened = files::stat(handle.as_fd(), name)
-        .map_err(files::OpenError::Io)
-        .and_then(|stat| files::open_file(handle.as_fd(), name, &stat));
-    if let Ok((file, _)) = opened {
-        set_flags(run, &file, bits, path);
+/// By what a file that was restored is known, and the flags it gets.
+pub struct Made {
+    size: u64,
+    mtime: Time,
+    flags: u32,
+}
+
+impl Made {
+    pub fn of(node: &Node) -> Made {
+        Made { size: node.size, mtime: node.mtime, flags: node.flags }
+    }
+}
+
+/// Gives inode flags to a file in an open folder, when it is what the snapshot holds and not one that was kept.
+pub fn flags(run: &Run<'_>, handle: &OwnedFd, name: &[u8], made: &Made, path: &[u8]) {
+    let Ok(stat) = files::stat(handle.as_fd(), name) else { return };
+    if (stat.kind, stat.size, stat.mtime) != (NodeType::File, made.size, made.mtime) {
+        return;
+    }
+    if let Ok((file, _)) = files::open_file(handle.as_fd(), name, &stat) {
+        set_flags(run, &file, made.flags, path);
     }
 }
 

@@ -65,7 +65,9 @@ impl<'r> Run<'r> {
         let equal = is_equal(handle.as_fd(), &node.name, &stat, node);
         if is_to_replace(self.options.overwrite, &stat, node, equal) {
             let is_file = stat.kind == NodeType::File && node.kind == NodeType::File;
-            return if is_file && stat.nlink == 1 && stat.size >= REWRITE_MIN {
+            // One that was stopped half-way would be newer than the snapshot's, and kept by the next run.
+            let in_place = self.options.overwrite != Overwrite::IfNewer;
+            return if is_file && in_place && stat.nlink == 1 && stat.size >= REWRITE_MIN {
                 Decision::Rewrite
             } else {
                 Decision::Replace(stat)
@@ -96,8 +98,7 @@ impl<'r> Run<'r> {
                     is_new = false;
                     Ok(())
                 } else if is_to_replace(self.options.overwrite, &stat, node, false) {
-                    files::remove_any(handle.as_fd(), &node.name)
-                        .and_then(|()| files::make_directory(handle.as_fd(), &node.name))
+                    self.folder_over(handle, &node.name)
                 } else {
                     self.problem(path, "something that is no folder is there; it was kept", "not_restored");
                     return Ok(None);
@@ -116,12 +117,44 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn special(&self, folder: &Folder, node: &Node, path: &[u8]) -> Result<(), Error> {
+    /// Makes a folder in the place of something else, which goes once the folder can be made.
+    fn folder_over(&self, handle: &OwnedFd, name: &[u8]) -> files::Result<()> {
+        let temporary = self.temporary();
+        files::make_directory(handle.as_fd(), &temporary)?;
+        let renamed = files::remove_any(handle.as_fd(), name)
+            .and_then(|()| files::rename(handle.as_fd(), &temporary, name));
+        if renamed.is_err() {
+            let _ = files::remove_directory(handle.as_fd(), &temporary);
+        }
+        renamed
+    }
+
+    /// Makes an entry that is no folder and no file; over what is there, which goes once the new one can be made.
+    fn special(
+        &self,
+        folder: &Folder,
+        node: &Node,
+        path: &[u8],
+        there: Option<NodeType>,
+    ) -> Result<(), Error> {
         let handle = folder.handle.as_fd();
-        let made = match node.kind {
-            NodeType::Symlink => files::make_symlink(handle, &node.name, &node.target),
-            _ => files::make_special(handle, node),
+        let mut named = node.clone();
+        if there.is_some() {
+            named.name = self.temporary();
+        }
+        let mut made = match node.kind {
+            NodeType::Symlink => files::make_symlink(handle, &named.name, &node.target),
+            _ => files::make_special(handle, &named),
         };
+        if let (Ok(()), Some(kind)) = (made, there) {
+            if kind == NodeType::Directory {
+                made = files::remove_any(handle, &node.name);
+            }
+            made = made.and_then(|()| files::rename(handle, &named.name, &node.name));
+            if made.is_err() {
+                let _ = files::remove(handle, &named.name);
+            }
+        }
         if let Err(error) = made {
             let is_device = matches!(node.kind, NodeType::CharacterDevice | NodeType::BlockDevice);
             if is_device && error == Errno::PERM {
@@ -143,13 +176,9 @@ impl<'r> Run<'r> {
                 self.counts.others.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            Decision::Make => self.special(folder, node, path),
-            Decision::Replace(_) | Decision::Rewrite => {
-                match files::remove_any(folder.handle.as_fd(), &node.name) {
-                    Ok(()) => self.special(folder, node, path),
-                    Err(error) => self.not_written(path, error),
-                }
-            }
+            Decision::Make => self.special(folder, node, path, None),
+            Decision::Replace(stat) => self.special(folder, node, path, Some(stat.kind)),
+            Decision::Rewrite => self.special(folder, node, path, Some(NodeType::File)),
         }
     }
 
@@ -305,6 +334,16 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
     })
 }
 
+/// Restores a second name as a file of its own, where no link can be made.
+pub fn apart(run: &Run<'_>, handle: &Arc<OwnedFd>, mut node: Node, path: &[u8]) -> Result<(), Error> {
+    node.link = None;
+    let folder = Folder { handle: handle.clone(), made: Made::default() };
+    super::window::with(run, |windows| match node.kind {
+        NodeType::File => run.file(windows, Some(&folder), node, path.to_vec()),
+        _ => run.other(&folder, &node, path),
+    })
+}
+
 /// Whether the node is another name of one met before: of its group, and equal in everything but the name. Nodes that only claim to be of
 /// one group are restored apart.
 pub fn is_second_name(linked: &mut HashMap<Id16, Id>, node: &Node) -> bool {
@@ -365,7 +404,8 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
         run.listener.event(Event::Note(&what));
     }
     node.link = None;
-    let flags = node.flags;
+    let made = super::finish::Made::of(&node);
+    let has_flags = node.flags != 0;
     let name = node.name.clone();
     let is_file = node.kind == NodeType::File;
     let folder = target.clone().map(|handle| Folder { handle, made: Made::default() });
@@ -374,8 +414,8 @@ pub fn single(run: &Run<'_>, target: Option<Arc<OwnedFd>>, mut node: Node, path:
         (Some(folder), false) => run.other(folder, &node, path),
         _ => Ok(()),
     })?;
-    if let (true, Some(handle), false) = (is_file && flags != 0, &target, run.options.dry_run) {
-        super::finish::flags(run, handle, &name, flags, path);
+    if let (true, Some(handle), false) = (is_file && has_flags, &target, run.options.dry_run) {
+        super::finish::flags(run, handle, &name, &made, path);
     }
     Ok(())
 }

@@ -12,15 +12,16 @@ mod output;
 mod walk;
 mod window;
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
 use crate::files::{self, Owners};
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Id16, Node, NodeType};
 use crate::patterns::Patterns;
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Named;
@@ -101,6 +102,11 @@ struct Run<'r> {
     owners: Owners,
     is_root: bool,
     counts: Counts,
+    /// Hard-linked files that could not be given back whole.
+    broken: Mutex<HashSet<Id16>>,
+    /// What this run's temporary names begin with, and how many there were: no other run's, on no other machine.
+    temporary: String,
+    temporaries: AtomicU64,
     /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
     sources: &'r [Vec<u8>],
 }
@@ -114,6 +120,21 @@ impl Run<'_> {
     fn damaged(&self, path: &[u8], what: &str) {
         self.counts.damaged.fetch_add(1, Ordering::Relaxed);
         self.listener.event(Event::Problem { path: Some(path), what, code: "damaged", during: "restore" });
+    }
+
+    /// A name in the target that nobody else uses.
+    fn temporary(&self) -> Vec<u8> {
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        format!("{}{number:x}.tmp", self.temporary).into_bytes()
+    }
+
+    fn broken(&self) -> MutexGuard<'_, HashSet<Id16>> {
+        self.broken.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether a file of that group of hard links could not be given back whole.
+    fn is_broken(&self, group: &Id16) -> bool {
+        self.broken().contains(group)
     }
 
     /// An entry could not be written. A full disk ends the run, since every other entry would meet it too.
@@ -202,6 +223,9 @@ pub fn restore(
         owners: Owners::default(),
         is_root: rustix::process::geteuid().is_root(),
         counts: Counts::default(),
+        broken: Mutex::default(),
+        temporary: format!(".copal-{:016x}-", u64::from_le_bytes(crate::crypto::random()?)),
+        temporaries: AtomicU64::new(1),
         sources: &named.snapshot.sources,
     };
     listener.event(Event::Started);

@@ -61,12 +61,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// `temporary` is a name that no other file of this run has.
-    pub fn new(job: Job, temporary: String) -> Output {
+    /// `temporary` is a name that nothing else has.
+    pub fn new(job: Job, temporary: Vec<u8>) -> Output {
         Output {
             job,
             file: Mutex::new(None),
-            temporary: temporary.into_bytes(),
+            temporary,
             has_temporary: AtomicBool::new(false),
             end: AtomicU64::new(0),
             left: AtomicUsize::new(1),
@@ -100,13 +100,8 @@ impl Output {
         let handle = self.job.handle.as_fd();
         let opened = match self.job.place {
             Place::Existing => files::open_existing(handle, &self.job.node.name),
-            Place::New | Place::Replacing => match files::create_file(handle, &self.temporary) {
-                // Left by a run of the same number that was killed.
-                Err(Errno::EXIST) => files::remove(handle, &self.temporary)
-                    .and_then(|()| files::create_file(handle, &self.temporary)),
-                other => other,
-            }
-            .inspect(|_| self.has_temporary.store(true, Ordering::Release)),
+            Place::New | Place::Replacing => files::create_file(handle, &self.temporary)
+                .inspect(|_| self.has_temporary.store(true, Ordering::Release)),
         };
         match opened {
             Ok(opened) => {
@@ -128,6 +123,9 @@ impl Output {
         if self.failed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.job.node.link.inspect(|group| {
+            run.broken().insert(*group);
+        });
         run.not_written(&self.job.path, error)
     }
 
@@ -136,6 +134,9 @@ impl Output {
         if self.damaged.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.job.node.link.inspect(|group| {
+            run.broken().insert(*group);
+        });
         let instead = match self.job.place {
             Place::Existing => "what was there before stays there",
             Place::New | Place::Replacing => "zeros stand there",
@@ -199,6 +200,8 @@ impl Output {
         // Ends in a hole, or may have been longer before.
         if self.job.place == Place::Existing || self.end.load(Ordering::Acquire) != node.size {
             rustix::fs::ftruncate(&**file, node.size)?;
+            // Size and time must not be on the disk before the bytes: after a power cut they would say that all is well.
+            rustix::fs::fdatasync(&**file)?;
         }
         let is_bare = self.job.is_bare && self.job.place != Place::Existing;
         run.metadata(Target::Open(file.as_fd()), node, &self.job.path, is_bare);

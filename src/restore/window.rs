@@ -48,8 +48,6 @@ pub struct Windows<'w, 'r> {
     window: Window,
     out: Sender<Window>,
     failure: &'w Mutex<Option<Error>>,
-    process: u32,
-    number: u64,
     most_files: usize,
 }
 
@@ -65,15 +63,7 @@ pub fn with<'r>(
         scope.spawn(move || write_windows(run, &windows_in, failure));
         let most_files =
             (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, WINDOW_FILES as u64) as usize;
-        let mut windows = Windows {
-            run,
-            window: Window::default(),
-            out,
-            failure,
-            process: std::process::id(),
-            number: 0,
-            most_files,
-        };
+        let mut windows = Windows { run, window: Window::default(), out, failure, most_files };
         work(&mut windows)?;
         windows.send()
     });
@@ -112,10 +102,8 @@ impl<'r> Windows<'_, 'r> {
         if self.failure.lock().is_ok_and(|failure| failure.is_some()) {
             return Err(Error::Stopped);
         }
-        self.number += 1;
         let run = self.run;
-        let temporary = format!(".copal-{:x}-{:x}.tmp", self.process, self.number);
-        let file = Arc::new(Output::new(job, temporary));
+        let file = Arc::new(Output::new(job, run.temporary()));
         let mut existing = file.existing(run)?;
         let (mut offset, mut has_pieces) = (0u64, false);
         let node = &file.job.node;
