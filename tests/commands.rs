@@ -1098,6 +1098,143 @@ fn keys_are_added_listed_used_and_removed() {
 
 #[test]
 fn the_recovery_sheet_opens_the_repository_when_all_else_is_lost() {
+    let sandbox = saved();
+    let sheet = sandbox.run(["key", "export"]).expect(0).says("COPAL RECOVERY SHEET").out();
+    assert!(sheet.contains(sandbox.repository().to_str().unwrap()));
+    let line = sheet.lines().rev().find(|line| !line.trim().is_empty()).unwrap();
+    sandbox.write("recovery.key", format!("{line}\n"));
+    std::fs::remove_dir_all(sandbox.path("home")).unwrap();
+    std::fs::create_dir(sandbox.path("home")).unwrap();
+    std::fs::remove_file(sandbox.key_file()).unwrap();
+    sandbox.run(["restore", "--key-file", "recovery.key", "latest:docs", "-t", "out"]).expect(0);
+    assert_same(&sandbox.source().join("docs/report.odt"), &sandbox.path("out/report.odt"));
+}
+
+#[test]
+fn passwords_come_from_files_commands_and_the_environment_and_a_wrong_one_ends_with_12() {
+    let mut sandbox = Sandbox::empty();
+    sandbox.unset("COPAL_KEY_FILE");
+    let right = sandbox.write("right", "correct horse\n");
+    std::fs::set_permissions(&right, PermissionsExt::from_mode(0o600)).unwrap();
+    let wrong = sandbox.write("wrong", "battery staple\n");
+    sandbox.run(["init", "-p", "right"]).expect(0).says("The password is the only way in");
+    sandbox.run(["snapshots", "--password-file", "right"]).expect(0);
+    let ended = sandbox.run(["snapshots", "--json", "-p", "wrong"]).expect(12);
+    ended.warns("\"code\":12");
+    sandbox.run(["snapshots", "--password-command", "cat right"]).expect(0);
+    sandbox.run(["snapshots", "--password-command", "exit 1"]).expect(12);
+    sandbox.run(["snapshots", "-p", "missing"]).expect(12).warns("missing");
+    sandbox.set("COPAL_PASSWORD", "correct horse");
+    sandbox.run(["snapshots"]).expect(0);
+    // What was typed counts before the environment.
+    sandbox.run([OsStr::new("snapshots"), OsStr::new("-p"), wrong.as_os_str()]).expect(12);
+    sandbox.run(["snapshots", "-p", "right", "--key-file", "key"]).expect(2).warns("contradict");
+    sandbox.run(["key", "passwd", "--new-password-file", "wrong"]).expect(0);
+    sandbox.run(["snapshots"]).expect(12);
+    sandbox.set("COPAL_PASSWORD", "");
+    sandbox.set("COPAL_PASSWORD_FILE", wrong);
+    sandbox.run(["snapshots"]).expect(0).warns("can be read by every user");
+}
+
+#[test]
+fn without_a_terminal_nothing_is_asked_and_the_run_ends_with_12() {
+    let mut sandbox = saved();
+    sandbox.unset("COPAL_KEY_FILE");
+    for words in [
+        &["snapshots"][..],
+        &["backup", "source"],
+        &["restore", "latest", "-t", "out"],
+        &["check"],
+        &["key", "list"],
+    ] {
+        let ended = end(without_terminal(sandbox.command(words))).expect(12);
+        ended.warns("there is no terminal to ask on").warns("COPAL_PASSWORD_FILE");
+    }
+    // Not even with something on standard input.
+    let mut command = without_terminal(sandbox.command(["snapshots"]));
+    command.stdin(std::process::Stdio::piped());
+    end_with(command, b"correct horse\n").expect(12);
+    end(without_terminal(sandbox.command(["init", "-r", "new"]))).expect(12);
+    assert!(!sandbox.path("new").exists());
+}
+
+#[test]
+fn another_key_and_something_that_is_no_key_end_with_12() {
+    let sandbox = saved();
+    let other = Sandbox::new();
+    sandbox.run([OsStr::new("snapshots"), OsStr::new("--key-file"), other.key_file().as_os_str()]).expect(12);
+    sandbox.write("no key", "hello");
+    sandbox.run(["snapshots", "--key-file", "no key"]).expect(12).warns("is no copal key file");
+    sandbox.run(["snapshots", "--key-file", "missing"]).expect(12);
+}
+
+#[test]
+fn no_repository_ends_with_10_whatever_the_command() {
+    let sandbox = saved();
+    std::fs::create_dir(sandbox.path("empty folder")).unwrap();
+    for repository in ["nowhere", "empty folder"] {
+        for words in [
+            &["snapshots"][..],
+            &["ls"],
+            &["backup", "source"],
+            &["backup", "--stdin"],
+            &["restore", "latest", "-t", "out"],
+            &["check"],
+            &["key", "list"],
+            &["stats"],
+        ] {
+            let ended = sandbox.run(["-r", repository].iter().chain(words)).expect(10);
+            ended.warns("no repository at").warns("copal init -r");
+            let ended = sandbox.run(["--json", "-r", repository].iter().chain(words)).expect(10);
+            assert!(ended.err().contains("\"exit_error\"") && ended.err().contains("\"code\":10"), "{ended}");
+        }
+    }
+    assert!(!sandbox.path("nowhere").exists() && files(&sandbox.path("empty folder")).is_empty());
+}
+
+#[test]
+fn the_repository_is_named_by_option_file_and_environment() {
+    let mut sandbox = saved();
+    let repository = sandbox.repository();
+    sandbox.write("named", format!("{}\n", repository.display()));
+    sandbox.unset("COPAL_REPOSITORY");
+    sandbox.run(["snapshots", "--repository-file", "named"]).expect(0).says("1 snapshot");
+    sandbox.run(["snapshots", "-r", "repository"]).expect(0).says("1 snapshot");
+    sandbox.run(["snapshots", "-r", "repository", "--repository-file", "named"]).expect(2);
+    let named = sandbox.path("named");
+    sandbox.set("COPAL_REPOSITORY_FILE", named);
+    sandbox.run(["snapshots"]).expect(0).says("1 snapshot");
+    sandbox.run(["snapshots", "--repository-file", "missing"]).expect(2);
+    sandbox.run(["snapshots", "-r", "ftp://host/x"]).expect(2);
+    sandbox.run(["snapshots", "-q", "-v"]).expect(2);
+    sandbox.run(["snapshots", "--no-cache", "--cache-dir", "x"]).expect(2);
+    sandbox.run(["snapshots", "--memory", "0"]).expect(2);
+    sandbox.run(["snapshots", "--memory", "63M"]).expect(2).warns("at least 64.0 MiB");
+    sandbox.run(["snapshots", "--memory", "64M", "--cache-dir", "elsewhere"]).expect(0);
+    assert!(!files(&sandbox.path("elsewhere")).is_empty());
+}
+
+#[test]
+fn a_repository_takes_a_folder_of_its_own() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("mine/photo", "precious");
+    let ended = sandbox.run(["init", "-r", "mine"]).expect(6);
+    ended.warns("photo").warns("a folder of its own");
+    assert_eq!(files(&sandbox.path("mine")), ["photo"]);
+    // What a fresh disk has is no obstacle, nor what an interrupted creation left.
+    for folder in ["disk/lost+found", "disk/.Trash-1000", "disk/packs"] {
+        std::fs::create_dir_all(sandbox.path(folder)).unwrap();
+    }
+    sandbox.run(["init", "-r", "disk"]).expect(0);
+    // Files that lie in it are no source: they would be saved as nothing.
+    sandbox.write("disk/later", "precious");
+    for source in ["disk/later", "disk", "disk/packs"] {
+        sandbox.run(["backup", "-r", "disk", source]).expect(6).warns("in the repository itself");
+    }
+}
+
+#[test]
+fn the_only_host_of_a_repository_is_meant_on_a_new_machine_too() {
     let sandbox = Sandbox::new();
     sandbox.write("source/file", "content");
     sandbox.back_up_with(&["--host", "gone"]);
