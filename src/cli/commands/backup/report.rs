@@ -117,7 +117,7 @@ pub(super) fn advise(context: &Context<'_>, repository: &Repository, outcome: &O
             false => format!(" -r {}", repository.location()),
         };
         context.say(&format!(
-            "to restore: copal restore{named} latest -t FOLDER   (see what there is: copal ls{named} latest)"
+            "to see what there is: copal ls{named} latest\nto restore: copal restore{named} latest -t FOLDER"
         ));
     }
     let device = |path: &OsStr| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
