@@ -5,6 +5,7 @@
 //! hard links together and gives folders their owners, modes and times, which making their children had changed.
 
 mod compare;
+mod entry;
 mod existing;
 mod finish;
 mod first;
