@@ -642,7 +642,9 @@ fn version_completions_and_man_need_no_repository() {
     sandbox.run(["completions", "tcsh"]).expect(2);
     sandbox.run(["man"]).expect(0).says(".TH");
     sandbox.run(["man", "restore"]).expect(0).says("overwrite");
+    sandbox.run(["man", "key", "add"]).expect(0).says("new\\-key\\-file");
     sandbox.run(["man", "fly"]).expect(2);
+    sandbox.run(["man", "key", "fly"]).expect(2);
     sandbox.run([""; 0]).expect(2);
     sandbox.run(["fly"]).expect(2);
     let ended = sandbox.run(["fly", "--json"]).expect(2);

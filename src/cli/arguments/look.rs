@@ -87,9 +87,9 @@ pub struct Completions {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  copal man backup | man -l -")]
 pub struct Man {
-    /// That of one command
+    /// That of one command, such as `restore` or `key add`
     #[arg(value_name = "COMMAND", value_parser = values::text)]
-    pub command: Option<String>,
+    pub command: Vec<String>,
 }
 
 /// Print the versions of the program and of the repository format

@@ -40,15 +40,13 @@ pub fn completions(context: &Context<'_>, completions: &Completions) -> Result<C
 
 /// Writes a manual page.
 pub fn man(context: &Context<'_>, man: &Man) -> Result<Code, Failure> {
-    let page = manual::page(man.command.as_deref())
-        .map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+    let page = manual::page(&man.command).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
     match page {
         Some(page) => {
             context.out.write(page)?;
             Ok(Code::Done)
         }
-        None => {
-            Err(Failure::usage(format!("there is no command {}", man.command.as_deref().unwrap_or_default())))
-        }
+        None => Err(Failure::usage(format!("there is no command {}", man.command.join(" ")))
+            .with_hint("See them: copal --help")),
     }
 }
