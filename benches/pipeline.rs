@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use copal::backend::{Backend, Kind, Local, Memory};
-use copal::backup::exclude::Excludes;
 use copal::backup::{Options, Outcome, backup};
 use copal::check::{Reading, check};
 use copal::compress::Level;
@@ -21,7 +20,6 @@ use copal::format::limits::PACK_TARGET;
 use copal::format::slot::{Description, Unlock};
 use copal::model::Cutter;
 use copal::model::clock::SystemClock;
-use copal::patterns::PatternsBuilder;
 use copal::progress::Silent;
 use copal::repository::{Creation, Repository, create, open};
 use material::{Spent, process};
@@ -44,31 +42,10 @@ fn back_up(repository: &Repository, source: &Path, level: Level) -> Outcome {
         sources: vec![source.as_os_str().as_bytes().to_vec()],
         host: b"bench".to_vec(),
         user: b"bench".to_vec(),
-        tags: Vec::new(),
-        time: None,
-        utc_offset: 0,
-        zone: String::new(),
-        parent: None,
-        force: false,
-        dry_run: false,
-        skip_if_unchanged: false,
         level,
-        workers: std::thread::available_parallelism().map_or(2, usize::from),
-        memory: copal::repository::store::MEMORY,
-        excludes: Excludes {
-            patterns: PatternsBuilder::new(None).build().expect("no patterns"),
-            if_present: Vec::new(),
-            caches: false,
-            larger_than: None,
-            git_ignore: false,
-        },
-        one_file_system: false,
         // Files that were just made are taken over too: what is measured here is not how old they are.
         racy_seconds: 0,
-        checkpoint_seconds: 60.0,
-        own: Default::default(),
-        tell_files: false,
-        described: Vec::new(),
+        ..Options::default()
     };
     backup(repository, &options, &SystemClock, &Silent, &AtomicBool::new(false)).expect("backup")
 }

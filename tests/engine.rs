@@ -77,24 +77,12 @@ impl Place {
             sources: vec![self.source.path().as_os_str().as_bytes().to_vec()],
             host: b"host".to_vec(),
             user: b"user".to_vec(),
-            tags: Vec::new(),
-            time: None,
-            utc_offset: 0,
-            zone: String::new(),
-            parent: None,
-            force: false,
-            dry_run: false,
-            skip_if_unchanged: false,
             level: Level::FAST,
             workers: 2,
-            memory: 256 << 20,
-            excludes: Default::default(),
-            one_file_system: false,
             racy_seconds: 0,
             checkpoint_seconds: 0.0,
-            own: HashSet::new(),
             tell_files: true,
-            described: Vec::new(),
+            ..Options::default()
         }
     }
 

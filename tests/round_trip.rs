@@ -283,6 +283,20 @@ fn root_gets_devices_capabilities_and_foreign_owners_back() {
     assert_same(&sandbox.source(), &sandbox.restore("out"));
 }
 
+/// Backs up and restores what flags protect; the flags go before anything can fail, or nobody could remove the sandbox.
+fn assert_protected_comes_back(sandbox: &Sandbox) {
+    sandbox.back_up();
+    let target = sandbox.path("out");
+    let ended =
+        sandbox.run([OsStr::new("restore"), OsStr::new("latest"), OsStr::new("-t"), target.as_os_str()]);
+    let restored = below(&target, &sandbox.source());
+    let differences = common::differences(&sandbox.source(), &restored, Compare { owners: true });
+    common::unprotect(&sandbox.source());
+    common::unprotect(&restored);
+    assert_eq!(differences, Vec::<String>::new(), "{ended}");
+    ended.expect(0);
+}
+
 #[test]
 fn root_gets_inode_flags_back_last_of_all() {
     demand_root();
@@ -296,16 +310,7 @@ fn root_gets_inode_flags_back_last_of_all() {
         Item::file(0, "noatime", "").flags(IFlags::NOATIME),
     ];
     make(&[&sandbox.source()], &items, None);
-    sandbox.back_up();
-    let target = sandbox.path("out");
-    let ended =
-        sandbox.run([OsStr::new("restore"), OsStr::new("latest"), OsStr::new("-t"), target.as_os_str()]);
-    let restored = below(&target, &sandbox.source());
-    let differences = common::differences(&sandbox.source(), &restored, Compare { owners: true });
-    common::unprotect(&sandbox.source());
-    common::unprotect(&restored);
-    assert_eq!(differences, Vec::<String>::new());
-    ended.expect(0);
+    assert_protected_comes_back(&sandbox);
 }
 
 #[test]
@@ -320,16 +325,7 @@ fn root_gets_hard_links_of_immutable_files_back() {
         Item::new(1, "and in one folder", Kind::Link(0)),
     ];
     make(&[&sandbox.source()], &items, None);
-    sandbox.back_up();
-    let target = sandbox.path("out");
-    let ended =
-        sandbox.run([OsStr::new("restore"), OsStr::new("latest"), OsStr::new("-t"), target.as_os_str()]);
-    let restored = below(&target, &sandbox.source());
-    let differences = common::differences(&sandbox.source(), &restored, Compare { owners: true });
-    common::unprotect(&sandbox.source());
-    common::unprotect(&restored);
-    assert_eq!(differences, Vec::<String>::new(), "{ended}");
-    ended.expect(0);
+    assert_protected_comes_back(&sandbox);
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub use stream::{Stream, backup_stream};
 /// How often an overtaken run begins again before it gives up.
 const TRIES: usize = 5;
 
+/// Seconds between two points that a crash can not take back.
+pub const CHECKPOINT_SECONDS: f64 = 60.0;
+
 /// What to back up, and how.
 pub struct Options {
     /// Absolute paths without `..`.
@@ -73,6 +76,35 @@ pub struct Options {
     pub tell_files: bool,
     /// What was asked for, as the snapshot keeps it.
     pub described: Vec<String>,
+}
+
+impl Default for Options {
+    /// Of nothing, by nobody: everything as it is when nothing is said.
+    fn default() -> Options {
+        Options {
+            sources: Vec::new(),
+            host: Vec::new(),
+            user: Vec::new(),
+            tags: Vec::new(),
+            time: None,
+            utc_offset: 0,
+            zone: String::new(),
+            parent: None,
+            force: false,
+            dry_run: false,
+            skip_if_unchanged: false,
+            level: Level::AUTO,
+            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            memory: store::MEMORY,
+            excludes: Excludes::default(),
+            one_file_system: false,
+            racy_seconds: RACY_SECONDS,
+            checkpoint_seconds: CHECKPOINT_SECONDS,
+            own: HashSet::new(),
+            tell_files: false,
+            described: Vec::new(),
+        }
+    }
 }
 
 /// What came of a backup.

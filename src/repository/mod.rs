@@ -130,22 +130,11 @@ impl Repository {
         self,
         make: impl FnOnce(Id16) -> Result<(Index, Opened), index::Error>,
     ) -> Result<Repository, Error> {
-        let Repository { backend, keys, hasher, config, config_object, config_warnings, index, .. } = self;
-        drop(index);
-        let (index, cache) = make(keys.repository)?;
-        Ok(Repository {
-            backend,
-            keys,
-            hasher,
-            config,
-            config_object,
-            config_warnings,
-            index,
-            blocks: reader::BlockCache::default(),
-            cache,
-            looked_again: Mutex::default(),
-            seen: Mutex::default(),
-        })
+        drop(self.index);
+        let (index, cache) = make(self.keys.repository)?;
+        let blocks = reader::BlockCache::default();
+        let (looked_again, seen) = (Mutex::default(), Mutex::default());
+        Ok(Repository { index, cache, blocks, looked_again, seen, ..self })
     }
 
     /// The repository's id.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::backup::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
 use crate::backup::entry::{self, Outcome, Worker};
 use crate::backup::tree::TreeBuilder;
-use crate::backup::walk::{Child, Directory, Volume};
+use crate::backup::walk::{Child, Directory, Entry, State, Volume};
 use crate::files::unread as reason;
 use crate::files::{self, Stat};
 use crate::format::limits::PAGE_MAX;
@@ -139,13 +139,7 @@ impl<'r> Worker<'r> {
             for place in 0..state.names.len() {
                 let name = state.names.bytes(place);
                 if let Some(entry) = listed.next_if(|entry| entry.name as usize == place) {
-                    self.entry(
-                        &mut job,
-                        &mut old,
-                        name,
-                        entry.stat,
-                        entry.child.and_then(|child| state.children[child as usize]),
-                    )?;
+                    self.listed(&mut job, &mut old, &state, entry)?;
                     continue;
                 }
                 let stat = match files::stat(handle.as_fd(), name) {
@@ -161,14 +155,7 @@ impl<'r> Worker<'r> {
             }
         } else {
             for entry in &state.entries {
-                let name = state.names.bytes(entry.name as usize);
-                self.entry(
-                    &mut job,
-                    &mut old,
-                    name,
-                    entry.stat,
-                    entry.child.and_then(|child| state.children[child as usize]),
-                )?;
+                self.listed(&mut job, &mut old, &state, entry)?;
             }
         }
         let Job { builder, side, digest, clean, .. } = job;
@@ -204,6 +191,19 @@ impl<'r> Worker<'r> {
         let mut old = Old { nodes, side: SideReader::endless(), next: None };
         old.advance();
         old
+    }
+
+    /// An entry of a directory whose entries are all in memory.
+    fn listed(
+        &mut self,
+        job: &mut Job<'_, '_>,
+        old: &mut Old<'_>,
+        state: &State,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        let name = state.names.bytes(entry.name as usize);
+        let child = entry.child.and_then(|child| state.children[child as usize]);
+        self.entry(job, old, name, entry.stat, child)
     }
 
     /// One entry: its node goes to the builder, and what was seen of it to the row.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::init;
 use crate::backup::exclude::Excludes;
-use crate::backup::{self, Options, Outcome, RACY_SECONDS, Stream};
+use crate::backup::{self, CHECKPOINT_SECONDS, Options, Outcome, RACY_SECONDS, Stream};
 use crate::cli::arguments::Backup;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
@@ -23,9 +23,6 @@ use crate::progress::{Event, Listener};
 use crate::repository::{Error, Repository, store};
 use crate::terminal::escape::escape;
 use crate::terminal::time;
-
-/// Seconds between two points that a crash can not take back.
-const CHECKPOINT_SECONDS: f64 = 60.0;
 
 /// What lies in the repository is never part of a backup: a source there would be saved as nothing.
 fn refuse_own(repository: &Repository, sources: &[Vec<u8>]) -> Result<(), Failure> {
