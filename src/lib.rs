@@ -1,5 +1,6 @@
 //! copal: deduplicating, encrypted backups. This is the table of contents, from the ground floor up; imports point down.
 
+pub mod locks;
 pub mod model;
 pub mod progress;
 

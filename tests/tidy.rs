@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the ground up; a room may use the rooms of lower floors. As lib.rs and HOUSE say.
 const FLOORS: &[&[&str]] = &[
-    &["model", "progress"],
+    &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["repository"],
     &["backup", "check", "restore"],

@@ -2,10 +2,11 @@
 //! Nothing is random: the same operations and the same fault give the same outcome.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::{Backend, Entry, Error, Kind};
+use crate::locks::lock;
 use crate::model::Time;
 
 /// What goes wrong.
@@ -57,7 +58,7 @@ impl<B: Backend> Faulty<B> {
 
     /// Sets the operation to go wrong, counted from the wrapper's start, or none. Ends a crash.
     pub fn set_fault(&self, fault: Option<(u64, Fault)>) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *lock(&self.fault) = fault;
         self.struck.store(false, Ordering::SeqCst);
     }
 
@@ -86,7 +87,7 @@ impl<B: Backend> Faulty<B> {
         harm: impl FnOnce(Fault, T) -> (bool, Result<T, Error>),
     ) -> Result<T, Error> {
         let number = self.operations.fetch_add(1, Ordering::SeqCst) + 1;
-        let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = *lock(&self.fault);
         let due = match fault {
             Some((at, Fault::Crash)) if number >= at => Some(Fault::Crash),
             Some((at, fault)) if number == at => Some(fault),

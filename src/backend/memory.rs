@@ -1,9 +1,10 @@
 //! A backend in memory, for tests and benches.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Backend, Entry, Error, Kind, checked_path};
+use crate::locks::lock;
 use crate::model::Time;
 use crate::model::clock::{Clock, SystemClock};
 
@@ -35,7 +36,7 @@ impl Memory {
     }
 
     fn locked(&self) -> MutexGuard<'_, Objects> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.objects)
     }
 
     fn object(&self, kind: Kind, name: &str) -> Result<(String, Arc<[u8]>), Error> {

@@ -9,13 +9,14 @@ use journal::Journal;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use super::exclude::{CACHE_TAG_NAME, GIT_IGNORE_NAME, IgnoreFile, is_cache_tag};
 use super::visited::Visited;
 use super::walk::{Child, Directory, Scheduler, Volume};
 use super::{Options, directory};
 use crate::files::{self, Names, Owners, Stat};
+use crate::locks::lock;
 use crate::model::clock::Clock;
 use crate::model::{Content, Id16, Node, NodeType, Time, Unread};
 use crate::progress::{Event, Listener};
@@ -57,10 +58,6 @@ pub struct Run<'r> {
 pub struct Filter {
     ignore: Option<Arc<IgnoreFile>>,
     path: Vec<u8>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl<'r> Run<'r> {

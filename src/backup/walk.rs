@@ -10,6 +10,7 @@ use super::change::Trust;
 use super::sources::Way;
 use crate::files::{FileSystem, Names, Stat};
 use crate::index::DirectoryRow;
+use crate::locks::lock;
 use crate::model::{Id, Id16, Unread};
 
 /// A directory that is being backed up.
@@ -98,7 +99,7 @@ impl Directory {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state)
     }
 }
 
@@ -136,7 +137,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     fn lock(&self) -> MutexGuard<'_, Stack> {
-        self.stack.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.stack)
     }
 
     /// Adds directories; the last one is begun first.

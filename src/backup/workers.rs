@@ -10,6 +10,7 @@ use super::run::Run;
 use super::walk::{Child, Directory};
 use super::{Options, sources};
 use crate::files;
+use crate::locks::lock;
 use crate::model::Id;
 use crate::progress::Event;
 use crate::repository::{Error, caught, store};
@@ -63,15 +64,14 @@ pub(super) fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Er
                             // Who knows what it left half done: nothing of this run is kept.
                             run.store.fail(Error::Bug { what: what.clone() });
                         }
-                        failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+                        lock(failure).get_or_insert(error);
                         run.scheduler.stop();
                     }
                 }
             };
             if let Err(error) = std::thread::Builder::new().stack_size(WORKER_STACK).spawn_scoped(scope, work)
             {
-                *failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
-                    Some(Error::Refused(format!("no thread: {error}")));
+                *lock(failure) = Some(Error::Refused(format!("no thread: {error}")));
                 run.scheduler.stop();
             }
         }

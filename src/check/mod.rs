@@ -5,13 +5,14 @@ mod packs;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rayon::prelude::*;
 
 use crate::format::session::Damage;
+use crate::locks::lock;
 use crate::model::clock::Clock;
 use crate::model::{Contents, Id};
 use crate::progress::{Event, Listener};
@@ -73,10 +74,6 @@ struct Check<'r> {
     bad_chunks: Mutex<HashSet<(Contents, Id, Id)>>,
     /// Chunks that snapshots need and no pack gives.
     lost: Mutex<HashSet<(Contents, Id)>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Check<'_> {

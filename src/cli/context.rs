@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::arguments::Global;
 use super::defaults::Defaults;
@@ -16,6 +16,7 @@ use crate::backend::{self, Backend};
 use crate::crypto::MasterKey;
 use crate::format::slot::Unlock;
 use crate::index::{Index, Opened};
+use crate::locks::lock;
 use crate::model::Id16;
 use crate::model::clock::SystemClock;
 use crate::repository::{self, Error, Repository, Synced};
@@ -246,7 +247,7 @@ impl<'e> Context<'e> {
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Id16>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.opened)
     }
 
     /// Puts the cache of the repository that was opened aside, so that it is made anew; whether that was done.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use crate::locks::lock;
 use crate::terminal::json;
 use crate::terminal::json::OutputError;
 
@@ -114,7 +115,7 @@ pub fn keep_panics_quiet() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if let Some(place) = info.location() {
-            let mut first = PANIC_PLACE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut first = lock(&PANIC_PLACE);
             first.get_or_insert_with(|| place.to_string());
         }
         if std::env::var_os("RUST_BACKTRACE").is_some() {
@@ -125,7 +126,7 @@ pub fn keep_panics_quiet() {
 
 /// Where the first panic was.
 pub fn panic_place() -> Option<String> {
-    PANIC_PLACE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    lock(&PANIC_PLACE).clone()
 }
 
 impl From<OutputError> for Failure {

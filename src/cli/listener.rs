@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::context::{Context, eprint_line};
 use super::exit::Failure;
+use crate::locks::lock;
 use crate::progress::{Event, FileStatus, Listener};
 use crate::terminal::escape::escape;
 use crate::terminal::json;
@@ -84,7 +85,7 @@ impl<'c> Show<'c> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state)
     }
 
     fn line(&self, text: &str) {

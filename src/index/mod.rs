@@ -27,8 +27,9 @@ mod verify;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::locks::lock;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use directories::{DirectoryRow, FinishedFile};
@@ -56,11 +57,6 @@ pub struct Index {
     own: RwLock<HashSet<u64>>,
     /// What keeps the file ours; dropped after the connections.
     _place: open::Place,
-}
-
-/// Locks, also after a panic in another thread: what is behind these locks is whole between statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks for reading, as `lock`.

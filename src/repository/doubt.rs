@@ -8,6 +8,7 @@ use super::{Error, Repository, get_named, list_names, packs, sync::Synced};
 use crate::backend::Kind;
 use crate::format;
 use crate::index::{Location, Opened, PackRecord};
+use crate::locks::lock;
 use crate::model::{Contents, Id};
 
 /// What a comparison of the local index with the repository found.
@@ -89,7 +90,7 @@ impl Repository {
 
     /// Looks again, once in a run, when something was not found: in the index objects, then in the packs that none of them names.
     pub fn look_again(&self) -> Result<(), Error> {
-        let mut looked = self.looked_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut looked = lock(&self.looked_again);
         if std::mem::replace(&mut *looked, true) {
             return Ok(());
         }

@@ -11,6 +11,7 @@ use crate::crypto;
 use crate::format::session::{Role, SessionObject, State};
 use crate::format::snapshot::Confirmation;
 use crate::format::{self};
+use crate::locks::lock;
 use crate::model::{Id, Id16, Snapshot, Time, clock::Clock};
 
 /// How long a session is trusted without a renewal.
@@ -66,7 +67,7 @@ impl<'r> Session<'r> {
     }
 
     fn lock(&self) -> MutexGuard<'_, (Time, Time)> {
-        self.renewed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.renewed)
     }
 
     fn put(&self, state: State) -> Result<(), Error> {

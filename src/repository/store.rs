@@ -5,7 +5,7 @@ mod open;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
+use std::sync::{Condvar, Mutex, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
@@ -15,6 +15,7 @@ use crate::compress::{Blocks, Level, looks_random};
 use crate::format::index::{IndexObject, PackEntry};
 use crate::format::limits::{BLOCK_TARGET, INDEX_PACKS};
 use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
+use crate::locks::lock;
 use crate::model::{Contents, Id, Id16, clock::Clock};
 use open::{Finished, OpenPacks};
 
@@ -99,10 +100,6 @@ pub struct Store<'r> {
     chunks_new: AtomicU64,
     packs: AtomicU64,
     discard: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// How a store works.

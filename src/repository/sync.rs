@@ -7,6 +7,7 @@ use crate::backend::Kind;
 use crate::format;
 use crate::format::index::PackEntry;
 use crate::index;
+use crate::locks::lock;
 use crate::model::Id;
 
 /// Index objects whose packs go into the database at once.
@@ -129,7 +130,7 @@ impl Repository {
 
     /// What the last synchronisation saw.
     pub(super) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.seen)
     }
 
     /// Whether a tombstone names the pack.

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use crate::files::{self, Owners};
+use crate::locks::lock;
 use crate::model::{Id, Id16, Node, NodeType};
 use crate::patterns::Patterns;
 use crate::progress::{Event, Listener};
@@ -130,7 +131,7 @@ impl Run<'_> {
     }
 
     fn broken(&self) -> MutexGuard<'_, HashSet<Id16>> {
-        self.broken.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.broken)
     }
 
     /// Whether a file of that group of hard links could not be given back whole.

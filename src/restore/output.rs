@@ -11,6 +11,7 @@ use super::Run;
 use super::compare::{Comparison, write_all};
 use super::existing::beside;
 use crate::files::{self, Target};
+use crate::locks::lock;
 use crate::model::{Contents, Node, SegmentKind};
 use crate::progress::{Event, FileStatus};
 use crate::repository::Error;
@@ -90,7 +91,7 @@ impl Output {
 
     /// The open output, made when it is needed first; none when it can not be made, which was told.
     fn open(&self, run: &Run<'_>) -> Result<Option<Arc<OwnedFd>>, Error> {
-        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut file = lock(&self.file);
         if let Some(file) = &*file {
             return Ok(Some(file.clone()));
         }
@@ -186,7 +187,7 @@ impl Output {
         run.counts.files.fetch_add(1, Ordering::Relaxed);
         run.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
         run.tell(&self.job.path, node, FileStatus::New);
-        *self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *lock(&self.file) = None;
         Ok(())
     }
 

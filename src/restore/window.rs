@@ -10,6 +10,7 @@ use super::Run;
 use super::output::{Job, Output};
 use crate::files;
 use crate::index::Location;
+use crate::locks::lock;
 use crate::model::{Contents, Id, Segment, SegmentKind};
 use crate::repository::Error;
 
@@ -76,7 +77,7 @@ pub fn with<'r>(
 fn write_windows(run: &Run<'_>, windows: &Receiver<Window>, failure: &Mutex<Option<Error>>) {
     for window in windows {
         if let Err(error) = write_window(run, window) {
-            failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+            lock(failure).get_or_insert(error);
             return;
         }
     }

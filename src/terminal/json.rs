@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use super::escape::{escape, is_escaped};
+use crate::locks::lock;
 
 /// Why nothing more can be written.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +104,7 @@ impl Output {
     /// Writes text or raw bytes, and passes them on at once.
     pub fn write(&self, bytes: impl AsRef<[u8]>) -> Result<(), OutputError> {
         self.written.store(true, Ordering::Relaxed);
-        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut to = lock(&self.to);
         to.write_all(bytes.as_ref())?;
         to.flush()?;
         Ok(())

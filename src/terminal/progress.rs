@@ -1,13 +1,14 @@
 //! The progress bar: three lines on standard error, only when that is a terminal, drawn a few times a second.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::escape::escape;
 use super::size::show_size;
+use crate::locks::lock;
 
 /// How often the bar is drawn when `COPAL_PROGRESS_FPS` says nothing.
 const FRAMES_PER_SECOND: f64 = 10.0;
@@ -105,7 +106,7 @@ impl Bar {
         let write = || drop(writeln!(std::io::stderr(), "{text}"));
         match &self.drawn {
             Some(drawn) => {
-                let _state = drawn.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let _state = lock(&drawn.state);
                 drawn.bar.suspend(write);
             }
             None => write(),

@@ -8,12 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::backend::Error;
+use crate::locks::lock;
 
 /// The mode of every folder copal makes, whatever the umask.
 const FOLDER_MODE: Mode = Mode::RWXU;
@@ -58,7 +59,7 @@ impl Folders {
 
     /// The open repository folder. Errors: `NotFound` while there is none.
     pub(super) fn root(&self) -> Result<Arc<OwnedFd>, Error> {
-        let mut root = locked(&self.root);
+        let mut root = lock(&self.root);
         if let Some(root) = &*root {
             return Ok(Arc::clone(root));
         }
@@ -75,12 +76,12 @@ impl Folders {
             let opened = open_folder(CWD, above).map_err(|errno| sorted("sync", errno))?;
             self.synced(opened.as_fd()).map_err(|errno| sorted("sync", errno))?;
         }
-        *locked(&self.root) = None;
+        *lock(&self.root) = None;
         let root = self.root()?;
         for folder in folders {
             make(root.as_fd(), folder).map_err(|errno| self.sort(folder, "make", errno))?;
         }
-        locked(&self.durable).clear();
+        lock(&self.durable).clear();
         folders.iter().try_for_each(|folder| self.ensure(&root, folder))
     }
 
@@ -99,7 +100,7 @@ impl Folders {
             self.ensure(root, above)?;
         }
         // Held while syncing, so that another thread does not rely on the folder before it is durable.
-        let mut durable = locked(&self.durable);
+        let mut durable = lock(&self.durable);
         if durable.contains(folder) {
             return Ok(());
         }
@@ -116,7 +117,7 @@ impl Folders {
     /// A folder turned out to be missing after all: the next `ensure` makes it.
     pub(super) fn forget(&self, folder: &str) {
         let above = folder.rsplit_once('/').map(|(above, _)| above);
-        locked(&self.durable).retain(|known| known != folder && Some(known.as_str()) != above);
+        lock(&self.durable).retain(|known| known != folder && Some(known.as_str()) != above);
     }
 
     /// Makes entries put into or removed from a folder durable. A failure is final: the folder is not trusted again.
@@ -124,14 +125,14 @@ impl Folders {
         self.trusted(folder)?;
         let opened = open_folder(root.as_fd(), folder).map_err(|errno| self.sort(folder, "sync", errno))?;
         self.synced(opened.as_fd()).map_err(|errno| {
-            locked(&self.broken).insert(folder.to_owned());
+            lock(&self.broken).insert(folder.to_owned());
             self.sort(folder, "sync", errno)
         })
     }
 
     /// Fails when an earlier sync of this folder failed.
     pub(super) fn trusted(&self, folder: &str) -> Result<(), Error> {
-        if !locked(&self.broken).contains(folder) {
+        if !lock(&self.broken).contains(folder) {
             return Ok(());
         }
         let source = io::Error::other("an earlier sync of this folder failed");
@@ -163,10 +164,6 @@ impl Folders {
 
 fn sort(object: String, operation: &'static str, errno: Errno) -> Error {
     Error::sort(object, operation, errno.into())
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The folder above, as a path that can be opened.

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backend::Kind;
+use crate::locks::lock;
 
 /// How many files stay open. A restore reads from a handful of packs at a time; more would only hold descriptors.
 const HANDLES_MAX: usize = 16;
@@ -59,6 +60,6 @@ impl Handles {
     }
 
     fn locked(&self) -> MutexGuard<'_, VecDeque<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
