@@ -69,6 +69,7 @@ fn every_constant_of_the_document_is_that_of_the_code_and_none_is_missing() {
         ("XATTR_INLINE", limits::XATTR_INLINE as u64),
         ("SEGMENTS_INLINE", limits::SEGMENTS_INLINE as u64),
         ("SEGMENTS_PAGE_MIN", limits::SEGMENTS_PAGE_MIN as u64),
+        ("SEGMENT_MIN", limits::SEGMENT_MIN),
         ("STATE_SEGMENTS_MAX", limits::STATE_SEGMENTS_MAX as u64),
         ("XATTR_NAME_MAX", limits::XATTR_NAME_MAX as u64),
         ("LIST_MAX", limits::LIST_MAX as u64),

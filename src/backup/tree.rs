@@ -101,14 +101,11 @@ impl<'s> ContentBuilder<'s> {
         ContentBuilder { store, worker, segments: Vec::new(), levels: Vec::new() }
     }
 
-    /// Adds a segment; holes that follow each other become one.
-    pub fn push(&mut self, segment: Segment) -> Result<(), Error> {
-        if let Some(last) = self.segments.last_mut()
-            && last.kind == SegmentKind::Hole
-            && segment.kind == SegmentKind::Hole
-        {
-            last.length += segment.length;
-            return Ok(());
+    /// Adds a segment. A hole longer than any segment becomes several; no two others may follow each other.
+    pub fn push(&mut self, mut segment: Segment) -> Result<(), Error> {
+        while segment.length > content::SEGMENT_MAX {
+            segment.length -= content::SEGMENT_MAX;
+            self.push(Segment { length: content::SEGMENT_MAX, ..segment })?;
         }
         // Until they are too many they stay together: a page is only cut when there is a second one.
         if self.levels.is_empty() && self.segments.len() == crate::format::limits::SEGMENTS_INLINE {

@@ -4,6 +4,9 @@ use super::record::{Cursor, Reader, Writer, put_varint};
 use super::{Error, limits};
 use crate::model::{Id, Segment, SegmentKind};
 
+/// The longest segment that its word holds.
+pub const SEGMENT_MAX: u64 = u64::MAX >> 2;
+
 /// Encodes a list of segments.
 pub fn encode_segments(segments: &[Segment]) -> Vec<u8> {
     let mut out = Vec::with_capacity(segments.len() * 36 + 2);
@@ -49,6 +52,18 @@ pub fn decode_segments(bytes: &[u8], most: usize) -> Result<Vec<Segment>, Error>
     if cursor.is_empty() { Ok(segments) } else { Err(Error::Malformed("more than its segments")) }
 }
 
+/// Holds one list of a file's segments to what every writer keeps, so that there are never many beside the bytes that they stand for:
+/// only the last of a run of data is short, only the last hole or gap of a list is, and neither follows another.
+pub fn check_runs(segments: &[Segment]) -> Result<(), Error> {
+    let is_data = |segment: &Segment| matches!(segment.kind, SegmentKind::Data(_));
+    let is_sound = segments.windows(2).all(|pair| match (is_data(&pair[0]), is_data(&pair[1])) {
+        (true, false) => true,
+        (false, false) => pair[0].length == SEGMENT_MAX,
+        (_, true) => pair[0].length >= limits::SEGMENT_MIN,
+    });
+    if is_sound { Ok(()) } else { Err(Error::Malformed("segments shorter or more than any file needs")) }
+}
+
 /// One page of a long content list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentPage {
@@ -56,6 +71,21 @@ pub enum ContentPage {
     Segments(Vec<Segment>),
     /// A level above: pages below with the bytes that each covers.
     Pages(u64, Vec<(Id, u64)>),
+}
+
+impl ContentPage {
+    /// How many entries it holds.
+    pub fn len(&self) -> usize {
+        match self {
+            ContentPage::Segments(segments) => segments.len(),
+            ContentPage::Pages(_, pages) => pages.len(),
+        }
+    }
+
+    /// Whether it holds none, which no page does.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Encodes a content page.
@@ -101,7 +131,11 @@ pub fn decode_page(bytes: &[u8]) -> Result<ContentPage, Error> {
     while let Some(field) = reader.next()? {
         match field.number {
             11 => level = field.int()?,
-            12 => segments = Some(decode_segments(field.value, limits::SEGMENTS_INLINE)?),
+            12 => {
+                let list = decode_segments(field.value, limits::SEGMENTS_INLINE)?;
+                check_runs(&list)?;
+                segments = Some(list);
+            }
             13 => pages = field.list(limits::SEGMENTS_INLINE, decode_reference)?,
             _ => field.unknown()?,
         }

@@ -44,6 +44,8 @@ pub const XATTR_INLINE: usize = 4096;
 pub const SEGMENTS_INLINE: usize = 1024;
 /// Segments below which a content page is not cut.
 pub const SEGMENTS_PAGE_MIN: usize = 128;
+/// Bytes below which a segment must end its run of data, or the list.
+pub const SEGMENT_MIN: u64 = 64;
 /// Most segments of a snapshot's state.
 pub const STATE_SEGMENTS_MAX: usize = 1 << 20;
 /// Longest name of an extended attribute, bytes.

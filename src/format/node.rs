@@ -1,7 +1,7 @@
 //! Nodes as bytes. docs/format.md, section 7.
 
 use super::config::{decode_cutter, encode_cutter};
-use super::content::{decode_segments, encode_segments};
+use super::content::{check_runs, decode_segments, encode_segments};
 use super::record::{Reader, Writer, element_text};
 use super::{Error, limits};
 use crate::model::{Content, Node, NodeType, Unread, Xattr, XattrValue};
@@ -177,6 +177,7 @@ fn check(node: &Node) -> Result<(), Error> {
         if node.kind == NodeType::File && total != Some(node.size) {
             return Err(Error::Malformed("a file's segments do not add up to its size"));
         }
+        check_runs(segments)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::trees::{malformed, wrong};
 use super::{Error, Repository};
 use crate::format::content::{self, ContentPage};
+use crate::format::limits::SEGMENTS_PAGE_MIN;
 use crate::model::{Content, Contents, Id, Segment};
 
 /// Who is led through a list of contents, in order.
@@ -26,6 +27,8 @@ pub struct Page {
     pub covers: u64,
     /// The level it must have, when that is known.
     pub level: Option<u64>,
+    /// Nothing of the file comes after it: only then may it hold few entries.
+    pub is_last: bool,
 }
 
 struct Segments<'a>(&'a mut dyn FnMut(Segment) -> Result<(), Error>);
@@ -51,7 +54,9 @@ impl Repository {
     pub fn visit(&self, content: &Content, size: u64, visitor: &mut dyn Visitor) -> Result<(), Error> {
         match content {
             Content::Inline(segments) => segments.iter().try_for_each(|segment| visitor.segment(*segment)),
-            Content::Page(id) => self.visit_page(Page { id: *id, covers: size, level: None }, visitor),
+            Content::Page(id) => {
+                self.visit_page(Page { id: *id, covers: size, level: None, is_last: true }, visitor)
+            }
         }
     }
 
@@ -83,7 +88,7 @@ impl Repository {
         if !visitor.enter(&page) {
             return Ok(());
         }
-        let Page { id, covers, level } = page;
+        let Page { id, covers, level, is_last } = page;
         let mut total = 0u64;
         let mut add = |length: u64| {
             total = total
@@ -92,7 +97,11 @@ impl Repository {
                 .ok_or_else(|| malformed(&id, "covers more than it should"))?;
             Ok::<(), Error>(())
         };
-        match self.load_content_page(&id)? {
+        let content = self.load_content_page(&id)?;
+        if !is_last && content.len() < SEGMENTS_PAGE_MIN {
+            return Err(malformed(&id, "a page of few entries amid others"));
+        }
+        match content {
             ContentPage::Segments(segments) if level.is_none_or(|level| level == 0) => {
                 for segment in segments {
                     add(segment.length)?;
@@ -100,9 +109,11 @@ impl Repository {
                 }
             }
             ContentPage::Pages(own, pages) if level.is_none_or(|level| level == own) => {
-                for (below, length) in pages {
+                let ends = pages.len();
+                for (place, (below, length)) in pages.into_iter().enumerate() {
                     add(length)?;
-                    let below = Page { id: below, covers: length, level: Some(own - 1) };
+                    let is_last = is_last && place + 1 == ends;
+                    let below = Page { id: below, covers: length, level: Some(own - 1), is_last };
                     self.visit_page(below, visitor)?;
                 }
             }

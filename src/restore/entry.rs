@@ -64,7 +64,9 @@ impl<'r> Run<'r> {
             let is_file = stat.kind == NodeType::File && node.kind == NodeType::File;
             // One that was stopped half-way would be newer than the snapshot's, and kept by the next run.
             let in_place = self.options.overwrite != Overwrite::IfNewer;
-            return if is_file && in_place && stat.nlink == 1 && stat.size >= REWRITE_MIN {
+            // And where most would be new anyway, comparing saves nothing.
+            let is_like = stat.size >= REWRITE_MIN && stat.size >= node.size / 2;
+            return if is_file && in_place && stat.nlink == 1 && is_like {
                 Decision::Rewrite
             } else {
                 Decision::Replace(stat)

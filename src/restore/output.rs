@@ -119,6 +119,11 @@ impl Output {
         }
     }
 
+    /// Whether it could not be written, which was told.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Tells once that the file can not be written. A full disk ends the run: every other file would meet it too.
     fn fail(&self, run: &Run<'_>, error: Errno) -> Result<(), Error> {
         if self.failed.swap(true, Ordering::AcqRel) {

@@ -109,6 +109,11 @@ impl<'r> Windows<'_, 'r> {
         let (mut offset, mut has_pieces) = (0u64, false);
         let node = &file.job.node;
         let mut each = |segment: Segment| {
+            run.check_stop()?;
+            if file.has_failed() {
+                // Told already: the rest need not be read.
+                return Err(Error::Stopped);
+            }
             let start = offset;
             offset += segment.length;
             match segment.kind {
@@ -146,6 +151,7 @@ impl<'r> Windows<'_, 'r> {
         };
         match run.repository.segments(&node.content, node.size, &mut each) {
             Ok(()) => {}
+            Err(Error::Stopped) if file.has_failed() => {}
             Err(error) if error.is_damage() => {
                 file.lost(run, offset, node.size.saturating_sub(offset), &error.to_string());
             }

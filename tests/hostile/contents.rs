@@ -9,25 +9,51 @@ use copal::format::tree::{self};
 use copal::format::{limits, node};
 use copal::model::{Content, Contents, Id, Id16, Node, NodeType, Segment, SegmentKind, Time};
 
+/// A file whose pages of pages name one page `fan` times on each of `levels` levels.
+fn laughs(trees: &Trees<'_, '_>, segments: Vec<Segment>, fan: usize, levels: u64) -> Id {
+    let mut covers = segments.iter().map(|segment| segment.length).sum();
+    let mut below = trees.page(&content::encode_page(&ContentPage::Segments(segments)));
+    for level in 1..=levels {
+        below = trees.page(&content::encode_page(&ContentPage::Pages(level, vec![(below, covers); fan])));
+        covers *= fan as u64;
+    }
+    let mut file = Node::new(b"bad", NodeType::File);
+    (file.size, file.content) = (covers, Content::Page(below));
+    with_good(trees, vec![file])
+}
+
 #[test]
-fn content_pages_that_name_one_page_many_times_are_checked_in_bounded_time() {
-    // 128^5 holes of one byte. Only holes: nothing was ever backed up like this.
-    let world = World::new();
-    world.snapshot(|trees| {
-        let holes = vec![Segment { kind: SegmentKind::Hole, length: 1 }; 128];
-        let mut below = trees.page(&content::encode_page(&ContentPage::Segments(holes)));
-        let mut covers = 128u64;
-        for level in 1..=4 {
-            below = trees.page(&content::encode_page(&ContentPage::Pages(level, vec![(below, covers); 128])));
-            covers *= 128;
+fn content_pages_that_name_one_page_many_times_are_refused_before_they_are_followed() {
+    type Make = fn(&Trees<'_, '_>) -> Id;
+    let cases: [(&str, Make); 5] = [
+        ("holes of one byte", |trees| laughs(trees, vec![hole(1); 128], 128, 4)),
+        ("holes and gaps", |trees| {
+            let gap = Segment { kind: SegmentKind::Gap, length: 100 };
+            laughs(trees, [hole(100), gap].repeat(64), 128, 4)
+        }),
+        ("a page of one hole", |trees| laughs(trees, vec![hole(100)], 1024, 4)),
+        ("data of one byte", |trees| {
+            let data = Segment { kind: SegmentKind::Data(trees.data(b"x")), length: 1 };
+            laughs(trees, vec![data; 128], 128, 4)
+        }),
+        ("data and holes of one byte", |trees| {
+            let data = Segment { kind: SegmentKind::Data(trees.data(b"x")), length: 1 };
+            laughs(trees, [data, hole(1)].repeat(512), 1024, 3)
+        }),
+    ];
+    for (what, make) in cases {
+        let world = World::new();
+        let snapshot = world.snapshot(make);
+        let began = std::time::Instant::now();
+        let ran = world.run(&["check"]);
+        assert!(ran.code == 5 && ran.text.contains("/bad"), "{what}: {}", ran.text);
+        for more in [&[][..], &["--overwrite", "always", "--verify"]] {
+            let ran = world.restore(&snapshot, more, &[5]);
+            assert!(ran.text.contains("/bad"), "{what}: {}", ran.text);
+            assert_good(&world);
         }
-        let mut file = Node::new(b"laughs", NodeType::File);
-        (file.size, file.content) = (covers, Content::Page(below));
-        with_good(trees, vec![file])
-    });
-    let began = std::time::Instant::now();
-    let ran = world.run(&["check"]);
-    assert!(began.elapsed().as_secs() < 30, "check took {:?}: {}", began.elapsed(), ran.text);
+        assert!(began.elapsed().as_secs() < 30, "{what}: it took {:?}", began.elapsed());
+    }
 }
 
 #[test]

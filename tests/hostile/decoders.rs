@@ -129,8 +129,8 @@ pub fn id(byte: u8) -> Id {
 
 pub fn segments() -> Vec<Segment> {
     vec![
-        Segment { kind: SegmentKind::Data(id(1)), length: 100 },
         Segment { kind: SegmentKind::Hole, length: 1 << 40 },
+        Segment { kind: SegmentKind::Data(id(1)), length: 100 },
         Segment { kind: SegmentKind::Gap, length: 7 },
     ]
 }

@@ -131,13 +131,13 @@ fn damage_that_many_paths_lead_to_is_told_once_for_each_folder_that_names_it() {
         for _ in 0..40 {
             tree = trees.of(&[folder(b"l", tree), folder(b"r", tree)]);
         }
-        // And a list of contents of which 64^4 paths lead to one part that is lost.
-        let gap = vec![Segment { kind: SegmentKind::Gap, length: 1 }; 64];
-        let mut below = trees.page(&content::encode_page(&ContentPage::Segments(gap)));
-        let mut covers = 64u64;
+        // And a list of contents of which 128^4 paths lead to one part that is lost.
+        let lost = vec![Segment { kind: SegmentKind::Data(Id([2; 32])), length: 64 }; 128];
+        let mut below = trees.page(&content::encode_page(&ContentPage::Segments(lost)));
+        let mut covers = 64 * 128u64;
         for level in 1..=4 {
-            below = trees.page(&content::encode_page(&ContentPage::Pages(level, vec![(below, covers); 64])));
-            covers *= 64;
+            below = trees.page(&content::encode_page(&ContentPage::Pages(level, vec![(below, covers); 128])));
+            covers *= 128;
         }
         let mut file = Node::new(b"laughs", NodeType::File);
         (file.size, file.content) = (covers, Content::Page(below));
@@ -145,7 +145,7 @@ fn damage_that_many_paths_lead_to_is_told_once_for_each_folder_that_names_it() {
     });
     let ran = world.check(5);
     assert!(ran.text.contains("42 errors were found"), "{}", &ran.text[ran.text.len().saturating_sub(300)..]);
-    assert!(ran.text.contains("1073741824 of its 1073741824 bytes are lost"));
+    assert!(ran.text.contains("2199023255552 of its 2199023255552 bytes are lost"));
 }
 
 /// A chain of folders deeper than the limit, beside a good one.

@@ -41,6 +41,7 @@ KDF_MEMORY_MIN, KDF_MEMORY_MAX = 65536, 4194304
 PACK_MAX, BLOCK_MAX, CHUNK_MAX = 268435456, 33554432, 16777216
 PAGE_MAX, LEVEL_MAX, DEPTH_MAX = 10000, 16, 100000
 SYMLINK_MAX, SEGMENTS_INLINE, INDEX_PACKS = 65536, 1024, 4096
+SEGMENTS_PAGE_MIN, SEGMENT_MIN, SEGMENT_MAX = 128, 64, (1 << 62) - 1
 PACK_CHUNKS, NODE_MAX, NAME_MAX = 131072, 262144, 1020
 SLOT_MAX, XATTR_NAME_MAX, LIST_MAX = 1048576, 255, 1048576
 FLAGS_KEPT = 0x008100FC
@@ -728,21 +729,23 @@ class Repository:
             offset += length
         need(offset == size, "segments do not add up to the size")
 
-    def content_page(self, page_id, covered, level):
+    def content_page(self, page_id, covered, level, is_last=True):
         page = record(self.chunk(TREES, page_id), CONTENT)
         need("level" in page, "content page without a level")
         own = page["level"]
         need(own <= LEVEL_MAX and (level is None or own == level), "content page of a wrong level")
         if own == 0:
             parts = parse_segments(page.get("segments"))
+            need(is_last or len(parts) >= SEGMENTS_PAGE_MIN, "content page of few entries amid others")
             need(sum(p[0] for p in parts) == covered, "content page covers another length")
             yield from parts
             return
         entries = page.get("list", [])
         need(sum(e.get("length", 0) for e in entries) == covered, "content page covers another length")
-        for e in entries:
+        need(is_last or len(entries) >= SEGMENTS_PAGE_MIN, "content page of few entries amid others")
+        for place, e in enumerate(entries, 1):
             need("id" in e and e.get("length", 0) > 0, "content entry without id or length")
-            yield from self.content_page(e["id"], e["length"], own - 1)
+            yield from self.content_page(e["id"], e["length"], own - 1, is_last and place == len(entries))
 
 
 def parse_segments(data):
@@ -757,6 +760,9 @@ def parse_segments(data):
         need(kind or length <= CHUNK_MAX, "segment longer than a chunk")
         out.append((length, kind, bytes(r.take(32)) if kind == 0 else None))
     need(r.done(), "bytes after the segments")
+    for (length, kind, _), (_, after, _) in zip(out, out[1:]):
+        least = SEGMENT_MIN if after == 0 else SEGMENT_MAX if kind else 1
+        need(length >= least, "segments shorter or more than any file needs")
     return out
 
 
