@@ -44,6 +44,8 @@ pub struct Finding {
     /// Which one: a name, or snapshot and path.
     pub object: String,
     pub what: String,
+    /// Nothing is wrong with it: a newer program wrote it.
+    pub is_of_later_version: bool,
 }
 
 /// What a check saw.
@@ -78,13 +80,24 @@ struct Check<'r> {
 
 impl Check<'_> {
     fn find(&self, kind: &'static str, object: String, what: String) {
+        self.found(Finding { kind, object, what, is_of_later_version: false });
+    }
+
+    /// What an error tells: damage, or something of a later version.
+    fn find_error(&self, kind: &'static str, object: String, error: &Error) {
+        let is_of_later_version = error.is_of_later_version();
+        self.found(Finding { kind, object, what: error.to_string(), is_of_later_version });
+    }
+
+    fn found(&self, finding: Finding) {
+        let Finding { kind, object, what, is_of_later_version } = &finding;
         self.listener.event(Event::Problem {
             path: None,
             what: &format!("{kind} {object}: {what}"),
-            code: "damaged",
+            code: if *is_of_later_version { "unsupported" } else { "damaged" },
             during: "check",
         });
-        lock(&self.findings).push(Finding { kind, object, what });
+        lock(&self.findings).push(finding);
     }
 
     fn bad_pack(&self, name: Id) {
@@ -99,14 +112,14 @@ impl Check<'_> {
     fn small_objects(&self, synced: &Synced) -> Result<(), Error> {
         let repository = self.repository;
         for problem in &synced.problems {
-            self.find("index", repository.location(), problem.to_string());
+            self.find_error("index", repository.location(), problem);
         }
         // Without a cache that was there before, all of them have just been read.
         if repository.may_doubt_cache() {
             let compared = repository.compare_index(self.stop)?;
             let unreadable = !compared.problems.is_empty();
             for problem in compared.problems {
-                self.find("index", repository.location(), problem.to_string());
+                self.find_error("index", repository.location(), &problem);
             }
             if compared.mended > 0 {
                 self.listener.event(Event::Note(&format!(
@@ -118,16 +131,16 @@ impl Check<'_> {
                 let mut adopted = Synced::default();
                 repository.adopt_packs(&mut adopted)?;
                 for problem in adopted.problems {
-                    self.find("pack", repository.location(), problem.to_string());
+                    self.find_error("pack", repository.location(), &problem);
                 }
             }
         }
         let (_, slot_problems) = repository.key_slots()?;
         for problem in slot_problems {
-            self.find("key", repository.location(), problem.to_string());
+            self.find_error("key", repository.location(), &problem);
         }
         for problem in repository.config_problems()? {
-            self.find("config", repository.location(), problem.to_string());
+            self.find_error("config", repository.location(), &problem);
         }
         Ok(())
     }
@@ -233,7 +246,7 @@ pub fn check(
 
     let snapshots = repository.snapshots_from(Origin::Storage)?;
     for problem in &snapshots.problems {
-        check.find("snapshot", repository.location(), problem.to_string());
+        check.find_error("snapshot", repository.location(), problem);
     }
     report.unconfirmed = snapshots.unconfirmed.len() as u64;
     let mut memory = walk::Memory::default();

@@ -78,7 +78,7 @@ impl Check<'_> {
             Ok(entry) => entry,
             // Of a later version: nothing is known to be wrong with it, and its copies still count.
             Err(error @ Error::Unsupported { .. }) => {
-                self.find("pack", name, error.to_string());
+                self.find_error("pack", name, &error);
                 return Ok(pack.length);
             }
             Err(error) if error.is_damage() => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Check, Report, lock};
+use super::{Check, Finding, Report, lock};
 use crate::format::limits::DEPTH_MAX;
 use crate::model::{Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
 use crate::repository::Error;
@@ -14,12 +14,37 @@ use crate::terminal::escape::escape;
 /// Bytes of a path that a finding shows at each end when it is longer than both together.
 const PATH_SHOWN: usize = 2000;
 
+/// Where something was found, and whether that is of a later version and not damaged.
+#[derive(Clone)]
+struct Hit {
+    place: Arc<str>,
+    is_later: bool,
+}
+
+impl Hit {
+    fn words(&self) -> String {
+        let what = if self.is_later { "of a later version" } else { "damaged" };
+        format!("{what} like {}", self.place)
+    }
+
+    /// The one of two that is told: damage is worse.
+    fn worse(first: Option<Hit>, second: Option<Hit>) -> Option<Hit> {
+        match (first, second) {
+            (Some(first), Some(second)) if first.is_later && !second.is_later => Some(second),
+            (first, second) => first.or(second),
+        }
+    }
+}
+
+/// A problem of an entry or folder: the kind of thing, what is wrong, and whether it is of a later version.
+type Problem = (&'static str, String, bool);
+
 /// What is known of a folder that was walked.
 struct Known {
     /// Folders below each other, itself included.
     height: usize,
     /// Where it was found damaged.
-    damage: Option<Arc<str>>,
+    damage: Option<Hit>,
 }
 
 /// What was walked already.
@@ -37,7 +62,7 @@ struct Open<'r> {
     nodes: Nodes<'r>,
     height: usize,
     /// Where the first damage in it or below was found.
-    damage: Option<Arc<str>>,
+    damage: Option<Hit>,
 }
 
 /// Whoever goes through a file's contents.
@@ -132,20 +157,24 @@ impl<'r> Check<'r> {
         Ok(())
     }
 
-    fn node_problem(&self, node: &Node, memory: &mut Memory) -> Result<Option<String>, Error> {
+    fn node_problem(&self, node: &Node, memory: &mut Memory) -> Result<Option<Problem>, Error> {
         let mut problem = None;
         let pages = &mut memory.pages;
         let mut contained = Contained { check: self, pages, lost: 0, entered: Vec::new(), page: None };
         match self.repository.visit(&node.content, node.size, &mut contained) {
             Ok(()) if contained.lost > 0 => {
-                problem = Some(format!("{} of its {} bytes are lost", contained.lost, node.size))
+                let what = format!("{} of its {} bytes are lost", contained.lost, node.size);
+                problem = Some(("file", what, false))
             }
             Ok(()) => {}
+            Err(error) if error.is_of_later_version() => {
+                problem = Some(("file", format!("its list of contents can not be read: {error}"), true))
+            }
             Err(error) if error.is_damage() => {
                 if let Some(page) = contained.page {
                     self.not_read(&page)?;
                 }
-                problem = Some(format!("its list of contents is lost: {error}"))
+                problem = Some(("file", format!("its list of contents is lost: {error}"), false))
             }
             Err(error) => return Err(error),
         }
@@ -153,7 +182,8 @@ impl<'r> Check<'r> {
             if let XattrValue::Chunk(id, length) = &xattr.value
                 && !self.is_there(Contents::Data, id, *length)?
             {
-                problem = problem.or_else(|| Some("an attribute is lost".to_owned()));
+                let lost = ("file", "an attribute is lost".to_owned(), false);
+                problem = problem.filter(|problem| !problem.2).or(Some(lost));
             }
         }
         Ok(problem)
@@ -171,8 +201,10 @@ impl<'r> Check<'r> {
         memory: &mut Memory,
         report: &mut Report,
     ) -> Result<(), Error> {
-        if let Some(Known { damage: Some(place), .. }) = memory.trees.get(&root) {
-            self.find("tree", format!("{label}:/"), format!("damaged like {place}"));
+        if let Some(Known { damage: Some(hit), .. }) = memory.trees.get(&root) {
+            let is_of_later_version = hit.is_later;
+            let (object, what) = (format!("{label}:/"), hit.words());
+            self.found(Finding { kind: "tree", object, what, is_of_later_version });
             return Ok(());
         }
         if memory.trees.contains_key(&root) {
@@ -184,9 +216,11 @@ impl<'r> Check<'r> {
             let node = match last.nodes.next() {
                 Some(Ok(node)) => node,
                 Some(Err(error)) if error.is_damage() => {
-                    let page = last.nodes.page();
-                    self.not_read(&page)?;
-                    self.find_in(&mut stack, "tree", label, b"", error.to_string());
+                    let (page, is_later) = (last.nodes.page(), error.is_of_later_version());
+                    if !is_later {
+                        self.not_read(&page)?;
+                    }
+                    self.find_in(&mut stack, ("tree", error.to_string(), is_later), label, b"");
                     continue;
                 }
                 Some(Err(error)) => return Err(error),
@@ -200,9 +234,7 @@ impl<'r> Check<'r> {
                     let depth = stack.len();
                     match memory.trees.get(&tree) {
                         Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),
-                        Some(Known { damage: Some(place), .. }) => {
-                            Some(("tree", format!("damaged like {place}")))
-                        }
+                        Some(Known { damage: Some(hit), .. }) => Some(("tree", hit.words(), hit.is_later)),
                         Some(known) => {
                             let height = known.height + 1;
                             if let Some(last) = stack.last_mut() {
@@ -219,23 +251,25 @@ impl<'r> Check<'r> {
                 }
                 _ => {
                     report.files += 1;
-                    self.node_problem(&node, memory)?.map(|problem| ("file", problem))
+                    self.node_problem(&node, memory)?
                 }
             };
-            if let Some((kind, problem)) = problem {
-                self.find_in(&mut stack, kind, label, &node.name, problem);
+            if let Some(problem) = problem {
+                self.find_in(&mut stack, problem, label, &node.name);
             }
         }
         Ok(())
     }
 
     /// Damage to an entry of the folder that is being walked, or to the folder itself.
-    fn find_in(&self, stack: &mut [Open<'r>], kind: &'static str, label: &str, name: &[u8], what: String) {
-        let place = show(label, &path_of(stack, name));
+    fn find_in(&self, stack: &mut [Open<'r>], problem: Problem, label: &str, name: &[u8]) {
+        let (kind, what, is_of_later_version) = problem;
+        let object = show(label, &path_of(stack, name));
         if let Some(last) = stack.last_mut() {
-            last.damage.get_or_insert_with(|| Arc::from(place.as_str()));
+            let hit = Hit { place: Arc::from(object.as_str()), is_later: is_of_later_version };
+            last.damage = Hit::worse(last.damage.take(), Some(hit));
         }
-        self.find(kind, place, what);
+        self.found(Finding { kind, object, what, is_of_later_version });
     }
 }
 
@@ -244,12 +278,12 @@ fn close(stack: &mut Vec<Open<'_>>, memory: &mut Memory, report: &mut Report) {
     let Some(Open { tree, height, damage, .. }) = stack.pop() else { return };
     report.trees += 1;
     if let Some(parent) = stack.last_mut() {
-        parent.damage = parent.damage.take().or_else(|| damage.clone());
+        parent.damage = Hit::worse(parent.damage.take(), damage.clone());
         parent.height = parent.height.max(height + 1);
     }
     memory.trees.insert(tree, Known { height, damage });
 }
 
-fn too_deep() -> Option<(&'static str, String)> {
-    Some(("tree", format!("nested deeper than {DEPTH_MAX} folders")))
+fn too_deep() -> Option<Problem> {
+    Some(("tree", format!("nested deeper than {DEPTH_MAX} folders"), false))
 }

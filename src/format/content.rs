@@ -137,6 +137,7 @@ pub fn decode_page(bytes: &[u8]) -> Result<ContentPage, Error> {
                 segments = Some(list);
             }
             13 => pages = field.list(limits::SEGMENTS_INLINE, decode_reference)?,
+            1 | 2 => return Err(Error::Foreign("a folder's page in the place of a file's")),
             _ => field.unknown()?,
         }
     }

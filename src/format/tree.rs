@@ -162,6 +162,7 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
         match field.number {
             1 => level = Some(field.int()?),
             2 => list = field.value,
+            11..=13 => return Err(Error::Foreign("a file's page in the place of a folder's")),
             _ => field.unknown()?,
         }
     }

@@ -117,6 +117,11 @@ impl Error {
         Error::format(&format!("{}/{name}", kind.folder()), error)
     }
 
+    /// Whether a newer program wrote what this one can not read: it is not given, but nothing is wrong with it.
+    pub fn is_of_later_version(&self) -> bool {
+        matches!(self, Error::Unsupported { .. })
+    }
+
     /// Whether the repository lacks or breaks something that a snapshot needs, or holds it in a form that this program can not read. It
     /// costs what it holds, and nothing beside that.
     pub fn is_damage(&self) -> bool {

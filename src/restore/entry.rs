@@ -195,7 +195,7 @@ impl<'r> Run<'r> {
                             attributes.push((xattr.name.clone(), value.to_vec()))
                         }
                         Ok(_) => self.damaged(path, "an attribute has another length than stored"),
-                        Err(error) => self.damaged(path, &error.to_string()),
+                        Err(error) => self.not_read(path, &error.to_string(), &error),
                     }
                 }
             }

@@ -25,7 +25,11 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                 Step::Entry(node) => node,
                 Step::Left(_) => continue,
                 Step::Damaged(error) => {
-                    run.damaged(walk.path(), &format!("part of this folder is lost: {error}"));
+                    let what = match error.is_of_later_version() {
+                        true => format!("part of this folder was not restored: {error}"),
+                        false => format!("part of this folder is lost: {error}"),
+                    };
+                    run.not_read(walk.path(), &what, &error);
                     continue;
                 }
             };

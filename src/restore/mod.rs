@@ -124,6 +124,14 @@ impl Run<'_> {
         self.listener.event(Event::Problem { path: Some(path), what, code: "damaged", during: "restore" });
     }
 
+    /// Something is not given back because of what the repository said: it is damaged, or of a later version.
+    fn not_read(&self, path: &[u8], what: &str, error: &Error) {
+        match error.is_of_later_version() {
+            true => self.problem(path, what, "unsupported"),
+            false => self.damaged(path, what),
+        }
+    }
+
     /// A name in the target that nobody else uses.
     fn temporary(&self) -> Vec<u8> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);

@@ -137,6 +137,17 @@ impl Output {
 
     /// Part of the content is lost.
     pub fn lost(&self, run: &Run<'_>, offset: u64, length: u64, why: &str) {
+        let tell = |what: &str| run.damaged(&self.job.path, what);
+        self.without(run, offset, length, why, &tell);
+    }
+
+    /// Part of the content can not be read.
+    pub fn not_read(&self, run: &Run<'_>, offset: u64, length: u64, error: &Error) {
+        let tell = |what: &str| run.not_read(&self.job.path, what, error);
+        self.without(run, offset, length, &error.to_string(), &tell);
+    }
+
+    fn without(&self, run: &Run<'_>, offset: u64, length: u64, why: &str, tell: &dyn Fn(&str)) {
         if self.damaged.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -148,7 +159,7 @@ impl Output {
             Place::New | Place::Replacing => "zeros stand there",
         };
         let what = format!("{length} bytes from byte {offset} on are lost, {instead}: {why}");
-        run.damaged(&self.job.path, &what);
+        tell(&what);
     }
 
     /// What came of clearing a part of the file that is there.

@@ -153,7 +153,7 @@ impl<'r> Windows<'_, 'r> {
             Ok(()) => {}
             Err(Error::Stopped) if file.has_failed() => {}
             Err(error) if error.is_damage() => {
-                file.lost(run, offset, node.size.saturating_sub(offset), &error.to_string());
+                file.not_read(run, offset, node.size.saturating_sub(offset), &error);
             }
             Err(error) => return Err(error),
         }
@@ -232,7 +232,7 @@ fn write_piece(run: &Run<'_>, piece: &Piece, block: Result<&Vec<u8>, &Error>) ->
     match run.repository.read_chunk(Contents::Data, &piece.id) {
         Ok(chunk) => piece.file.write(run, piece.offset, &chunk),
         Err(error) if error.is_damage() => {
-            piece.file.lost(run, piece.offset, length as u64, &error.to_string());
+            piece.file.not_read(run, piece.offset, length as u64, &error);
             Ok(())
         }
         Err(error) => Err(error),

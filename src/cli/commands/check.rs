@@ -101,6 +101,14 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         }
         return Ok(Code::Done);
     }
+    if report.findings.iter().all(|finding| finding.is_of_later_version) {
+        let count = show_count(report.findings.len() as u64, "thing");
+        return Err(Failure::new(
+            Code::Incomplete,
+            format!("no damage, but {count} of a later version of copal, which this one can not check"),
+        )
+        .with_hint("Check with a newer copal. What is not of that version can be restored as ever."));
+    }
     Err(Failure::new(
         Code::Damaged,
         match report.findings.len() {

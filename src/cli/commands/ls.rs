@@ -113,14 +113,22 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), 
     Ok(())
 }
 
+/// What could not be listed.
+#[derive(Default)]
+struct Unlisted {
+    damaged: u64,
+    /// Of a later version, which this program can not read.
+    later: u64,
+}
+
 fn list(
     context: &Context<'_>,
     repository: &Repository,
     ls: &Ls,
     tree: Id,
     path: &[u8],
-) -> Result<u64, Failure> {
-    let mut problems = 0;
+) -> Result<Unlisted, Failure> {
+    let mut unlisted = Unlisted::default();
     let mut stack = vec![(repository.nodes(tree), path.to_vec())];
     while let Some((nodes, path)) = stack.last_mut() {
         let Some(node) = nodes.next() else {
@@ -131,7 +139,11 @@ fn list(
             Ok(node) => node,
             // It costs what it hits; the rest is listed.
             Err(error) if error.is_damage() => {
-                problems += 1;
+                let counter = match error.is_of_later_version() {
+                    true => &mut unlisted.later,
+                    false => &mut unlisted.damaged,
+                };
+                *counter += 1;
                 context.warn(&format!("{}/: {error}", escape(path)));
                 continue;
             }
@@ -145,7 +157,7 @@ fn list(
             stack.push((repository.nodes(tree), below));
         }
     }
-    Ok(problems)
+    Ok(unlisted)
 }
 
 /// Lists a folder of a snapshot, or shows one entry.
@@ -173,7 +185,7 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
         shown.push(b'/');
         shown.extend_from_slice(name);
     }
-    let problems = if names.is_empty() {
+    let unlisted = if names.is_empty() {
         list(context, &repository, ls, named.snapshot.root, b"")?
     } else {
         let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
@@ -182,14 +194,21 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
             Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => {
                 list(context, &repository, ls, tree, &shown)?
             }
-            Some(node) => show(context, ls, &node, &shown).map(|()| 0)?,
-            None => 0,
+            Some(node) => show(context, ls, &node, &shown).map(|()| Unlisted::default())?,
+            None => Unlisted::default(),
         }
     };
-    match problems {
-        0 if doubtful => Err(select::doubt()),
-        0 => Ok(Code::Done),
-        _ => Err(Failure::new(Code::Damaged, format!("{problems} entries or folders could not be listed"))
-            .with_hint("Everything else is shown. See what is hit: copal check")),
+    match (unlisted.damaged, unlisted.later) {
+        (0, 0) if doubtful => Err(select::doubt()),
+        (0, 0) => Ok(Code::Done),
+        (0, later) => {
+            Err(Failure::new(Code::Incomplete, format!("{later} entries or folders are of a later version"))
+                .with_hint("Everything else is shown. A newer copal shows these."))
+        }
+        (damaged, later) => Err(Failure::new(
+            Code::Damaged,
+            format!("{} entries or folders could not be listed", damaged + later),
+        )
+        .with_hint("Everything else is shown. See what is hit: copal check")),
     }
 }
