@@ -166,6 +166,9 @@ fn check(node: &Node) -> Result<(), Error> {
     if node.target.len() > limits::SYMLINK_MAX || node.target.contains(&0) {
         return Err(Error::Malformed("a symlink's target makes no sense"));
     }
+    if node.xattrs.windows(2).any(|pair| pair[0].name >= pair[1].name) {
+        return Err(Error::Malformed("attributes out of order, or double"));
+    }
     if node.kind == NodeType::Directory && node.tree.is_none() {
         return Err(Error::Malformed("a directory without a tree"));
     }

@@ -102,6 +102,7 @@ fn odd_nodes_are_given_back_or_told_and_nothing_else() {
         attributes
             .xattrs
             .push(Xattr { name: b"user.lost".to_vec(), value: XattrValue::Chunk(Id([5; 32]), 10) });
+        attributes.xattrs.sort_by(|a, b| a.name.cmp(&b.name));
         nodes.push(attributes);
         let mut empty = symlink(b"x empty", "");
         empty.mode = 0;
@@ -188,4 +189,67 @@ fn a_snapshot_without_its_root_hides_no_other() {
     world.restore(&bad, &[], &[5]);
     world.restore(&good, &[], &[0]);
     assert_good(&world);
+}
+
+#[test]
+fn attributes_out_of_order_or_double_cost_only_their_node() {
+    for names in [[&b"user.b"[..], b"user.a"], [b"user.a", b"user.a"]] {
+        let world = World::new();
+        let snapshot = world.snapshot(|trees| {
+            let mut file = trees.file(b"bad", b"x");
+            file.xattrs =
+                names.map(|name| Xattr { name: name.to_vec(), value: XattrValue::Inline(vec![1]) }).to_vec();
+            with_good(trees, vec![file])
+        });
+        let ran = world.restore(&snapshot, &[], &[5]);
+        assert!(ran.text.contains("entry bad of tree"), "{}", ran.text);
+        assert!(!world.at("target/bad").exists());
+        assert_good(&world);
+        world.check(5);
+    }
+}
+
+#[test]
+fn the_second_restorer_too_gives_the_rest_of_a_page_with_nodes_that_break_rules() {
+    let python = std::env::var("COPAL_TEST_PYTHON").expect("COPAL_TEST_PYTHON: run tests/run, which sets it");
+    let world = World::new();
+    let snapshot = world.snapshot(|trees| {
+        let mut double = trees.file(b"c double", b"x");
+        let attribute = Xattr { name: b"user.a".to_vec(), value: XattrValue::Inline(vec![1]) };
+        double.xattrs = vec![attribute.clone(), attribute];
+        let mut mode = trees.file(b"d mode", b"x");
+        mode.mode = 0o10000;
+        let file = |name: &[u8]| node::encode(&trees.file(name, b"x"));
+        let good = node::encode(&folder(b"zz good", trees.of(&[trees.file(b"file", b"good")])));
+        // No record at all, of a later version, a wrong name, out of order behind one that counts, and behind one that does not.
+        let cut = file(b"f cut")[..9].to_vec();
+        trees.raw(&[
+            file(b"b"),
+            file(b"a late"),
+            node::encode(&double),
+            node::encode(&mode),
+            newer(b"e new"),
+            cut,
+            file(b"zzz/name"),
+            file(b"g"),
+            good,
+        ])
+    });
+    world.restore(&snapshot, &[], &[5]);
+    let restorer = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/restorer/restore.py");
+    let other = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(python)
+        .arg(restorer)
+        .args([&world.at("repository"), std::path::Path::new("--key-file"), &world.at("key"), other.path()])
+        .output()
+        .unwrap();
+    let names = |folder: &std::path::Path| {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&world.at("target")), ["b", "g", "zz good"]);
+    assert_eq!(names(other.path()), ["b", "g", "zz good"], "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
 }

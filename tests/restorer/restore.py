@@ -684,24 +684,17 @@ class Repository:
             need(len(elements) <= PAGE_MAX and (elements or (own == 0 and level is None)), f"page of {len(elements)} entries")
             out, previous = [], after
             for raw in elements:
-                try:
-                    if len(raw) > NODE_MAX:
-                        raise Unsupported(f"{len(raw)} bytes long, more than a node may be")
-                    e = record(raw, NODE if own == 0 else PAGE_ENTRY)
-                except Unsupported as x:
-                    if own:
-                        raise
-                    Report.say(where, f"an entry: {x}")
-                    e = None
-                if e is not None:
-                    name = e.get("name" if own == 0 else "last", b"")
-                    need(name > previous, "names out of order or double")
-                    previous = name
-                    if own:
-                        need("id" in e and e.get("count", 0) > 0, "page entry without an id or count")
+                if own == 0:
+                    e = self.node(raw, previous, where)     # one that is refused costs itself alone
+                    previous = previous if e is None else e["name"]
+                else:
+                    e = record(raw, PAGE_ENTRY)
+                    need(e.get("last", b"") > previous, "names out of order or double")
+                    previous = e["last"]
+                    need("id" in e and e.get("count", 0) > 0, "page entry without an id or count")
                 out.append(e)
             if own == 0:
-                need(count in (None, len(out)) and (last is None or out[-1] is None or previous == last),
+                need(count in (None, len(out)) and (last is None or name_of(elements[-1]) in (None, last)),
                      "the page above says otherwise")
             else:
                 total = sum(e["count"] for e in out)
@@ -715,6 +708,24 @@ class Repository:
         for e in out:
             yield from self.nodes(e["id"], where, own - 1, e["count"], after, e["last"])
             after = e["last"]
+
+    def node(self, raw, previous, where):
+        """A node that keeps the rules and comes after the last one that did; None, and a word of it, for any other."""
+        try:
+            need(len(raw) <= NODE_MAX, f"{len(raw)} bytes long, more than a node may be")
+            e = record(raw, NODE)
+            name = e.get("name", b"")
+            need(1 <= len(name) <= NAME_MAX and b"/" not in name and b"\0" not in name and name not in (b".", b".."),
+                 "impossible name")
+            need(name > previous, "names out of order or double")
+            need(e.get("mode", 0) <= 0o7777, "impossible mode")
+            names = [b"", *(x.get("name", b"") for x in e.get("xattrs", ()))]
+            need(all(a < b and b"\0" not in b and len(b) <= XATTR_NAME_MAX for a, b in zip(names, names[1:])),
+                 "xattrs out of order, double or with an impossible name")
+            return e
+        except (Damaged, Unsupported) as x:
+            Report.say(where, f"entry {name_of(raw)!r}: {x}")
+            return None
 
     def segments(self, node):
         """(offset, length, type, id) of a file; lengths are proven to add up to its size."""
@@ -746,6 +757,15 @@ class Repository:
         for place, e in enumerate(entries, 1):
             need("id" in e and e.get("length", 0) > 0, "content entry without id or length")
             yield from self.content_page(e["id"], e["length"], own - 1, is_last and place == len(entries))
+
+
+def name_of(raw):
+    """The name in a node of which more can perhaps not be read, or None."""
+    try:
+        r = Reader(raw)
+        return bytes(r.take(r.varint())) if r.varint() >> 1 == 1 else None
+    except Damaged:
+        return None
 
 
 def parse_segments(data):
@@ -819,10 +839,7 @@ class Restorer:
 
     def make(self, here, node, path):
         """Make one entry in the folder `here`; for a folder return it opened."""
-        name, kind = node.get("name", b""), node.get("type", 0)
-        need(1 <= len(name) <= NAME_MAX and b"/" not in name and b"\0" not in name and name not in (b".", b".."),
-             "impossible name")
-        need(node.get("mode", 0) <= 0o7777, "impossible mode")
+        name, kind = node["name"], node.get("type", 0)
         full = [*path, name]
         if kind == UNREADABLE:
             Report.say(b"/".join(full), f"could not be read when it was saved (reason {node.get('error', 0)}): not restored")
@@ -900,7 +917,7 @@ class Restorer:
         """Owner, xattrs, mode, mtime; in the order in which none undoes another."""
         name, where, is_link = node["name"], b"/".join(full), node["type"] == SYMLINK
         mode, owner = node.get("mode", 0), (node.get("uid", 0), node.get("gid", 0))
-        steps, acls, previous = [], [], b""
+        steps, acls = [], []
         if self.root:
             try:
                 os.chown(name, *owner, dir_fd=here, follow_symlinks=False)
@@ -912,11 +929,7 @@ class Restorer:
         if now.st_gid != owner[1] and node["type"] != FOLDER:
             mode &= ~stat.S_ISGID
         for x in node.get("xattrs", ()):
-            if not previous < x.get("name", b"") or b"\0" in x["name"] or len(x["name"]) > XATTR_NAME_MAX:
-                Report.say(where, "xattrs out of order, double or with an impossible name")
-                break
-            previous = x["name"]
-            late = previous.startswith(b"system.posix_acl_")
+            late = x["name"].startswith(b"system.posix_acl_")
             (acls if late else steps).append(functools.partial(self.xattr, here, name, x))
         steps += acls
         if not is_link:
