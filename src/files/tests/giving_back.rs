@@ -232,16 +232,38 @@ fn an_inherited_acl_does_not_stay_and_a_refused_one_opens_nothing() {
     assert_eq!(stat_fd(fd.as_fd()).unwrap().mode, 0o600);
 }
 
+/// An ext4 of its own, mounted below a folder as `disk`, whatever the folder itself lies on.
+struct Ext4(Folder);
+
+impl Ext4 {
+    fn new() -> Ext4 {
+        let disk = Ext4(Folder::new());
+        let (image, mounted) = (disk.0.path(b"image"), disk.0.path(b"disk"));
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        std::fs::create_dir(&mounted).unwrap();
+        let run = |command: &mut std::process::Command| assert!(command.status().unwrap().success());
+        run(std::process::Command::new("mkfs.ext4").arg("-q").arg(&image));
+        run(std::process::Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
+        disk
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        // What is open in it still is let go of first: the handles of a failed test outlive this.
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path(b"disk")).status();
+    }
+}
+
 #[test]
 fn root_sets_inode_flags_last_and_takes_them_away() {
     demand_root();
-    let folder = Folder::new();
-    if filesystem(folder.dir()).unwrap().name != "ext4" {
-        return println!("needs ext4");
-    }
-    let fd = create_file(folder.dir(), b"file").unwrap();
-    make_directory(folder.dir(), b"directory").unwrap();
-    let directory = open_directory(folder.dir(), b"directory").unwrap();
+    let disk = Ext4::new();
+    let root = open_root(&disk.0.path(b"disk")).unwrap();
+    assert_eq!(filesystem(root.as_fd()).unwrap().name, "ext4");
+    let fd = create_file(root.as_fd(), b"file").unwrap();
+    make_directory(root.as_fd(), b"directory").unwrap();
+    let directory = open_directory(root.as_fd(), b"directory").unwrap();
     for (fd, flags) in [(&fd, 0x10), (&fd, 0x20 | 0x40), (&fd, 0x80 | 0x08 | 0x10), (&directory, 0x1_0010)] {
         let node = Node { flags, ..Node::new(b"x", NodeType::File) };
         apply_early_flags(fd.as_fd(), &node);

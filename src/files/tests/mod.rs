@@ -1,4 +1,4 @@
-//! Tests of the room, in a folder on a real disk; those that need root say so and pass over themselves without it.
+//! Tests of the room, in a folder on a real disk; those that need root say so and fail without it.
 
 use std::ffi::OsStr;
 use std::fs::File;
