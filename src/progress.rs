@@ -1,23 +1,32 @@
 //! What a running verb tells whoever listens: a terminal, JSON lines, nothing. The core reports events and never prints.
 
-/// How a file compares with the parent snapshot.
+/// What became of an entry: how it compares with the parent snapshot, or with what was there before a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileStatus {
     New,
     Changed,
     Unmodified,
+    /// It could not be read.
+    Unreadable,
+    /// Given back, or to be given back were it no dry run.
+    Restored,
+    /// Given back in the place of something else.
+    Updated,
     /// Removed from the target of a restore, or to be removed were it no dry run.
     Removed,
 }
 
 impl FileStatus {
-    /// The word shown and written to JSON.
+    /// The word shown and written to JSON, restic's where it has one.
     pub fn word(self) -> &'static str {
         match self {
             FileStatus::New => "new",
-            FileStatus::Changed => "changed",
-            FileStatus::Unmodified => "unmodified",
-            FileStatus::Removed => "removed",
+            FileStatus::Changed => "modified",
+            FileStatus::Unmodified => "unchanged",
+            FileStatus::Unreadable => "unreadable",
+            FileStatus::Restored => "restored",
+            FileStatus::Updated => "updated",
+            FileStatus::Removed => "deleted",
         }
     }
 }
@@ -31,6 +40,10 @@ pub enum Event<'a> {
     Totals { files: u64, bytes: u64 },
     /// A file is done; its bytes were reported by `Bytes` along the way.
     File { path: &'a [u8], bytes: u64, status: FileStatus },
+    /// An entry that is no file, or one that is no more, is done.
+    Item { path: &'a [u8], bytes: u64, status: FileStatus },
+    /// A folder with so many files in it (those of folders in it apart) was taken over whole from the parent snapshot.
+    Folder { path: &'a [u8], files: u64, bytes: u64 },
     /// So many more bytes are done, also those that needed no reading.
     Bytes(u64),
     /// Something is not as it should be; the work goes on.
@@ -90,6 +103,6 @@ mod tests {
             }
         });
         assert_eq!(counter.0.into_inner(), 6);
-        assert_eq!(FileStatus::Unmodified.word(), "unmodified");
+        assert_eq!(FileStatus::Unmodified.word(), "unchanged");
     }
 }

@@ -151,6 +151,62 @@ fn backup_prints_a_summary_for_people_and_one_for_programs() {
     ended.warns("new        ").warns("source/third");
 }
 
+/// What `-v` told of entries: the action, and the name below the source.
+fn told(ended: &common::Ended) -> Vec<(String, String)> {
+    let mut told: Vec<(String, String)> = ended
+        .messages("verbose_status")
+        .iter()
+        .map(|line| {
+            let item = line["item"].as_str().unwrap().to_owned();
+            assert!(line["size"].is_u64(), "{line}");
+            let name = item.rsplit_once("source").map_or(item.clone(), |(_, name)| name.to_owned());
+            (line["action"].as_str().unwrap().to_owned(), name)
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn verbose_tells_of_each_entry_that_is_new_changed_or_given_back() {
+    let sandbox = saved().trusting_fresh_files();
+    sandbox.write("source/docs/notes.txt", "other notes");
+    sandbox.write("source/docs/line\nbreak", "x");
+    std::os::unix::fs::symlink("notes.txt", sandbox.path("source/docs/link")).unwrap();
+    let (plain, dry) = (["backup", "-n", "source"], ["backup", "-n", "--json", "source"]);
+    let plain = sandbox.run(plain).expect(0);
+    assert!(!plain.err().contains("notes.txt"), "{plain}");
+    let lines = sandbox.run(["backup", "-n", "-v", "source"]).expect(0);
+    let lines = lines.warns("modified       11 B  ").warns("docs/line\\nbreak").warns("docs/link");
+    assert!(!lines.err().contains("report.odt") && !lines.err().contains("unchanged"), "{lines}");
+    assert!(!lines.out().contains("notes.txt"), "{lines}");
+    let pair = |action: &str, name: &str| (action.to_owned(), name.to_owned());
+    let changed =
+        [pair("modified", "/docs/notes.txt"), pair("new", "/docs/line\nbreak"), pair("new", "/docs/link")];
+    assert_eq!(told(&sandbox.run(dry).expect(0)), []);
+    assert_eq!(told(&sandbox.run(dry.iter().chain(&["-v"])).expect(0)), changed);
+    let all = told(&sandbox.run(dry.iter().chain(&["-vv"])).expect(0));
+    assert!(changed.iter().all(|pair| all.contains(pair)), "{all:?}");
+    assert!(all.contains(&pair("unchanged", "/docs/report.odt")), "{all:?}");
+    // A folder that is taken over whole is one line.
+    sandbox.back_up();
+    sandbox.back_up();
+    let all = told(&sandbox.run(dry.iter().chain(&["-vv"])).expect(0));
+    let names: Vec<&str> =
+        all.iter().map(|(_, name)| &name[..]).filter(|name| name.starts_with("/pictures/")).collect();
+    // Where nothing tells the file system nothing is taken over whole.
+    assert!(names == ["/pictures/"] || names == ["/pictures/cat.png"], "{all:?}");
+    let restore = ["restore", "--json", "latest:docs", "-t", "given"];
+    let given = told(&sandbox.run(restore.iter().chain(&["-v"])).expect(0));
+    assert_eq!(given.iter().filter(|(action, _)| action == "restored").count(), 4, "{given:?}");
+    assert_eq!(told(&sandbox.run(restore.iter().chain(&["-v"])).expect(0)), []);
+    let again = told(&sandbox.run(restore.iter().chain(&["-vv"])).expect(0));
+    assert!(again.iter().all(|(action, _)| action == "unchanged") && again.len() == 4, "{again:?}");
+    sandbox.write("given/notes.txt", "mine");
+    let over = told(&sandbox.run(restore.iter().chain(&["-v", "--overwrite", "always"])).expect(0));
+    assert!(over.contains(&pair("updated", "/docs/notes.txt")), "{over:?}");
+}
+
 #[test]
 fn a_missing_source_is_an_error_before_anything_is_saved() {
     let sandbox = saved();

@@ -72,7 +72,7 @@ pub struct Options {
     pub checkpoint_seconds: f64,
     /// Device and inode of copal's own files and folders: never part of a backup.
     pub own: HashSet<(u64, u64)>,
-    /// Tell the listener of each file.
+    /// Tell the listener of each entry.
     pub tell_files: bool,
     /// What was asked for, as the snapshot keeps it.
     pub described: Vec<String>,

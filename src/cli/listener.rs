@@ -13,6 +13,7 @@ use crate::progress::{Event, FileStatus, Listener};
 use crate::terminal::escape::escape;
 use crate::terminal::json;
 use crate::terminal::progress::{Bar, Position};
+use crate::terminal::size::show_size;
 
 /// How often a status line goes to a program.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ struct Problem<'a> {
 }
 
 #[derive(Serialize)]
-struct FileLine<'a> {
+struct ItemLine<'a> {
     action: &'a str,
     item: std::borrow::Cow<'a, str>,
     size: u64,
@@ -135,6 +136,29 @@ impl<'c> Show<'c> {
         }
     }
 
+    /// That entry is the one being worked on.
+    fn now_at(&self, state: &mut State, path: &[u8]) {
+        if !self.bar.is_hidden() || self.context.global.json {
+            state.current.clear();
+            state.current.extend_from_slice(path);
+        }
+        self.status(state);
+    }
+
+    /// One line for an entry, when so much was asked for.
+    fn item(&self, status: FileStatus, path: &[u8], size: u64) {
+        let least = if status == FileStatus::Unmodified { 2 } else { 1 };
+        if self.context.global.verbose < least {
+            return;
+        }
+        let action = status.word();
+        if self.context.global.json {
+            self.to_program("verbose_status", &ItemLine { action, item: json::text(path), size });
+        } else {
+            self.line(&format!("{action:<10} {:>8}  {}", show_size(size), escape(path)));
+        }
+    }
+
     /// Ends the bar and tells the problems, one line for each kind without `-v`. How many there were.
     pub fn finish(&self) -> u64 {
         self.bar.finish();
@@ -153,9 +177,9 @@ impl<'c> Show<'c> {
         state.errors
     }
 
-    /// Whether a file is to be told of by itself.
+    /// Whether each entry is to be told of by itself.
     pub fn wants_files(&self) -> bool {
-        !self.bar.is_hidden() || self.context.global.verbose > 1 || self.context.global.json
+        !self.bar.is_hidden() || self.context.global.verbose > 0 || self.context.global.json
     }
 }
 
@@ -173,26 +197,16 @@ impl Listener for Show<'_> {
                 self.status(&mut state);
             }
             Event::File { path, bytes, status } => {
-                state.files += u64::from(status != FileStatus::Removed);
-                if !self.bar.is_hidden() || self.context.global.json {
-                    state.current.clear();
-                    state.current.extend_from_slice(path);
-                }
-                self.status(&mut state);
-                let least = if status == FileStatus::Removed { 0 } else { 1 };
-                if self.context.global.verbose > least
-                    && (status != FileStatus::Unmodified || self.context.global.verbose > 2)
-                {
-                    if self.context.global.json {
-                        self.to_program(
-                            "verbose_status",
-                            &FileLine { action: status.word(), item: json::text(path), size: bytes },
-                        );
-                    } else {
-                        self.line(&format!("{:<10} {}", status.word(), escape(path)));
-                    }
-                }
+                state.files += 1;
+                self.now_at(&mut state, path);
+                self.item(status, path, bytes);
             }
+            Event::Folder { path, files, bytes } => {
+                state.files += files;
+                self.now_at(&mut state, path);
+                self.item(FileStatus::Unmodified, &[path, b"/"].concat(), bytes);
+            }
+            Event::Item { path, bytes, status } => self.item(status, path, bytes),
             Event::Problem { path, what, code, during } => {
                 state.errors += 1;
                 let path = path.unwrap_or_default();

@@ -83,7 +83,11 @@ impl<'r> Run<'r> {
 
     pub(super) fn tell(&self, path: &[u8], node: &Node, status: FileStatus) {
         if self.options.tell_files {
-            self.listener.event(Event::File { path, bytes: node.size, status });
+            let bytes = node.size;
+            self.listener.event(match node.kind {
+                NodeType::File => Event::File { path, bytes, status },
+                _ => Event::Item { path, bytes, status },
+            });
         }
     }
 
@@ -110,6 +114,9 @@ impl<'r> Run<'r> {
                 let is_bare = is_new
                     && files::xattrs_fd(handle.as_fd())
                         .is_ok_and(|all| all.values.is_empty() && all.unread.is_empty());
+                if is_new {
+                    self.tell(path, node, FileStatus::Restored);
+                }
                 Ok(Some(Folder { handle: Arc::new(handle), made: Made { is_new, is_bare } }))
             }
             Err(error) => self.not_written(path, error).map(|()| None),
@@ -163,6 +170,8 @@ impl<'r> Run<'r> {
             return self.not_written(path, error);
         }
         self.counts.others.fetch_add(1, Ordering::Relaxed);
+        let status = if there.is_some() { FileStatus::Updated } else { FileStatus::Restored };
+        self.tell(path, node, status);
         self.metadata(Target::Named(handle, &node.name), node, path, folder.made.is_bare);
         Ok(())
     }
@@ -172,7 +181,7 @@ impl<'r> Run<'r> {
         match self.decide(folder, node, path) {
             Decision::Skip => Ok(()),
             _ if self.options.dry_run => {
-                self.counts.others.fetch_add(1, Ordering::Relaxed);
+                self.would_make(node, path);
                 Ok(())
             }
             Decision::Make => self.special(folder, node, path, None),
@@ -215,7 +224,13 @@ impl<'r> Run<'r> {
     fn would_restore(&self, node: &Node, path: &[u8]) {
         self.counts.files.fetch_add(1, Ordering::Relaxed);
         self.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
-        self.tell(path, node, FileStatus::New);
+        self.tell(path, node, FileStatus::Restored);
+    }
+
+    /// Counts an entry of a dry run that is no folder and no file.
+    pub(super) fn would_make(&self, node: &Node, path: &[u8]) {
+        self.counts.others.fetch_add(1, Ordering::Relaxed);
+        self.tell(path, node, FileStatus::Restored);
     }
 
     pub(super) fn file(

@@ -147,6 +147,7 @@ impl Place<'_, '_> {
                 let counter =
                     if node.kind == NodeType::File { &run.counts.files } else { &run.counts.others };
                 counter.fetch_add(1, Ordering::Relaxed);
+                run.tell(path, &node, FileStatus::Restored);
                 if is_broken {
                     run.damaged(path, "another name of a file that is damaged");
                 }
@@ -156,6 +157,7 @@ impl Place<'_, '_> {
             }
             Ok(false) => {
                 run.counts.skipped.fetch_add(1, Ordering::Relaxed);
+                run.tell(path, &node, FileStatus::Unmodified);
             }
             Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP | Errno::NOSYS) => {
                 return super::first::apart(run, handle, node, path);
@@ -234,7 +236,7 @@ fn end_folder(run: &Run<'_>, handle: &Arc<OwnedFd>, folder: &Folder, folder_path
                 Ok(0) => {}
                 Ok(removed) => {
                     let status = FileStatus::Removed;
-                    run.listener.event(Event::File { path: &path, bytes: 0, status });
+                    run.listener.event(Event::Item { path: &path, bytes: 0, status });
                     run.counts.deleted.fetch_add(removed, Ordering::Relaxed);
                 }
                 Err(error) => run.problem(&path, &format!("not removed: {error}"), "not_deleted"),

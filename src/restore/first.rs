@@ -84,9 +84,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                 NodeType::File => run.file(windows, folder.as_ref(), *node, walk.path().to_vec())?,
                 _ => match &folder {
                     Some(folder) => run.other(folder, &node, walk.path())?,
-                    None => {
-                        run.counts.others.fetch_add(1, Ordering::Relaxed);
-                    }
+                    None => run.would_make(&node, walk.path()),
                 },
             }
         }

@@ -61,7 +61,7 @@ pub struct Options {
     pub sparse: bool,
     /// Device and inode of copal's own files and folders: never removed.
     pub own: std::collections::HashSet<(u64, u64)>,
-    /// Tell the listener of each file.
+    /// Tell the listener of each entry.
     pub tell_files: bool,
     /// How a single file that is put beside an existing one is marked.
     pub beside: String,

@@ -202,7 +202,8 @@ impl Output {
         let node = &self.job.node;
         run.counts.files.fetch_add(1, Ordering::Relaxed);
         run.counts.bytes.fetch_add(node.size, Ordering::Relaxed);
-        run.tell(&self.job.path, node, FileStatus::New);
+        let status = if self.job.place == Place::New { FileStatus::Restored } else { FileStatus::Updated };
+        run.tell(&self.job.path, node, status);
         *lock(&self.file) = None;
         Ok(())
     }

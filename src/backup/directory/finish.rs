@@ -99,12 +99,8 @@ impl<'r> Worker<'r> {
             && let Some(row) = &state.row
         {
             let again = (state.names.len() > PAGE_MAX).then(|| {
-                let stat = |place: usize| {
-                    files::stat(handle.as_fd(), state.names.bytes(place))
-                        .ok()
-                        .map(|stat| (place as u32, stat))
-                };
-                (0..state.names.len()).filter_map(stat).filter(|(_, stat)| stat.kind != NodeType::Directory)
+                let stat = |place: usize| files::stat(handle.as_fd(), state.names.bytes(place)).ok();
+                (0..state.names.len()).filter_map(stat).filter(|stat| stat.kind != NodeType::Directory)
             });
             self.run.count_unmodified(directory, &state, again.into_iter().flatten());
             return Ok(Child::Done { tree: row.tree, same: true });
@@ -341,7 +337,7 @@ impl<'r> Worker<'r> {
         why: Unread,
         before: Option<(Node, Seen)>,
     ) -> Result<(), Error> {
-        self.run.counts.unreadable.fetch_add(1, Ordering::Relaxed);
+        self.run.count_unreadable(job.directory, name);
         job.clean = false;
         let mut node = Node::new(name, NodeType::Unreadable);
         node.error = Some(why);

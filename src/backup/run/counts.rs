@@ -33,9 +33,21 @@ impl Run<'_> {
     /// Counts an entry whose bytes were told while they were read.
     pub fn count_read(&self, directory: &Directory, name: &[u8], node: &Node, status: FileStatus) {
         self.count(node.kind, node.size, status);
-        if node.kind == NodeType::File && self.options.tell_files {
-            let path = directory.path_of(name);
-            self.listener.event(Event::File { path: &path, bytes: node.size, status });
+        if self.options.tell_files {
+            let (path, bytes) = (&directory.path_of(name)[..], node.size);
+            self.listener.event(match node.kind {
+                NodeType::File => Event::File { path, bytes, status },
+                _ => Event::Item { path, bytes, status },
+            });
+        }
+    }
+
+    /// Counts an entry that could not be read; why was told before.
+    pub fn count_unreadable(&self, directory: &Directory, name: &[u8]) {
+        self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
+        if self.options.tell_files {
+            let (path, status) = (&directory.path_of(name)[..], FileStatus::Unreadable);
+            self.listener.event(Event::Item { path, bytes: 0, status });
         }
     }
 
@@ -50,7 +62,7 @@ impl Run<'_> {
         let counter = match status {
             FileStatus::New => &self.counts.files_new,
             FileStatus::Changed => &self.counts.files_changed,
-            FileStatus::Unmodified | FileStatus::Removed => &self.counts.files_unmodified,
+            _ => &self.counts.files_unmodified,
         };
         add(counter, 1);
     }
@@ -60,33 +72,28 @@ impl Run<'_> {
         &self,
         directory: &Directory,
         state: &State,
-        looked_again: impl Iterator<Item = (u32, Stat)>,
+        looked_again: impl Iterator<Item = Stat>,
     ) {
         self.counts.directories.fetch_add(1, Ordering::Relaxed);
         let (mut files, mut bytes, mut others) = (0, 0, 0);
-        let mut one = |place: u32, stat: &Stat| match stat.kind {
+        let mut one = |stat: &Stat| match stat.kind {
             NodeType::Directory => {}
             NodeType::File => {
                 files += 1;
                 bytes += stat.size;
-                if self.options.tell_files {
-                    let path = directory.path_of(state.names.bytes(place as usize));
-                    self.listener.event(Event::File {
-                        path: &path,
-                        bytes: stat.size,
-                        status: FileStatus::Unmodified,
-                    });
-                }
             }
             _ => others += 1,
         };
         for entry in &state.entries {
             if let Ok(stat) = &entry.stat {
-                one(entry.name, stat);
+                one(stat);
             }
         }
-        for (place, stat) in looked_again {
-            one(place, &stat);
+        for stat in looked_again {
+            one(&stat);
+        }
+        if self.options.tell_files {
+            self.listener.event(Event::Folder { path: &directory.path(), files, bytes });
         }
         self.counts.files.fetch_add(files, Ordering::Relaxed);
         self.counts.files_unmodified.fetch_add(files, Ordering::Relaxed);

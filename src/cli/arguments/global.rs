@@ -49,7 +49,7 @@ pub struct Global {
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// Say more; twice for every file
+    /// Say more: each entry that is new, changed or given back; twice also what is unchanged
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
