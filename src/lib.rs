@@ -18,5 +18,6 @@ pub mod repository;
 pub mod backup;
 pub mod check;
 pub mod restore;
+pub mod retention;
 
 pub mod cli;

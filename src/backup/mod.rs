@@ -287,7 +287,7 @@ fn attempt_backup(
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
     }
-    let name = snapshot::commit(repository, &session, &mut snapshot, &all.confirmed)?;
+    let name = snapshot::commit(repository, &session, &mut snapshot, &all)?;
     repository.index.set_fact(&absence_fact, &absence).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
     drop(session);

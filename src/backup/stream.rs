@@ -141,7 +141,7 @@ fn save_stream(
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread: 0 });
     };
-    let name = commit(repository, &session, &mut snapshot, &all.confirmed)?;
+    let name = commit(repository, &session, &mut snapshot, &all)?;
     drop(session);
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0 })

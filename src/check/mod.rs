@@ -250,7 +250,7 @@ pub fn check(
     }
     report.unconfirmed = snapshots.unconfirmed.len() as u64;
     let mut memory = walk::Memory::default();
-    for named in &snapshots.confirmed {
+    for named in snapshots.saved() {
         report.snapshots += 1;
         check.walk(&named.name.short(), named.snapshot.root, &mut memory, &mut report)?;
     }

@@ -6,6 +6,7 @@ pub mod header;
 pub mod index;
 pub mod limits;
 pub mod node;
+pub mod note;
 pub mod pack;
 pub mod record;
 pub mod session;

@@ -4,6 +4,7 @@ pub mod contents;
 pub mod doubt;
 mod error;
 pub mod keys;
+pub mod notes;
 mod open;
 pub mod packs;
 pub mod reader;

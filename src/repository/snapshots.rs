@@ -2,29 +2,39 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Error, Repository, get_named, list_names};
+use super::notes::{Notes, Standing};
+use super::{Error, Repository, list_names};
 use crate::backend::Kind;
 use crate::format;
 use crate::model::{Id, Snapshot, Time};
 
-/// A snapshot with its name.
+/// A snapshot with its name, and what notes make of it.
 #[derive(Clone, Debug)]
 pub struct Named {
     pub name: Id,
+    /// As it was written: its tags and description are those of the day it was made.
     pub snapshot: Snapshot,
+    /// When it was confirmed, by the storage's clock.
+    pub confirmed: Option<Time>,
+    pub standing: Standing,
 }
 
 /// All snapshots of a repository.
 #[derive(Debug, Default)]
 pub struct Snapshots {
-    /// Confirmed ones, oldest first.
+    /// Confirmed ones that are not forgotten, oldest first.
     pub confirmed: Vec<Named>,
+    /// Confirmed ones that are forgotten, oldest first: there until they are removed, and neither `latest` nor a parent.
+    pub forgotten: Vec<Named>,
     /// Those whose writer ended before it could confirm them: never reported as saved. Also those whose confirmation can not be read.
     pub unconfirmed: Vec<Named>,
     /// Snapshots that can not be read, with the time of their confirmation when there is one that can.
     pub lost: Vec<(Id, Option<Time>)>,
-    /// What is wrong with snapshots and confirmations.
+    /// Those that a note says were removed for good, and that are not gone yet.
+    pub removed: Vec<Id>,
+    /// What is wrong with snapshots, confirmations and notes.
     pub problems: Vec<Error>,
+    pub notes: Notes,
     confirmations: HashMap<Id, Confirmed>,
 }
 
@@ -55,7 +65,13 @@ impl Confirmed {
 }
 
 impl Snapshots {
-    /// Whether a snapshot that can not be read may be newer than this one, so that this one is perhaps not what was meant.
+    /// Confirmed ones, forgotten or not: what the chains of clients are made of.
+    pub fn saved(&self) -> impl Iterator<Item = &Named> {
+        self.confirmed.iter().chain(&self.forgotten)
+    }
+
+    /// Whether a snapshot that can not be read may be newer than this one, so that this one is perhaps not what was meant. So may one
+    /// that is forgotten, when a note can not be read that perhaps says otherwise.
     pub fn may_hide_newer(&self, than: &Named) -> bool {
         let own = self.confirmations.get(&than.name);
         let newer = |confirmed: Option<Time>| match (confirmed, own) {
@@ -65,9 +81,14 @@ impl Snapshots {
         self.lost.iter().any(|(name, time)| self.confirmations.contains_key(name) && newer(*time))
             || self.unconfirmed.iter().any(|named| {
                 self.confirmations.contains_key(&named.name)
+                    && named.standing.forgotten.is_none()
                     && named.snapshot.host == than.snapshot.host
                     && named.snapshot.time >= than.snapshot.time
             })
+            || !self.notes.is_whole()
+                && self.forgotten.iter().any(|named| {
+                    named.snapshot.host == than.snapshot.host && named.snapshot.time >= than.snapshot.time
+                })
     }
 }
 
@@ -91,17 +112,28 @@ impl Repository {
             };
             all.confirmations.insert(name, confirmed);
         }
+        all.notes = self.notes(from, &mut all.problems)?;
         let mut seen = HashSet::new();
         for name in list_names(&*self.backend, Kind::Snapshots)? {
             seen.insert(name);
+            if all.notes.is_removed(&name) {
+                all.removed.push(name);
+                continue;
+            }
             let confirmed = all.confirmations.get(&name);
+            let time = confirmed.and_then(Confirmed::time);
             match self.load_snapshot_from(&name, from) {
-                Ok(snapshot) if matches!(confirmed, Some(Confirmed::At(_))) => {
-                    all.confirmed.push(Named { name, snapshot })
+                Ok(snapshot) => {
+                    let standing = all.notes.standing(&name, &snapshot);
+                    let list = match (time, standing.forgotten) {
+                        (None, _) => &mut all.unconfirmed,
+                        (_, Some(_)) => &mut all.forgotten,
+                        _ => &mut all.confirmed,
+                    };
+                    list.push(Named { name, snapshot, confirmed: time, standing });
                 }
-                Ok(snapshot) => all.unconfirmed.push(Named { name, snapshot }),
                 Err(error) if error.is_damage() => {
-                    all.lost.push((name, confirmed.and_then(Confirmed::time)));
+                    all.lost.push((name, time));
                     all.problems.push(error);
                 }
                 Err(error) => return Err(error),
@@ -109,17 +141,22 @@ impl Repository {
         }
         for (name, confirmed) in &all.confirmations {
             // Looked for once more: it may have come after the snapshots were listed.
-            if !seen.contains(name) && !self.backend_has(Kind::Snapshots, name)? {
+            if !seen.contains(name)
+                && !all.notes.is_removed(name)
+                && !self.backend_has(Kind::Snapshots, name)?
+            {
                 all.lost.push((*name, confirmed.time()));
                 let what = "it was confirmed as saved, and is missing";
                 all.problems.push(Error::damaged(Kind::Snapshots, &name.to_string(), what));
             }
         }
         // docs/format.md, section 8: the order that says which is the latest.
-        all.confirmed.sort_by_key(|named| {
-            let snapshot = &named.snapshot;
-            (snapshot.time, snapshot.client, snapshot.sequence, named.name)
-        });
+        for list in [&mut all.confirmed, &mut all.forgotten] {
+            list.sort_by_key(|named| {
+                let snapshot = &named.snapshot;
+                (snapshot.time, snapshot.client, snapshot.sequence, named.name)
+            });
+        }
         Ok(all)
     }
 
@@ -166,17 +203,7 @@ impl Repository {
 
     /// Loads one snapshot.
     fn load_snapshot_from(&self, name: &Id, from: Origin) -> Result<Snapshot, Error> {
-        let kind = Kind::Snapshots.number();
-        let cached =
-            if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
-        let object = match cached.filter(|object| crate::crypto::object_name(object) == *name) {
-            Some(object) => object,
-            None => {
-                let object = get_named(&*self.backend, Kind::Snapshots, name)?;
-                let _ = self.index.cache_object(kind, name, &object);
-                object
-            }
-        };
+        let object = self.small_object(Kind::Snapshots, name, from)?;
         format::snapshot::decode(&self.keys, &object)
             .map_err(|error| Error::decode(Kind::Snapshots, &name.to_string(), error))
     }

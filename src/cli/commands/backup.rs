@@ -55,7 +55,16 @@ fn options(
     let parent = match &wanted.parent {
         Some(text) => {
             let all = select::load(context, repository)?;
-            Some(select::find(context, &all, text, Some(&host))?.name)
+            let named = select::find(context, &all, text, Some(&host))?;
+            if named.standing.forgotten.is_some() {
+                let short = named.name.short();
+                return Err(Failure::new(
+                    Code::Failed,
+                    format!("snapshot {short} is forgotten, and can be no parent"),
+                )
+                .with_hint(format!("To have it back: copal undelete {short}")));
+            }
+            Some(named.name)
         }
         None => None,
     };

@@ -1,0 +1,237 @@
+//! Notes on snapshots: all of them read and resolved, and new ones written. docs/format.md, section 8.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::snapshots::Origin;
+use super::{Error, Repository, get_named, list_names, put_named};
+use crate::backend::Kind;
+use crate::format::note::{self, Group, Link, Note, Verb};
+use crate::model::{Id, Snapshot, Time};
+
+/// Under which the number of this client's last note is remembered.
+const SEQUENCE_FACT: &str = "note sequence";
+
+/// All notes of a repository, by snapshot.
+#[derive(Debug, Default)]
+pub struct Notes {
+    of: HashMap<Id, Vec<(Id, Note)>>,
+    /// Notes that can not be read, or say what only a later version knows: what is wrong with the first.
+    unreadable: Option<Unreadable>,
+}
+
+#[derive(Debug)]
+struct Unreadable {
+    name: Id,
+    unsupported: bool,
+}
+
+/// What notes make of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub tags: Vec<String>,
+    pub description: String,
+    pub protected: bool,
+    /// When it was forgotten, as the note says; never of a protected one.
+    pub forgotten: Option<Time>,
+    /// Only its protection keeps it from being forgotten.
+    pub held: bool,
+    /// A note says that it was removed for good.
+    pub removed: bool,
+}
+
+impl Notes {
+    /// Whether every note could be read, so that what they say is known.
+    pub fn is_whole(&self) -> bool {
+        self.unreadable.is_none()
+    }
+
+    /// An error unless every note could be read: one that could not may protect a snapshot.
+    pub fn check_known(&self) -> Result<(), Error> {
+        let Some(Unreadable { name, unsupported }) = &self.unreadable else { return Ok(()) };
+        let what = "it can not be read, so which snapshots are protected is not known: nothing is forgotten";
+        let name = name.to_string();
+        Err(match unsupported {
+            true => Error::Unsupported { object: format!("notes/{name}"), what: what.to_owned() },
+            false => Error::damaged(Kind::Notes, &name, what),
+        })
+    }
+
+    fn add(&mut self, name: Id, note: Note) {
+        self.of.entry(note.snapshot).or_default().push((name, note));
+    }
+
+    /// Every note of a snapshot, with its name.
+    pub fn of(&self, snapshot: &Id) -> &[(Id, Note)] {
+        self.of.get(snapshot).map_or(&[], Vec::as_slice)
+    }
+
+    /// The notes of a group that no other of that group has read.
+    fn left(&self, snapshot: &Id, group: Group) -> Vec<&Note> {
+        let all = || self.of(snapshot).iter().filter(|(_, note)| note.verb.group() == group);
+        let superseded: HashSet<Id> = all().flat_map(|(_, note)| note.read.iter().copied()).collect();
+        all().filter(|(name, _)| !superseded.contains(name)).map(|(_, note)| note).collect()
+    }
+
+    /// Tags that stand as added, and those that stand as removed. Each tag is a group by itself: a note that has read another takes its
+    /// place for the tags that both name.
+    fn tags(&self, snapshot: &Id) -> (BTreeSet<&str>, HashSet<&str>) {
+        let all = || self.of(snapshot).iter().filter(|(_, note)| note.verb.group() == Group::Tags);
+        let mut superseded: HashSet<(Id, &str)> = HashSet::new();
+        for (_, note) in all() {
+            for read in &note.read {
+                superseded.extend(note.texts.iter().map(|tag| (*read, tag.as_str())));
+            }
+        }
+        let (mut added, mut removed) = (BTreeSet::new(), HashSet::new());
+        for (name, note) in all() {
+            for tag in
+                note.texts.iter().map(String::as_str).filter(|tag| !superseded.contains(&(*name, *tag)))
+            {
+                match note.verb {
+                    Verb::AddTags => drop(added.insert(tag)),
+                    _ => drop(removed.insert(tag)),
+                }
+            }
+        }
+        (added, removed)
+    }
+
+    /// What all notes together make of a snapshot: of those that no other has read, the safe one counts.
+    pub fn standing(&self, name: &Id, snapshot: &Snapshot) -> Standing {
+        let (added, removed) = self.tags(name);
+        let mut tags: Vec<String> = (snapshot.tags.iter())
+            .filter(|tag| added.contains(tag.as_str()) || !removed.contains(tag.as_str()))
+            .cloned()
+            .collect();
+        for tag in added {
+            if !tags.iter().any(|known| known == tag) {
+                tags.push(tag.to_owned());
+            }
+        }
+        let protected = self.left(name, Group::Protection).iter().any(|note| note.verb == Verb::Protect);
+        let forgetting = self.left(name, Group::Forgetting);
+        let forgotten = match forgetting.iter().any(|note| note.verb == Verb::Undelete) {
+            true => None,
+            false => forgetting.iter().map(|note| note.time).max(),
+        };
+        let described = self.left(name, Group::Description);
+        let description = described.iter().filter_map(|note| note.texts.first()).min();
+        Standing {
+            tags,
+            description: description.unwrap_or(&snapshot.description).clone(),
+            protected,
+            // Two clients may have said both at once.
+            forgotten: forgotten.filter(|_| !protected),
+            held: forgotten.is_some() && protected,
+            removed: self.is_removed(name),
+        }
+    }
+
+    /// Whether a note says that a snapshot was removed for good.
+    pub fn is_removed(&self, snapshot: &Id) -> bool {
+        self.of(snapshot).iter().any(|(_, note)| note.verb == Verb::Removed)
+    }
+
+    /// Where removed snapshots stood in the chains of their clients.
+    pub fn removed_links(&self) -> impl Iterator<Item = (Id, Link)> {
+        let all = self.of.values().flatten().map(|(_, note)| note);
+        all.filter(|note| note.verb == Verb::Removed).map(|note| (note.snapshot, note.link))
+    }
+
+    /// Names of the notes that a new one takes the place of.
+    fn read_by(&self, snapshot: &Id, verb: Verb, texts: &[String]) -> Vec<Id> {
+        let same = |note: &Note| {
+            note.verb.group() == verb.group()
+                && (verb.group() != Group::Tags || note.texts.iter().any(|tag| texts.contains(tag)))
+        };
+        let mut names: Vec<Id> =
+            self.of(snapshot).iter().filter(|(_, note)| same(note)).map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Repository {
+    /// Loads every note. What can not be read is told among `problems`, and passed over.
+    pub fn notes(&self, from: Origin, problems: &mut Vec<Error>) -> Result<Notes, Error> {
+        let mut notes = Notes::default();
+        for name in list_names(&*self.backend, Kind::Notes)? {
+            match self.load_note(&name, from) {
+                Ok(note) => notes.add(name, note),
+                Err(error) if error.is_damage() => {
+                    let unsupported = matches!(error, Error::Unsupported { .. });
+                    notes.unreadable.get_or_insert(Unreadable { name, unsupported });
+                    problems.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(notes)
+    }
+
+    fn load_note(&self, name: &Id, from: Origin) -> Result<Note, Error> {
+        let object = self.small_object(Kind::Notes, name, from)?;
+        note::decode(&self.keys, &object)
+            .map_err(|error| Error::decode(Kind::Notes, &name.to_string(), error))
+    }
+
+    /// A small object that is named by its hash, from the cache where it has it.
+    pub(super) fn small_object(&self, kind: Kind, name: &Id, from: Origin) -> Result<Vec<u8>, Error> {
+        let number = kind.number();
+        let cached =
+            if from == Origin::Cache { self.index.cached_object(number, name).ok().flatten() } else { None };
+        if let Some(object) = cached.filter(|object| crate::crypto::object_name(object) == *name) {
+            return Ok(object);
+        }
+        let object = get_named(&*self.backend, kind, name)?;
+        let _ = self.index.cache_object(number, name, &object);
+        Ok(object)
+    }
+
+    /// Writes a note on a snapshot, which takes the place of those of the same kind that were loaded, and adds it to them.
+    /// `time` is the storage's; `texts` are tags or a description.
+    ///
+    /// Anything may be noted of any snapshot; whether it should be is for the caller to judge.
+    pub fn put_note(
+        &self,
+        notes: &mut Notes,
+        snapshot: &Id,
+        verb: Verb,
+        texts: &[String],
+        time: Time,
+    ) -> Result<Id, Error> {
+        self.put_note_linked(notes, snapshot, verb, texts, time, Link::default())
+    }
+
+    /// Writes the note that stays of a snapshot that is removed for good.
+    pub fn put_removed(&self, notes: &mut Notes, snapshot: &Id, link: Link, time: Time) -> Result<Id, Error> {
+        self.put_note_linked(notes, snapshot, Verb::Removed, &[], time, link)
+    }
+
+    fn put_note_linked(
+        &self,
+        notes: &mut Notes,
+        snapshot: &Id,
+        verb: Verb,
+        texts: &[String],
+        time: Time,
+        link: Link,
+    ) -> Result<Id, Error> {
+        let client = self.client()?;
+        let remembered = self.index.fact(SEQUENCE_FACT).ok().flatten();
+        let remembered = remembered.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let own = notes.of.values().flatten().filter(|(_, note)| note.client == client);
+        let highest = own.map(|(_, note)| note.sequence).max().unwrap_or(0);
+        let sequence = highest.max(remembered).saturating_add(1);
+        let read = notes.read_by(snapshot, verb, texts);
+        let note =
+            Note { snapshot: *snapshot, verb, texts: texts.to_vec(), time, client, sequence, link, read };
+        let object = note::encode(&self.keys, &note).map_err(|error| Error::format("the new note", error))?;
+        let name = put_named(&*self.backend, Kind::Notes, &object)?;
+        // The cache is only a help.
+        let _ = self.index.set_fact(SEQUENCE_FACT, &sequence.to_le_bytes());
+        let _ = self.index.cache_object(Kind::Notes.number(), &name, &object);
+        notes.add(name, note);
+        Ok(name)
+    }
+}

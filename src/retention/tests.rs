@@ -1,0 +1,1 @@
+//! Tests of retention: the policy against another model of it, groups, and guards.
