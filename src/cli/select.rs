@@ -1,13 +1,16 @@
 //! Finding the snapshot that a person means: an id's beginning, `latest`, `latest~N`, or a time.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
-use super::context::{Context, failure};
+use super::arguments::Choice;
+use super::context::{Context, absolute, failure};
 use super::exit::{Code, Failure};
 use crate::model::Id;
 use crate::model::clock::Clock;
-use crate::repository::Repository;
 use crate::repository::snapshots::{Named, Snapshots};
+use crate::repository::{Error, Repository};
 use crate::terminal::escape::escape;
 use crate::terminal::time;
 
@@ -29,6 +32,77 @@ fn as_id(text: &str) -> Option<String> {
     (lower.len() >= ID_LEAST && lower.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(lower)
 }
 
+/// The forgotten snapshot of that id, which must be given in full here: whoever types a beginning means what is listed.
+fn forgotten(context: &Context<'_>, all: &Snapshots, id: &str) -> Result<Named, Failure> {
+    if let Some(named) = all.forgotten.iter().find(|named| named.name.to_string() == id) {
+        context.warn(&format!("snapshot {} is forgotten: it may be removed at any time", named.name.short()));
+        return Ok(named.clone());
+    }
+    Err(Failure::new(Code::Failed, format!("snapshot {id} is forgotten")).with_hint(format!(
+        "To have it back: copal undelete {id}. Or name it in full: copal snapshots --forgotten --json"
+    )))
+}
+
+/// The snapshot among the forgotten ones whose id begins so. None when it is none of them and not forgotten at all.
+pub fn find_forgotten(all: &Snapshots, text: &str) -> Result<Option<Named>, Failure> {
+    let id = as_id(text)
+        .ok_or_else(|| Failure::usage(format!("{text} is no snapshot: give the beginning of its id")))?;
+    let begins = |named: &&Named| named.name.to_string().starts_with(&id);
+    let found: Vec<&Named> = all.forgotten.iter().filter(begins).collect();
+    match found[..] {
+        [named] => Ok(Some(named.clone())),
+        [] if all.confirmed.iter().any(|named| begins(&named)) => Ok(None),
+        [] => Err(Failure::new(Code::Failed, format!("no snapshot {text}"))
+            .with_hint("See the forgotten ones: copal snapshots --forgotten")),
+        _ => Err(Failure::usage(format!("{text} is the beginning of several snapshots; give more of it"))),
+    }
+}
+
+/// Those of these snapshots that the options choose.
+pub fn chosen(list: &[Named], hosts: &[OsString], choice: &Choice) -> Result<Vec<Named>, Failure> {
+    let mut paths = Vec::new();
+    for path in &choice.path {
+        paths.push((path.as_bytes(), absolute(path)?));
+    }
+    let is_chosen = |named: &&Named| {
+        let Named { snapshot, standing, .. } = named;
+        let sources = |path: &[u8]| snapshot.sources.iter().any(|source| source == path);
+        (hosts.is_empty() || hosts.iter().any(|host| host.as_bytes() == snapshot.host))
+            && (choice.tag.is_empty() || choice.tag.iter().any(|tags| tags.are_in(&standing.tags)))
+            && paths.iter().all(|(typed, whole)| sources(typed) || sources(whole))
+    };
+    Ok(list.iter().filter(is_chosen).cloned().collect())
+}
+
+/// The snapshots that these texts mean, each once.
+pub fn find_all(
+    context: &Context<'_>,
+    all: &Snapshots,
+    texts: &[String],
+    host: Option<&[u8]>,
+) -> Result<Vec<Named>, Failure> {
+    let mut found: Vec<Named> = Vec::new();
+    for text in texts {
+        let named = find(context, all, text, host)?;
+        if !found.iter().any(|other| other.name == named.name) {
+            found.push(named);
+        }
+    }
+    Ok(found)
+}
+
+/// How a command ends that wrote notes: some perhaps not.
+pub fn noted(context: &Context<'_>, done: usize, failed: &[(Id, Error)]) -> Result<Code, Failure> {
+    for (name, error) in failed {
+        context.warn(&format!("snapshot {}: {error}", name.short()));
+    }
+    match failed.first() {
+        None => Ok(Code::Done),
+        Some((_, error)) if done == 0 => Err(failure(error)),
+        Some(_) => Ok(Code::Incomplete),
+    }
+}
+
 /// The snapshot whose id begins so; none when none does. One that was never confirmed must be named in full.
 fn by_id(context: &Context<'_>, all: &Snapshots, id: &str) -> Result<Option<Named>, Failure> {
     let begins = |name: &Id| name.to_string().starts_with(id);
@@ -42,6 +116,9 @@ fn by_id(context: &Context<'_>, all: &Snapshots, id: &str) -> Result<Option<Name
                 all.problems.iter().map(ToString::to_string).find(|text| text.contains(&name.to_string()));
             let message = problem.unwrap_or_else(|| format!("damaged: snapshots/{name}"));
             Err(Failure::new(Code::Damaged, message).with_hint("See what there is: copal snapshots"))
+        }
+        ([], _) if all.forgotten.iter().any(|named| begins(&named.name)) => {
+            forgotten(context, all, id).map(Some)
         }
         ([], _) => {
             let named = all.unconfirmed.iter().find(|named| named.name.to_string() == id);
@@ -97,6 +174,10 @@ pub fn find(
         return Err(
             Failure::new(Code::Damaged, "no snapshot can be read").with_hint("See what is hit: copal check")
         );
+    }
+    if all.confirmed.is_empty() && !all.forgotten.is_empty() {
+        return Err(Failure::new(Code::Failed, "all snapshots are forgotten")
+            .with_hint("See them: copal snapshots --forgotten. To have one back: copal undelete SNAP."));
     }
     if all.confirmed.is_empty() {
         return Err(Failure::new(Code::Failed, "there are no snapshots yet")

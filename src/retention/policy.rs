@@ -154,9 +154,10 @@ impl Policy {
                     reasons.push(Reason::Count(*period, place));
                 }
             }
-            for (period, span, since, last) in within.iter_mut().filter(|(_, _, since, _)| item.time > *since)
-            {
-                if let Some(place) = place(*period, last) {
+            for (period, span, since, last) in &mut within {
+                if item.time > *since
+                    && let Some(place) = place(*period, last)
+                {
                     reasons.push(Reason::Within(*period, place, *span));
                 }
             }

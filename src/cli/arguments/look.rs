@@ -24,6 +24,9 @@ pub struct Snapshots {
     /// Only those that saved this source
     #[arg(long, value_name = "PATH", value_parser = values::bytes())]
     pub path: Vec<OsString>,
+    /// Those that were forgotten, and are still there
+    #[arg(long)]
+    pub forgotten: bool,
 }
 
 /// List what a snapshot holds

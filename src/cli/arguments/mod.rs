@@ -5,6 +5,7 @@ mod global;
 mod key;
 mod look;
 mod restore;
+mod retention;
 mod values;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Ls, Man, Snapshots, Stats, Version};
 pub use restore::{Overwrite, Restore};
+pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
 pub use values::Subset;
 
 /// Deduplicating, encrypted backups that give back exactly what was there.
@@ -52,6 +54,11 @@ pub enum Command {
     Snapshots(Snapshots),
     Ls(Ls),
     Restore(Restore),
+    Forget(Box<Forget>),
+    Undelete(Undelete),
+    Protect(Protect),
+    Unprotect(Unprotect),
+    Tag(Tag),
     Check(Check),
     Key(Key),
     Stats(Stats),
@@ -69,6 +76,8 @@ impl Arguments {
         let mut arguments = Arguments::try_parse_from(typed)?;
         let outcome = match &arguments.command {
             Command::Backup(backup) => backup.check(),
+            Command::Forget(forget) => forget.check(),
+            Command::Tag(tag) => tag.check(),
             _ => Ok(()),
         };
         outcome

@@ -9,6 +9,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use crate::backup::exclude::IfPresent;
 use crate::compress::Level;
 use crate::repository::store::MEMORY_LEAST;
+use crate::retention::policy::Tags;
 use crate::terminal::size::{ValueError, parse_duration, parse_size, show_size};
 
 /// Which part of the data `check` reads.
@@ -61,6 +62,11 @@ pub fn compression(text: &str) -> Result<Level, &'static str> {
 /// A text that is not empty, nor only white space.
 pub fn text(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("must not be empty") } else { Ok(text.to_owned()) }
+}
+
+/// Tags with commas between.
+pub fn tags(text: &str) -> Result<Tags, std::convert::Infallible> {
+    Ok(Tags::parse(text))
 }
 
 /// A marker file.

@@ -3,9 +3,13 @@
 pub mod about;
 pub mod backup;
 pub mod check;
+pub mod forget;
 pub mod init;
 pub mod key;
 pub mod ls;
+pub mod protect;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
+pub mod undelete;

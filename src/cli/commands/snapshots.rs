@@ -1,5 +1,7 @@
 //! `copal snapshots`: what there is to restore from.
 
+use std::os::unix::ffi::OsStrExt;
+
 use serde::Serialize;
 
 use crate::cli::arguments::Snapshots;
@@ -10,7 +12,7 @@ use crate::model::Snapshot;
 use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::time;
 
@@ -29,6 +31,12 @@ pub struct Line {
     parent: Option<String>,
     program_version: String,
     incomplete: bool,
+    protected: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    /// When it was forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten: Option<String>,
     summary: Counts,
 }
 
@@ -45,7 +53,7 @@ struct Counts {
 
 /// What programs get of a snapshot.
 pub fn line(named: &Named) -> Line {
-    let Snapshot { time, host, user, sources, tags, root, parent, program, incomplete, summary, .. } =
+    let Snapshot { time, host, user, sources, root, parent, program, incomplete, summary, .. } =
         &named.snapshot;
     Line {
         id: named.name.to_string(),
@@ -54,11 +62,14 @@ pub fn line(named: &Named) -> Line {
         hostname: json::text(host).into_owned(),
         username: json::text(user).into_owned(),
         paths: sources.iter().map(|source| json::text(source).into_owned()).collect(),
-        tags: tags.clone(),
+        tags: named.standing.tags.clone(),
         tree: root.to_string(),
         parent: parent.map(|parent| parent.to_string()),
         program_version: program.clone(),
         incomplete: *incomplete,
+        protected: named.standing.protected,
+        description: named.standing.description.clone(),
+        forgotten: named.standing.forgotten.map(time::iso),
         summary: Counts {
             total_files_processed: summary.files,
             total_bytes_processed: summary.bytes,
@@ -71,25 +82,72 @@ pub fn line(named: &Named) -> Line {
     }
 }
 
+fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<(), Failure> {
+    let mut columns = vec![("ID", Align::Left), ("Time", Align::Left)];
+    if wanted.forgotten {
+        columns.push(("Forgotten", Align::Left));
+    }
+    columns.extend([
+        ("Host", Align::Left),
+        ("Tags", Align::Left),
+        ("Files", Align::Right),
+        ("Size", Align::Right),
+        ("Added", Align::Right),
+        // Last, since they may be longer than a line.
+        ("Paths", Align::Left),
+    ]);
+    let mut table = Table::new(&columns);
+    for named in chosen {
+        let Named { snapshot, standing, .. } = named;
+        let paths: Vec<String> = snapshot.sources.iter().map(|source| escape(source).into_owned()).collect();
+        let marks = [(snapshot.incomplete, " !"), (standing.protected, " P")];
+        let marks: String = marks.iter().filter(|(is_marked, _)| *is_marked).map(|(_, mark)| *mark).collect();
+        let mut row = vec![format!("{}{marks}", named.name.short()), time::show(snapshot.time)];
+        if wanted.forgotten {
+            row.push(standing.forgotten.map(time::show).unwrap_or_default());
+        }
+        row.extend([
+            escape(&snapshot.host).into_owned(),
+            escape(standing.tags.join(",").as_bytes()).into_owned(),
+            snapshot.summary.files.to_string(),
+            show_size(snapshot.summary.bytes),
+            show_size(snapshot.summary.bytes_stored),
+            paths.join(" "),
+        ]);
+        table.row(row);
+    }
+    context.out.write(table.render())?;
+    if chosen.iter().any(|named| named.snapshot.incomplete) {
+        context.out.write("! something could not be read when this snapshot was made\n")?;
+    }
+    if chosen.iter().any(|named| named.standing.protected) {
+        context.out.write("P protected: never forgotten by a policy\n")?;
+    }
+    context.out.write(format!("{}\n", show_count(chosen.len() as u64, "snapshot")))?;
+    if wanted.forgotten && !chosen.is_empty() {
+        context.say("to have one back: copal undelete SNAP");
+    }
+    Ok(())
+}
+
 /// Lists snapshots.
 pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
     let repository = context.open()?;
     let all = select::load(context, &repository)?;
-    let mut chosen: Vec<Named> = Vec::new();
-    if wanted.snapshots.is_empty() {
-        chosen.clone_from(&all.confirmed);
-    } else {
-        for text in &wanted.snapshots {
-            let host =
-                wanted.host.as_ref().map(|host| std::os::unix::ffi::OsStrExt::as_bytes(host.as_os_str()));
-            chosen.push(select::find(context, &all, text, host)?);
+    let host = wanted.host.as_ref().map(|host| host.as_bytes());
+    let mut chosen = match (wanted.snapshots.is_empty(), wanted.forgotten) {
+        (true, false) => all.confirmed.clone(),
+        (true, true) => all.forgotten.clone(),
+        (false, false) => select::find_all(context, &all, &wanted.snapshots, host)?,
+        (false, true) => {
+            let found = wanted.snapshots.iter().map(|text| select::find_forgotten(&all, text));
+            found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
         }
-    }
+    };
     chosen.retain(|named| {
-        use std::os::unix::ffi::OsStrExt;
-        let snapshot = &named.snapshot;
-        wanted.host.as_ref().is_none_or(|host| snapshot.host == host.as_bytes())
-            && (wanted.tag.is_empty() || wanted.tag.iter().any(|tag| snapshot.tags.contains(tag)))
+        let Named { snapshot, standing, .. } = named;
+        host.is_none_or(|host| snapshot.host == host)
+            && (wanted.tag.is_empty() || wanted.tag.iter().any(|tag| standing.tags.contains(tag)))
             && wanted.path.iter().all(|path| snapshot.sources.iter().any(|source| source == path.as_bytes()))
     });
     if context.global.json {
@@ -97,38 +155,7 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
             context.out.json("snapshot", &line(named))?;
         }
     } else {
-        let mut table = Table::new(&[
-            ("ID", Align::Left),
-            ("Time", Align::Left),
-            ("Host", Align::Left),
-            ("Tags", Align::Left),
-            ("Files", Align::Right),
-            ("Size", Align::Right),
-            ("Added", Align::Right),
-            // Last, since they may be longer than a line.
-            ("Paths", Align::Left),
-        ]);
-        for named in &chosen {
-            let snapshot = &named.snapshot;
-            let paths: Vec<String> =
-                snapshot.sources.iter().map(|source| escape(source).into_owned()).collect();
-            table.row([
-                format!("{}{}", named.name.short(), if snapshot.incomplete { " !" } else { "" }),
-                time::show(snapshot.time),
-                escape(&snapshot.host).into_owned(),
-                escape(snapshot.tags.join(",").as_bytes()).into_owned(),
-                snapshot.summary.files.to_string(),
-                show_size(snapshot.summary.bytes),
-                show_size(snapshot.summary.bytes_stored),
-                paths.join(" "),
-            ]);
-        }
-        context.out.write(table.render())?;
-        if chosen.iter().any(|named| named.snapshot.incomplete) {
-            context.out.write("! something could not be read when this snapshot was made\n")?;
-        }
-        let count = chosen.len();
-        context.out.write(format!("{count} snapshot{}\n", if count == 1 { "" } else { "s" }))?;
+        table(context, wanted, &chosen)?;
     }
     if !all.unconfirmed.is_empty() {
         context.warn(&format!(
