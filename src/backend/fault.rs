@@ -194,6 +194,10 @@ impl<B: Backend> Backend for Faulty<B> {
         self.run(|| self.inner.location(), "ask for the time", |inner| inner.time(), unharmed)
     }
 
+    fn listing_lag_seconds(&self) -> Option<u64> {
+        self.inner.listing_lag_seconds()
+    }
+
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         let object = || self.inner.location();
         self.run(object, "remove leftovers", |inner| inner.remove_leftovers(before), unharmed)

@@ -59,6 +59,11 @@ pub trait Backend: Send + Sync {
     /// The storage's clock, to compare with the ages of objects. May need to write.
     fn time(&self) -> Result<Time, Error>;
 
+    /// Seconds after which every listing has what was put, and not what was removed; none when that is not known.
+    fn listing_lag_seconds(&self) -> Option<u64> {
+        Some(0)
+    }
+
     /// Removes what interrupted `put`s left that were begun before that time (by the storage's clock), where such things lie; how
     /// many. Never an object.
     fn remove_leftovers(&self, _before: Time) -> Result<u64, Error> {
@@ -104,6 +109,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn time(&self) -> Result<Time, Error> {
         (**self).time()
+    }
+    fn listing_lag_seconds(&self) -> Option<u64> {
+        (**self).listing_lag_seconds()
     }
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         (**self).remove_leftovers(before)

@@ -265,7 +265,7 @@ fn attempt_backup(
         Ok((snapshot, metadata_unread))
     };
     let (mut snapshot, metadata_unread) = store::with(repository, store_options, clock, |store| {
-        kept_alive(session.as_ref(), store, || work(store))
+        kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
 
     snapshot.options_digest = digest;
@@ -293,28 +293,6 @@ fn attempt_backup(
     drop(session);
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread })
-}
-
-/// Does `work` while the session's lease is renewed beside it; the store fails when that is too late.
-fn kept_alive<T>(
-    session: Option<&Session<'_>>,
-    store: &Store<'_>,
-    work: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
-    let (end, ended) = crossbeam_channel::bounded::<()>(0);
-    std::thread::scope(|scope| {
-        let end = end;
-        if let Some(session) = session {
-            scope.spawn(move || {
-                if let Err(error) = caught(|| session.keep_alive_until(&ended)) {
-                    store.fail(error);
-                }
-            });
-        }
-        let result = work();
-        drop(end);
-        result
-    })
 }
 
 /// Tells what a synchronisation found damaged.

@@ -133,7 +133,7 @@ fn save_stream(
         })
     };
     let mut snapshot = store::with(repository, store_options, clock, |store| {
-        kept_alive(session.as_ref(), store, || work(store))
+        kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();

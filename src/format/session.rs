@@ -38,7 +38,10 @@ pub struct SessionObject {
     pub host: Vec<u8>,
     pub process: u64,
     pub client: Id16,
+    /// By the client's clock.
     pub time: Time,
+    /// By the storage's clock, read just before the object was put: the lease runs from then.
+    pub storage_time: Option<Time>,
 }
 
 /// Encodes a session object.
@@ -53,8 +56,64 @@ pub fn encode(keys: &Keys, object: &SessionObject) -> Result<Vec<u8>, Error> {
         .bytes(6, false, &object.host)
         .int(7, false, object.process)
         .field(8, true, &object.client.0)
-        .time(9, true, Some(object.time));
+        .time(9, true, Some(object.time))
+        .time(10, false, object.storage_time);
     small::encode(keys, SESSION, &[], &writer.finish())
+}
+
+/// Opens a session object.
+pub fn decode(keys: &Keys, object: &[u8]) -> Result<SessionObject, Error> {
+    let record = small::decode(keys, SESSION, object)?;
+    let mut session = SessionObject {
+        session: Id16::default(),
+        state: State::Begin,
+        role: Role::Writer,
+        lease_seconds: 0,
+        parents: Vec::new(),
+        host: Vec::new(),
+        process: 0,
+        client: Id16::default(),
+        time: Time::default(),
+        storage_time: None,
+    };
+    let mut reader = Reader::new(&record);
+    while let Some(field) = reader.next()? {
+        match field.number {
+            1 => session.session = field.id16()?,
+            2 => {
+                session.state = match field.int()? {
+                    1 => State::Begin,
+                    2 => State::Renew,
+                    3 => State::End,
+                    other => return Err(Error::Unsupported(format!("session state {other}"))),
+                }
+            }
+            3 => {
+                session.role = match field.int()? {
+                    1 => Role::Writer,
+                    2 => Role::Reader,
+                    3 => Role::Pruner,
+                    other => return Err(Error::Unsupported(format!("session role {other}"))),
+                }
+            }
+            4 => session.lease_seconds = field.int()?,
+            5 => session.parents = field.list(LIST_MAX, element_id)?,
+            6 => session.host = field.value.to_vec(),
+            7 => session.process = field.int()?,
+            8 => session.client = field.id16()?,
+            9 => session.time = field.time()?,
+            10 => session.storage_time = Some(field.time()?),
+            _ => field.unknown()?,
+        }
+    }
+    Ok(session)
+}
+
+/// Encodes a fence: the pruner's word that a session must not commit.
+pub fn encode_fence(keys: &Keys, session: &Id16, time: Time) -> Result<Vec<u8>, Error> {
+    let mut writer = Writer::default();
+    writer.field(1, true, &session.0).time(2, true, Some(time));
+    small::encode(keys, FENCE, &[], &writer.finish())
 }
 
 /// A removal record: packs marked, or (a tombstone) removed.
@@ -63,8 +122,14 @@ pub struct Removal {
     pub packs: Vec<Id>,
     pub time: Time,
     pub session: Id16,
+    /// Index objects that go with the packs; others name what is left of theirs.
     pub index_objects: Vec<Id>,
+    /// The tombstone: everything in it is gone, or about to be.
     pub done: bool,
+    /// The mark that a tombstone answers.
+    pub answers: Option<Id>,
+    /// Forgotten snapshots that go with the packs.
+    pub snapshots: Vec<Id>,
 }
 
 /// Opens a removal record.
@@ -79,16 +144,15 @@ pub fn decode_removal(keys: &Keys, object: &[u8]) -> Result<Removal, Error> {
             3 => removal.session = field.id16()?,
             4 => removal.index_objects = field.list(LIST_MAX, element_id)?,
             5 => removal.done = field.int()? == 2,
-            // Which mark it answers, what it contains, and how far back: for whoever removes.
-            6 => {
-                field.id()?;
-            }
+            6 => removal.answers = Some(field.id()?),
+            // What it contains, and how far back.
             7 => {
                 field.list(LIST_MAX, element_id)?;
             }
             8 => {
                 field.time()?;
             }
+            9 => removal.snapshots = field.list(LIST_MAX, element_id)?,
             _ => field.unknown()?,
         }
     }
@@ -103,7 +167,9 @@ pub fn encode_removal(keys: &Keys, removal: &Removal) -> Result<Vec<u8>, Error> 
         .time(2, true, Some(removal.time))
         .field(3, true, &removal.session.0)
         .list(4, true, removal.index_objects.iter().map(|id| id.0))
-        .int(5, true, if removal.done { 2 } else { 1 });
+        .int(5, true, if removal.done { 2 } else { 1 })
+        .id(6, true, removal.answers.as_ref())
+        .list(9, false, removal.snapshots.iter().map(|id| id.0));
     small::encode(keys, REMOVAL, &[], &writer.finish())
 }
 

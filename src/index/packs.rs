@@ -295,6 +295,22 @@ impl Index {
         Ok(names.into_iter().collect())
     }
 
+    /// Whether an index object names any of these packs.
+    pub fn names_any(&self, object: &Id, packs: &HashSet<Id>) -> Result<bool, Error> {
+        self.flush()?;
+        let reader = self.reader();
+        let query = "SELECT name FROM packs WHERE id IN (SELECT pack FROM pack_sources WHERE index_object =
+            (SELECT id FROM index_objects WHERE name = ?1))";
+        let mut query = reader.prepare_cached(query)?;
+        let mut rows = query.query([&object.0[..]])?;
+        while let Some(row) = rows.next()? {
+            if packs.contains(&Id(row.get(0)?)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What is known of a pack.
     pub fn pack(&self, name: &Id) -> Result<Option<Arc<PackInfo>>, Error> {
         if let Some(pack) = read(&self.pending).pack(name) {

@@ -8,6 +8,11 @@ use super::Time;
 pub trait Clock: Send + Sync {
     /// The present time.
     fn now(&self) -> Time;
+
+    /// Waits.
+    fn pause(&self, seconds: u64) {
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+    }
 }
 
 /// The system's real-time clock.

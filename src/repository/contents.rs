@@ -60,7 +60,8 @@ impl Repository {
         }
     }
 
-    fn load_content_page(&self, id: &Id) -> Result<ContentPage, Error> {
+    /// One page of a list of contents.
+    pub fn load_content_page(&self, id: &Id) -> Result<ContentPage, Error> {
         content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))
     }
 

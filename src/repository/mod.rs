@@ -8,7 +8,10 @@ pub mod notes;
 mod open;
 pub mod packs;
 pub mod reader;
+pub mod removals;
+mod rewrite;
 pub mod session;
+pub mod sessions;
 pub mod snapshots;
 pub mod store;
 mod sync;
@@ -206,6 +209,36 @@ impl Repository {
     /// The secret table of its cutter.
     pub fn gear_table(&self) -> Box<[u64; 256]> {
         self.keys.gear_table()
+    }
+
+    /// Waits until what was put is sure to be listed, where the storage takes its time.
+    ///
+    /// Errors: `Refused` when it does not say how long: then nothing can be removed safely.
+    pub fn settle(&self, clock: &dyn Clock) -> Result<(), Error> {
+        match self.backend.listing_lag_seconds() {
+            Some(0) => Ok(()),
+            // Who lists just before sees what was put as long ago as it takes; who lists just after must see this.
+            Some(seconds) => {
+                clock.pause(2 * seconds);
+                Ok(())
+            }
+            None => Err(Error::Refused(
+                "it is not known how long this storage takes to list what was put, so nothing can be removed safely".to_owned(),
+            )),
+        }
+    }
+
+    /// Packs that were found damaged.
+    pub fn damaged_packs(&self) -> Result<HashSet<Id>, Error> {
+        let mut packs = HashSet::new();
+        for name in list_names(&*self.backend, Kind::Damage)? {
+            let damage = get_named(&*self.backend, Kind::Damage, &name).and_then(|object| {
+                format::session::decode_damage(&self.keys, &object)
+                    .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))
+            })?;
+            packs.extend(damage.packs);
+        }
+        Ok(packs)
     }
 
     /// The storage's clock.

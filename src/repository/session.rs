@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::{Error, Repository, put_named};
+use super::{Error, Repository, caught, put_named};
 use crate::backend::Kind;
 use crate::crypto;
 use crate::format::session::{Role, SessionObject, State};
@@ -29,6 +29,7 @@ pub struct Session<'r> {
     repository: &'r Repository,
     clock: &'r dyn Clock,
     pub id: Id16,
+    role: Role,
     client: Id16,
     host: Vec<u8>,
     parents: Vec<Id>,
@@ -46,10 +47,23 @@ impl<'r> Session<'r> {
         host: &[u8],
         parents: Vec<Id>,
     ) -> Result<Session<'r>, Error> {
+        Session::begin_as(Role::Writer, repository, clock, client, host, parents)
+    }
+
+    /// Announces someone at work. `parents` are snapshots that must stay meanwhile.
+    pub fn begin_as(
+        role: Role,
+        repository: &'r Repository,
+        clock: &'r dyn Clock,
+        client: Id16,
+        host: &[u8],
+        parents: Vec<Id>,
+    ) -> Result<Session<'r>, Error> {
         let mut session = Session {
             repository,
             clock,
             id: Id16(crypto::random()?),
+            role,
             client,
             host: host.to_vec(),
             parents,
@@ -57,12 +71,14 @@ impl<'r> Session<'r> {
             begun: false,
         };
         // The time before is never later than the one that others see.
-        *session.lock() = (repository.storage_time()?, clock.now());
-        session.put(State::Begin)?;
+        let begun = repository.storage_time()?;
+        *session.lock() = (begun, clock.now());
+        session.put(State::Begin, Some(begun))?;
         session.begun = true;
-        // What crashes left takes room. That it can not be removed is no reason not to write.
-        let before = session.lock().0.plus_seconds(-LEFT_SECONDS);
-        let _ = repository.backend.remove_leftovers(before);
+        if role == Role::Writer {
+            // What crashes left takes room. That it can not be removed is no reason not to write.
+            let _ = repository.backend.remove_leftovers(begun.plus_seconds(-LEFT_SECONDS));
+        }
         Ok(session)
     }
 
@@ -70,17 +86,18 @@ impl<'r> Session<'r> {
         lock(&self.renewed)
     }
 
-    fn put(&self, state: State) -> Result<(), Error> {
+    fn put(&self, state: State, storage_time: Option<Time>) -> Result<(), Error> {
         let object = SessionObject {
             session: self.id,
             state,
-            role: Role::Writer,
+            role: self.role,
             lease_seconds: LEASE_SECONDS,
             parents: self.parents.clone(),
             host: self.host.clone(),
             process: u64::from(std::process::id()),
             client: self.client,
             time: self.clock.now(),
+            storage_time,
         };
         let bytes = format::session::encode(&self.repository.keys, &object)
             .map_err(|error| Error::format("the session", error))?;
@@ -100,7 +117,7 @@ impl<'r> Session<'r> {
         // This machine may sleep at any moment, also between looking and renewing.
         let before = self.repository.storage_time()?;
         still_alive(before, renewed.0)?;
-        self.put(State::Renew)?;
+        self.put(State::Renew, Some(before))?;
         still_alive(self.repository.storage_time()?, renewed.0)?;
         *renewed = (before, now);
         Ok(())
@@ -117,7 +134,8 @@ impl<'r> Session<'r> {
         Ok(())
     }
 
-    fn fenced(&self) -> Result<bool, Error> {
+    /// Whether a pruner said that this session must not commit.
+    pub fn is_fenced(&self) -> Result<bool, Error> {
         match self.repository.backend.stat(Kind::Fences, &self.id.to_string()) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
@@ -125,21 +143,28 @@ impl<'r> Session<'r> {
         }
     }
 
+    /// Whether most of the lease is left, by the storage's clock: this machine may have slept. Gives the storage's time.
+    ///
+    /// Errors: `Overtaken` when it is not, and others may count this session as dead.
+    pub fn check_alive(&self) -> Result<Time, Error> {
+        let now = self.repository.storage_time()?;
+        still_alive(now, self.lock().0)?;
+        Ok(now)
+    }
+
     /// Commits a snapshot: everything it needs must be stored and indexed.
     ///
     /// Errors: `Overtaken` when packs were marked for removal or this session was fenced meanwhile; begin again, looking everything up.
     pub fn commit(&self, snapshot: &Snapshot) -> Result<Id, Error> {
         let repository = self.repository;
-        // By the storage's clock: this machine may have slept.
-        let now = repository.storage_time()?;
-        still_alive(now, self.lock().0)?;
+        let now = self.check_alive()?;
         if repository.removals_moved()? {
             return Err(Error::Overtaken);
         }
         let bytes = format::snapshot::encode(&repository.keys, snapshot)
             .map_err(|error| Error::format("the new snapshot", error))?;
         let name = put_named(&*repository.backend, Kind::Snapshots, &bytes)?;
-        if self.fenced()? {
+        if self.is_fenced()? {
             return Err(Error::Overtaken);
         }
         let confirmation = Confirmation { snapshot: name, session: self.id, time: now };
@@ -155,9 +180,32 @@ impl Drop for Session<'_> {
     /// Says that this writer is gone. Only a courtesy: the lease ends by itself.
     fn drop(&mut self) {
         if self.begun && !std::thread::panicking() {
-            let _ = self.put(State::End);
+            let _ = self.put(State::End, self.repository.storage_time().ok());
         }
     }
+}
+
+/// Does `work` while the session's lease is renewed beside it; `lost` is told when that is too late.
+pub fn kept_alive<T>(
+    session: Option<&Session<'_>>,
+    lost: impl Fn(Error) + Sync,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (end, ended) = crossbeam_channel::bounded::<()>(0);
+    let lost = &lost;
+    std::thread::scope(|scope| {
+        let end = end;
+        if let Some(session) = session {
+            scope.spawn(move || {
+                if let Err(error) = caught(|| session.keep_alive_until(&ended)) {
+                    lost(error);
+                }
+            });
+        }
+        let result = work();
+        drop(end);
+        result
+    })
 }
 
 /// Whether the lease, renewed at `renewed`, has enough left to rely on; both by the storage's clock.

@@ -193,7 +193,7 @@ impl Repository {
         Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
     }
 
-    fn backend_has(&self, kind: Kind, name: &Id) -> Result<bool, Error> {
+    pub(super) fn backend_has(&self, kind: Kind, name: &Id) -> Result<bool, Error> {
         match self.backend.stat(kind, &name.to_string()) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),

@@ -13,8 +13,8 @@ use crate::model::Id;
 /// Index objects whose packs go into the database at once.
 const BATCH_PACKS: usize = 512;
 /// Packs, and chunks in them, that one index object names again: some 14 MB.
-const NAMED_PACKS: usize = 256;
-const NAMED_CHUNKS: usize = 400_000;
+pub(super) const NAMED_PACKS: usize = 256;
+pub(super) const NAMED_CHUNKS: usize = 400_000;
 /// Under which the index objects are remembered that went away unexplained.
 const LOST_INDEX_FACT: &str = "lost index objects";
 
@@ -25,6 +25,8 @@ pub(crate) struct Seen {
     removals: HashSet<Id>,
     /// Packs that were removed for good.
     removed: HashSet<Id>,
+    /// Packs that are to be removed.
+    marked: HashSet<Id>,
     /// Index objects that can not be read.
     unreadable: Vec<Id>,
     /// Packs that no readable index object names, read themselves: a writer names them again before it relies on them.
@@ -227,26 +229,19 @@ impl Repository {
     /// What removal records say, and packs that count as absent for writers.
     fn absent(&self, synced: &mut Synced) -> Result<(Removed, Vec<Id>), Error> {
         let (mut removed, mut hidden_packs) = (Removed::default(), Vec::new());
-        let names = list_names(&*self.backend, Kind::Removals)?;
-        for name in &names {
-            let removal = get_named(&*self.backend, Kind::Removals, name).and_then(|object| {
-                format::session::decode_removal(&self.keys, &object)
-                    .map_err(|error| Error::decode(Kind::Removals, &name.to_string(), error))
-            });
-            match removal {
-                Ok(removal) if removal.done => {
-                    removed.packs.extend(removal.packs);
-                    removed.index_objects.extend(removal.index_objects);
-                }
-                Ok(removal) => hidden_packs.extend(removal.packs),
-                Err(error) if error.is_damage() => {
-                    synced.unreadable_removals.push(*name);
-                    synced.problems.push(error);
-                }
-                Err(error) => return Err(error),
-            }
+        let removals = self.removals()?;
+        for removal in &removals.tombstones {
+            removed.packs.extend(&removal.packs);
+            removed.index_objects.extend(&removal.index_objects);
         }
-        self.seen().removals = names.into_iter().collect();
+        hidden_packs.extend(removals.marks.iter().flat_map(|(_, mark)| &mark.packs));
+        synced.unreadable_removals.extend(removals.unreadable);
+        synced.problems.extend(removals.problems);
+        {
+            let mut seen = self.seen();
+            seen.removals = removals.names.into_iter().collect();
+            seen.marked = hidden_packs.iter().copied().collect();
+        }
         for name in list_names(&*self.backend, Kind::Damage)? {
             let damage = get_named(&*self.backend, Kind::Damage, &name).and_then(|object| {
                 format::session::decode_damage(&self.keys, &object)
@@ -277,10 +272,20 @@ impl Repository {
             || !list_names(&*self.backend, Kind::Damage)?.is_empty())
     }
 
-    /// Names of the removal records as they are now, when they differ from those of the last synchronisation.
+    /// Whether packs are about to go, or gone, of which the last synchronisation did not know.
     pub(super) fn removals_moved(&self) -> Result<bool, Error> {
-        let now: HashSet<Id> = list_names(&*self.backend, Kind::Removals)?.into_iter().collect();
-        Ok(now != self.seen().removals)
+        for name in list_names(&*self.backend, Kind::Removals)? {
+            if self.seen().removals.contains(&name) {
+                continue;
+            }
+            // The tombstone of what was marked before changes nothing for who did not rely on it.
+            let Some(removal) = self.removal(&name)? else { return Ok(true) };
+            let seen = self.seen();
+            if removal.packs.iter().any(|pack| !seen.marked.contains(pack) && !seen.removed.contains(pack)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Names of the removal records seen, sorted.

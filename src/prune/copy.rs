@@ -1,0 +1,135 @@
+//! Writing anew what is needed of packs that are to go. Chunks keep their owner: those of different clients never share a pack.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::usage::Usage;
+use super::{New, Run};
+use crate::format::index::PackEntry;
+use crate::index::Location;
+use crate::model::{Id, Id16};
+use crate::progress::Event;
+use crate::repository::{Error, store};
+
+/// Chunks of which it is known at a time where they lie: some 100 MB.
+const CHUNKS_AT_A_TIME: u64 = 2 << 20;
+
+/// What was written anew.
+#[derive(Default)]
+pub(super) struct Copied {
+    pub bytes: u64,
+    /// Packs of which all that is needed now lies elsewhere.
+    pub packs: Vec<Id>,
+}
+
+/// Chunks to copy, by pack: number of the block, and offset in it.
+pub(super) type Needed = HashMap<u64, HashSet<(u32, u32)>>;
+
+/// Writes anew what is used of the packs that the plan names.
+pub(super) fn repack(run: &Run<'_>, new: &New) -> Result<Copied, Error> {
+    let names: HashSet<Id> = new.plan.repack.iter().copied().collect();
+    let packs: Vec<_> = new.usage.packs.iter().filter(|pack| names.contains(&pack.name)).collect();
+    let mut copied = Copied::default();
+    let mut rest = packs.as_slice();
+    while !rest.is_empty() {
+        let (mut count, mut chunks) = (0, 0);
+        while count < rest.len() && (count == 0 || chunks < CHUNKS_AT_A_TIME) {
+            // At least so many: a chunk that is no file's end is not shorter than a kilobyte on the whole.
+            chunks += rest[count].live / 1024 + 1;
+            count += 1;
+        }
+        let (some, more) = rest.split_at(count);
+        let rows: HashSet<u64> = some.iter().map(|pack| pack.row).collect();
+        let mut needed = Needed::new();
+        new.usage.each(run, &mut |places| {
+            if let Some((_, place)) = new.usage.best(places)
+                && rows.contains(&place.pack)
+            {
+                needed.entry(place.pack).or_default().insert((place.block, place.offset));
+            }
+        })?;
+        let part = copy(run, &new.usage, &needed)?;
+        copied.bytes += part.bytes;
+        copied.packs.extend(some.iter().map(|pack| pack.name));
+        rest = more;
+    }
+    Ok(copied)
+}
+
+/// Copies chunks into new packs, and names those in the index. They are stored wholly when this returns.
+pub(super) fn copy(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Error> {
+    let repository = run.repository;
+    let mut copied = Copied::default();
+    // What is to go counts as absent from here on, so that it is stored again.
+    let mut hidden: Vec<Id> = repository.damaged_packs()?.into_iter().collect();
+    hidden.extend(repository.removals()?.marked());
+    hidden.extend(needed.keys().filter_map(|row| usage.pack(*row)).map(|pack| pack.name));
+    repository.index.set_hidden(&hidden, &[])?;
+    let mut by_owner: BTreeMap<[u8; 16], Vec<(u64, PackEntry)>> = BTreeMap::new();
+    for row in needed.keys() {
+        run.check_stop()?;
+        let Some(pack) = usage.pack(*row) else { continue };
+        let entry = repository.read_pack_entry(&pack.name, pack.length)?;
+        by_owner.entry(entry.directory.domain.0).or_default().push((*row, entry));
+    }
+    for (owner, mut packs) in by_owner {
+        packs.sort_by_key(|(row, _)| *row);
+        let options = store::Options {
+            level: run.options.level,
+            workers: 1,
+            compressors: std::thread::available_parallelism().map_or(2, usize::from),
+            memory: run.options.memory,
+            domain: Id16(owner),
+            discard: false,
+        };
+        copied.bytes += store::with(repository, options, run.clock, |store| {
+            for (row, entry) in &packs {
+                one(run, store, entry, &needed[row])?;
+            }
+            store.checkpoint(|| {})?;
+            Ok(store.stored().bytes_stored)
+        })?;
+    }
+    Ok(copied)
+}
+
+/// Copies what is needed of one pack.
+fn one(
+    run: &Run<'_>,
+    store: &store::Store<'_>,
+    entry: &PackEntry,
+    needed: &HashSet<(u32, u32)>,
+) -> Result<(), Error> {
+    let contents = entry.directory.contents;
+    let Some(pack) = run.repository.index.pack(&entry.name)? else { return Ok(()) };
+    for (number, block) in entry.directory.blocks.iter().enumerate() {
+        run.check_stop()?;
+        let number = number as u32;
+        let mut offset = 0u32;
+        let mut plain = None;
+        for (id, length) in &block.chunks {
+            let start = offset;
+            offset += length;
+            if !needed.contains(&(number, start)) {
+                continue;
+            }
+            let location = Location::at(&pack, number, start, *length).ok_or_else(|| {
+                Error::damaged(crate::backend::Kind::Packs, &entry.name.to_string(), "the index says another length")
+            })?;
+            let bytes = match &plain {
+                Some(bytes) => bytes,
+                None => plain.insert(run.repository.read_block(&location)?),
+            };
+            let chunk = &bytes[start as usize..offset as usize];
+            if run.repository.hasher().id(contents, chunk) != *id {
+                return Err(Error::damaged(
+                    crate::backend::Kind::Packs,
+                    &entry.name.to_string(),
+                    &format!("block {number} holds other bytes than chunk {id}"),
+                ));
+            }
+            store.save_hashed(0, contents, *id, chunk)?;
+        }
+        run.listener.event(Event::Bytes(u64::from(block.stored)));
+    }
+    Ok(())
+}

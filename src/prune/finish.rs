@@ -1,0 +1,152 @@
+//! The second phase: what was marked is removed once nobody can rely on it. Everything here may be done by several at once, and be cut
+//! off anywhere.
+
+use std::collections::{HashMap, HashSet};
+
+use super::usage::{Standing, usage};
+use super::{MARK_SECONDS, Outcome, Run, copy, roots, sweep};
+use crate::format::session::Removal;
+use crate::model::{Id, Id16, Time};
+use crate::repository::Error;
+use crate::repository::session::Session;
+use crate::repository::sessions::Peer;
+
+/// How much later than a mark a session must have begun to be counted as one that saw it, by the storage's clock, seconds.
+const LATER_SECONDS: i64 = 3600;
+
+/// Whether a session may have begun before the mark was there for it to see.
+fn may_predate(peer: &Peer, mark: &Removal, peers: &[Peer]) -> bool {
+    // The end of the marking session was put after the mark.
+    let marked = peers.iter().find(|other| other.id == mark.session).and_then(|pruner| pruner.ended_stored);
+    match (marked, peer.begun_stored) {
+        (Some(marked), Some(begun)) => begun < marked.plus_seconds(LATER_SECONDS),
+        _ => true,
+    }
+}
+
+/// Whether a mark's time has come; those in its way are told.
+fn is_due(mark: &Removal, peers: &[Peer], own: Id16, now: Time, outcome: &mut Outcome) -> bool {
+    let others = || peers.iter().filter(|peer| peer.id != own && peer.is_alive(now));
+    let is_old = now.seconds_since(mark.time) >= MARK_SECONDS as f64;
+    let in_the_way: Vec<&Peer> = match is_old {
+        true => others().filter(|peer| may_predate(peer, mark, peers)).collect(),
+        false => others().collect(),
+    };
+    for peer in &in_the_way {
+        if !outcome.at_work.contains(&peer.host) {
+            outcome.at_work.push(peer.host.clone());
+        }
+    }
+    in_the_way.is_empty()
+}
+
+/// Acts on every mark whose time has come.
+pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome) -> Result<(), Error> {
+    let repository = run.repository;
+    let removals = repository.removals()?;
+    if let Some(problem) = removals.problems.into_iter().next() {
+        return Err(problem);
+    }
+    if removals.marks.is_empty() {
+        return Ok(());
+    }
+    // What was just marked must be seen by everyone whose session is not seen here.
+    run.settle()?;
+    let peers = repository.sessions()?;
+    let now = session.check_alive()?;
+    let due: Vec<(Id, Removal)> = removals
+        .marks
+        .into_iter()
+        .filter(|(_, mark)| is_due(mark, &peers, session.id, now, outcome))
+        .collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    // Who is neither over nor alive may wake up: it must not commit then. After this, what it committed before is listed.
+    for peer in peers.iter().filter(|peer| peer.id != session.id && !peer.is_ended && !peer.is_alive(now)) {
+        repository.put_fence(&peer.id, now)?;
+    }
+    run.settle()?;
+    run.sync()?;
+    let snapshots: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.snapshots.iter().copied()).collect();
+    let peers = repository.sessions()?;
+    let roots = roots::roots(run, &peers, Some(session.id), now, Some(&snapshots))?;
+    let usage = usage(run, &roots)?;
+    if let Some(missing) = &usage.missing {
+        return Err(super::missing_error(missing));
+    }
+    let packs: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
+    let mut needed: HashMap<u64, HashSet<(u32, u32)>> = HashMap::new();
+    usage.each(run, &mut |places| {
+        if let Some((Standing::Marked, best)) = usage.best(places) {
+            let is_going = |row| usage.pack(row).is_some_and(|pack| packs.contains(&pack.name));
+            if places.iter().any(|place| is_going(place.pack)) {
+                needed.entry(best.pack).or_default().insert((best.block, best.offset));
+            }
+        }
+    })?;
+    if !needed.is_empty() {
+        // Somebody who began before the mark committed what needs these: they are written anew.
+        outcome.bytes_rewritten += copy::copy(run, &usage, &needed)?.bytes;
+    }
+    run.check_stop()?;
+    // Once more: who names one of these snapshots since keeps it.
+    let known: HashSet<Id16> = peers.iter().map(|peer| peer.id).collect();
+    let going: HashSet<Id> = roots.going.iter().copied().collect();
+    let newcomers = repository.sessions()?;
+    let mut newcomers = newcomers.iter().filter(|peer| !known.contains(&peer.id) && !peer.is_ended);
+    if newcomers.any(|peer| peer.parents.iter().any(|parent| going.contains(parent))) {
+        return Ok(());
+    }
+    let lengths: HashMap<Id, u64> = usage.packs.iter().map(|pack| (pack.name, pack.length)).collect();
+    for (name, mark) in due {
+        remove(run, session, name, mark, &going, &lengths, outcome)?;
+    }
+    run.sync()
+}
+
+/// Removes what one mark names: snapshots, index objects, packs. The tombstone first, so that whoever still hears of these packs knows
+/// that they are gone.
+fn remove(
+    run: &Run<'_>,
+    session: &Session<'_>,
+    name: Id,
+    mark: Removal,
+    going: &HashSet<Id>,
+    lengths: &HashMap<Id, u64>,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
+    let repository = run.repository;
+    run.check_stop()?;
+    for snapshot in mark.snapshots.iter().filter(|snapshot| going.contains(snapshot)) {
+        repository.remove_snapshot(snapshot, session, run.clock)?;
+        outcome.snapshots_removed += 1;
+    }
+    let packs: HashSet<Id> = mark.packs.iter().copied().collect();
+    let index_objects = repository.rewrite_index(&packs)?;
+    let tombstone = Removal {
+        packs: mark.packs,
+        time: session.check_alive()?,
+        session: session.id,
+        index_objects,
+        done: true,
+        answers: Some(name),
+        snapshots: mark.snapshots,
+    };
+    repository.put_removal(&tombstone)?;
+    outcome.packs_removed += tombstone.packs.len() as u64;
+    outcome.bytes_removed += tombstone.packs.iter().filter_map(|pack| lengths.get(pack)).sum::<u64>();
+    sweep::tombstone(run, &tombstone)
+}
+
+/// Counts what waits.
+pub(super) fn waiting(run: &Run<'_>, outcome: &mut Outcome) -> Result<(), Error> {
+    let marked = run.repository.removals()?.marked();
+    for (name, length) in run.repository.stored_packs()? {
+        if marked.contains(&name) {
+            outcome.packs_waiting += 1;
+            outcome.bytes_waiting += length;
+        }
+    }
+    Ok(())
+}

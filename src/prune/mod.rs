@@ -1,0 +1,263 @@
+//! Giving back the room of what no snapshot needs, while others write and read: packs are marked, and removed when nobody can rely on
+//! them. docs/concurrency.md has the protocol and why it holds.
+
+mod copy;
+mod finish;
+mod plan;
+mod roots;
+mod sweep;
+mod usage;
+mod walk;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::compress::Level;
+use crate::format::session::{Removal, Role};
+use crate::locks::lock;
+use crate::model::clock::Clock;
+use crate::model::{Id, Time};
+use crate::progress::{Event, Listener};
+use crate::repository::session::{Session, kept_alive};
+use crate::repository::store;
+use crate::repository::{Error, Repository};
+
+pub use plan::{Plan, Unused};
+pub use roots::GRACE_SECONDS;
+
+/// Age of a mark from which it is acted on while others are at work, seconds: for readers that could not say that they are there.
+pub const MARK_SECONDS: i64 = 24 * 3600;
+
+/// What is pruned, and how much.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// For how long a forgotten snapshot can be brought back, seconds.
+    pub grace_seconds: i64,
+    /// Unused bytes that may stay in packs that are partly in use.
+    pub max_unused: Unused,
+    /// Bytes of packs that are written anew at most.
+    pub max_repack_bytes: Option<u64>,
+    /// Small packs are put together too.
+    pub repack_small: bool,
+    pub level: Level,
+    /// Bytes that the run may take, about.
+    pub memory: u64,
+    pub host: Vec<u8>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            dry_run: false,
+            grace_seconds: GRACE_SECONDS,
+            max_unused: Unused::Share(0.05),
+            max_repack_bytes: None,
+            repack_small: false,
+            level: Level::AUTO,
+            memory: store::MEMORY,
+            host: Vec::new(),
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub plan: Plan,
+    /// Packs removed, and their bytes: also those that earlier runs marked.
+    pub packs_removed: u64,
+    pub bytes_removed: u64,
+    /// Forgotten snapshots that are gone for good.
+    pub snapshots_removed: u64,
+    /// Bytes of packs written anew.
+    pub bytes_rewritten: u64,
+    /// Packs that wait for a later run, and their bytes.
+    pub packs_waiting: u64,
+    pub bytes_waiting: u64,
+    /// Hosts that were at work, so that marks had to wait.
+    pub at_work: Vec<Vec<u8>>,
+}
+
+/// One run at work.
+struct Run<'r> {
+    repository: &'r Repository,
+    options: &'r Options,
+    clock: &'r dyn Clock,
+    listener: &'r dyn Listener,
+    stop: &'r AtomicBool,
+    /// Set when the session's lease is lost.
+    lost: &'r AtomicBool,
+}
+
+impl Run<'_> {
+    fn check_stop(&self) -> Result<(), Error> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(Error::Overtaken);
+        }
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Synchronises, and refuses to go on from what is not wholly known.
+    fn sync(&self) -> Result<(), Error> {
+        match self.repository.sync()?.problems.into_iter().next() {
+            None => Ok(()),
+            Some(problem) => Err(problem),
+        }
+    }
+
+    fn settle(&self) -> Result<(), Error> {
+        self.repository.settle(self.clock)
+    }
+}
+
+/// Removes what no snapshot needs: at once when nobody else is at work, else marks it for a later run. What earlier runs marked goes first.
+///
+/// Errors: `Damaged`, `Lost` and `Unsupported` when something that a snapshot needs can not be read: then nothing is removed.
+pub fn prune(
+    repository: &Repository,
+    options: &Options,
+    clock: &dyn Clock,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let lost = AtomicBool::new(false);
+    let run = Run { repository, options, clock, listener, stop, lost: &lost };
+    listener.event(Event::Started);
+    let outcome = if options.dry_run {
+        run.sync()?;
+        let plan = plan_new(&run, None)?.plan;
+        Outcome { plan, ..Outcome::default() }
+    } else {
+        let client = repository.client()?;
+        let session =
+            Session::begin_as(Role::Pruner, repository, clock, client, &options.host, Vec::new())?;
+        let why = std::sync::Mutex::new(None);
+        let overtaken = |error| {
+            lock(&why).get_or_insert(error);
+            lost.store(true, Ordering::Relaxed);
+        };
+        let outcome = kept_alive(Some(&session), overtaken, || work(&run, &session))?;
+        drop(session);
+        outcome
+    };
+    listener.event(Event::Finished);
+    Ok(outcome)
+}
+
+fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    run.sync()?;
+    sweep::leftovers(run)?;
+    finish::marks(run, session, &mut outcome)?;
+    run.sync()?;
+    let new = plan_new(run, Some(session))?;
+    let mut packs = new.plan.remove.clone();
+    packs.extend(&new.plan.leftovers);
+    if !new.plan.repack.is_empty() {
+        let copied = copy::repack(run, &new)?;
+        outcome.bytes_rewritten += copied.bytes;
+        packs.extend(copied.packs);
+    }
+    outcome.plan = new.plan;
+    if !packs.is_empty() || !new.snapshots.is_empty() {
+        run.check_stop()?;
+        mark(run, session, packs, new.snapshots)?;
+        run.sync()?;
+        finish::marks(run, session, &mut outcome)?;
+    }
+    finish::waiting(run, &mut outcome)?;
+    sweep::sessions(run, session)?;
+    Ok(outcome)
+}
+
+/// Says which packs and forgotten snapshots are to go. From here on no writer relies on them.
+fn mark(run: &Run<'_>, session: &Session<'_>, packs: Vec<Id>, snapshots: Vec<Id>) -> Result<(), Error> {
+    // Lists are bounded, and so is a mark.
+    let most = crate::format::limits::LIST_MAX / 4;
+    let time = session.check_alive()?;
+    let mut packs = packs.as_slice();
+    let mut snapshots = snapshots.as_slice();
+    while !packs.is_empty() || !snapshots.is_empty() {
+        let (some, rest) = packs.split_at(packs.len().min(most));
+        let (named, more) = snapshots.split_at(snapshots.len().min(most));
+        let removal = Removal {
+            packs: some.to_vec(),
+            snapshots: named.to_vec(),
+            time,
+            session: session.id,
+            ..Removal::default()
+        };
+        run.repository.put_removal(&removal)?;
+        (packs, snapshots) = (rest, more);
+    }
+    Ok(())
+}
+
+/// A plan, and what is needed to carry it out.
+struct New {
+    plan: Plan,
+    usage: usage::Usage,
+    /// Forgotten snapshots that are to go.
+    snapshots: Vec<Id>,
+}
+
+fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> {
+    let now = run.repository.storage_time()?;
+    let mut again = true;
+    loop {
+        let peers = run.repository.sessions()?;
+        let roots = roots::roots(run, &peers, session.map(|session| session.id), now, None)?;
+        let usage = usage::usage(run, &roots)?;
+        if let Some(missing) = usage.missing {
+            if std::mem::take(&mut again) {
+                // Perhaps an index object was lost: packs that none names are asked themselves.
+                run.repository.adopt_packs(&mut Default::default())?;
+                if session.is_some() {
+                    run.repository.name_adopted()?;
+                }
+                continue;
+            }
+            return Err(missing_error(&missing));
+        }
+        let others = peers.iter().filter(|peer| Some(peer.id) != session.map(|session| session.id));
+        let alive: Vec<_> = others.filter(|peer| peer.is_alive(now)).collect();
+        let spared = spared(run, &usage, &alive)?;
+        let leftovers = if alive.is_empty() { usage.leftovers.clone() } else { Vec::new() };
+        let plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
+        return Ok(New { plan, usage, snapshots: roots.going });
+    }
+}
+
+fn missing_error(missing: &usage::Missing) -> Error {
+    Error::Damaged {
+        object: "the repository".to_owned(),
+        what: format!(
+            "{} chunks that snapshots need are in no pack, so nothing is removed; copal check says which files that hits",
+            missing.chunks
+        ),
+    }
+}
+
+/// Packs without any use that somebody at work may just have written: marking them would only make that run begin again.
+fn spared(
+    run: &Run<'_>,
+    usage: &usage::Usage,
+    alive: &[&crate::repository::sessions::Peer],
+) -> Result<std::collections::HashSet<Id>, Error> {
+    /// Clocks may differ by that, seconds: all that hangs on it is somebody's time.
+    const SKEW_SECONDS: i64 = 3600;
+    let mut spared = std::collections::HashSet::new();
+    let Some(first) = alive.iter().map(|peer| peer.begun.plus_seconds(-SKEW_SECONDS)).min() else {
+        return Ok(spared);
+    };
+    for pack in usage.packs.iter().filter(|pack| pack.live == 0) {
+        run.check_stop()?;
+        let written: Result<Time, Error> =
+            run.repository.read_pack_entry(&pack.name, pack.length).map(|entry| entry.directory.written);
+        if written.is_ok_and(|written| written >= first) {
+            spared.insert(pack.name);
+        }
+    }
+    Ok(spared)
+}

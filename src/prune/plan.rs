@@ -1,0 +1,122 @@
+//! Deciding what goes, what is written anew, and what may stay: pure.
+
+use std::collections::HashSet;
+
+use super::Options;
+use super::usage::{PackUse, Standing, Usage};
+use crate::model::Id;
+
+/// How much unused room may stay in packs that are partly in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unused {
+    /// A share of all bytes, 0 to 1.
+    Share(f64),
+    Bytes(u64),
+    Unlimited,
+}
+
+/// What would be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Packs of which nothing is in use.
+    pub remove: Vec<Id>,
+    /// Packs whose used chunks are written anew.
+    pub repack: Vec<Id>,
+    /// Packs that no index object names.
+    pub leftovers: Vec<Id>,
+    /// Forgotten snapshots that go for good.
+    pub snapshots: u64,
+    /// Exact bytes of the packs that go without anything being written.
+    pub bytes_remove: u64,
+    /// Bytes of the packs that are written anew.
+    pub bytes_repack: u64,
+    /// Exact bytes of their blocks of which nothing is in use.
+    pub bytes_dead_blocks: u64,
+    /// At most so many more bytes are freed: blocks that are partly in use shrink by what compression makes of it.
+    pub bytes_at_most: u64,
+    /// Unused bytes that stay, about.
+    pub bytes_unused_left: u64,
+    /// All bytes of packs.
+    pub bytes_all: u64,
+}
+
+/// A pack is small below this part of the target, in percent.
+const SMALL_PERCENT: u64 = 80;
+
+/// Stored bytes of a pack's blocks of which nothing is in use, and an estimate of those unused in the others.
+fn unused(pack: &PackUse) -> (u64, u64) {
+    let (mut dead, mut partly) = (0, 0);
+    for block in &pack.blocks {
+        let stored = u64::from(block.stored);
+        match block.live {
+            0 => dead += stored,
+            live if live >= block.plain => {}
+            live => partly += stored * u64::from(block.plain - live) / u64::from(block.plain.max(1)),
+        }
+    }
+    (dead, partly)
+}
+
+/// Decides. `spared` packs are left alone in this run.
+pub fn plan(
+    usage: &Usage,
+    spared: &HashSet<Id>,
+    leftovers: Vec<Id>,
+    options: &Options,
+    pack_target: usize,
+) -> Plan {
+    let mut plan = Plan::default();
+    if !leftovers.is_empty() {
+        plan.bytes_remove += usage.leftover_bytes;
+    }
+    plan.leftovers = leftovers;
+    plan.bytes_all = usage.packs.iter().map(|pack| pack.length).sum::<u64>() + usage.leftover_bytes;
+    let mut partly = Vec::new();
+    let mut unused_all = 0;
+    for pack in &usage.packs {
+        // What is marked has its own way; what is missing can not go; what is damaged and needed is a repair's to move.
+        match (pack.standing, pack.live) {
+            (Standing::Marked | Standing::Missing, _) => {}
+            (_, 0) if spared.contains(&pack.name) => {}
+            (_, 0) => {
+                plan.bytes_remove += pack.length;
+                plan.remove.push(pack.name);
+            }
+            (Standing::Damaged, _) => {}
+            (Standing::Good, _) => {
+                let (dead, part) = unused(pack);
+                unused_all += dead + part;
+                let is_small = pack.length * 100 < pack_target as u64 * SMALL_PERCENT;
+                if dead + part > 0 || (options.repack_small && is_small) {
+                    partly.push((pack, dead, part, is_small && options.repack_small));
+                }
+            }
+        }
+    }
+    let allowed = match options.max_unused {
+        Unused::Unlimited => u64::MAX,
+        Unused::Bytes(bytes) => bytes,
+        Unused::Share(share) => ((plan.bytes_all - plan.bytes_remove) as f64 * share) as u64,
+    };
+    // Those first that give most for what is written.
+    partly.sort_by(|(a, a_dead, a_part, _), (b, b_dead, b_part, _)| {
+        let share = |pack: &PackUse, unused: u64| unused as f64 / pack.length.max(1) as f64;
+        share(b, b_dead + b_part).total_cmp(&share(a, a_dead + a_part)).then(a.name.cmp(&b.name))
+    });
+    // One small pack alone gives another small pack.
+    let small = partly.iter().filter(|(.., is_small)| *is_small).count();
+    let most = options.max_repack_bytes.unwrap_or(u64::MAX);
+    for (pack, dead, part, is_small) in partly {
+        let wanted = unused_all > allowed && dead + part > 0;
+        if !wanted && !(is_small && small > 1) || plan.bytes_repack + pack.length > most {
+            continue;
+        }
+        plan.repack.push(pack.name);
+        plan.bytes_repack += pack.length;
+        plan.bytes_dead_blocks += dead;
+        plan.bytes_at_most += part;
+        unused_all -= dead + part;
+    }
+    plan.bytes_unused_left = unused_all;
+    plan
+}

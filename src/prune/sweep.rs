@@ -1,0 +1,81 @@
+//! Taking away what nobody looks at any more: what tombstones name, and sessions that are over.
+
+use std::collections::HashSet;
+
+use super::Run;
+use crate::backend::Kind;
+use crate::format::session::Removal;
+use crate::model::{Id, Id16};
+use crate::repository::Error;
+use crate::repository::session::{LEASE_SECONDS, Session};
+
+/// Age from which a session that is over is not asked for any more, seconds.
+const OVER_SECONDS: i64 = 4 * LEASE_SECONDS as i64;
+
+/// Removes an object; that it is gone already is as good.
+fn remove(run: &Run<'_>, kind: Kind, name: &str) -> Result<(), Error> {
+    match run.repository.backend.remove(kind, name) {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a tombstone names, in the order in which nothing that is left points to what is gone; the mark that it answers last.
+pub(super) fn tombstone(run: &Run<'_>, tombstone: &Removal) -> Result<(), Error> {
+    for name in &tombstone.index_objects {
+        remove(run, Kind::Index, &name.to_string())?;
+    }
+    for name in &tombstone.packs {
+        remove(run, Kind::Packs, &name.to_string())?;
+    }
+    match tombstone.answers {
+        Some(mark) => remove(run, Kind::Removals, &mark.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Removes what a run that was cut off left: objects that tombstones name, and marks that they answer.
+pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
+    let removals = run.repository.removals()?;
+    if let Some(problem) = removals.problems.into_iter().next() {
+        return Err(problem);
+    }
+    let removed: HashSet<Id> =
+        removals.tombstones.iter().flat_map(|done| done.packs.iter().copied()).collect();
+    let index: HashSet<Id> =
+        removals.tombstones.iter().flat_map(|done| done.index_objects.iter().copied()).collect();
+    let mut names = Vec::new();
+    run.repository.backend.list(Kind::Index, &mut |entry| names.extend(Id::parse(&entry.name)))?;
+    for name in names.iter().filter(|name| index.contains(name)) {
+        remove(run, Kind::Index, &name.to_string())?;
+    }
+    for (name, _) in run.repository.stored_packs()? {
+        if removed.contains(&name) {
+            remove(run, Kind::Packs, &name.to_string())?;
+        }
+    }
+    for mark in removals.answered {
+        remove(run, Kind::Removals, &mark.to_string())?;
+    }
+    Ok(())
+}
+
+/// Removes the objects of sessions that are long over, the fenced ones among them. Fences stay: who sleeps for a year must still find
+/// its own. The sessions of marks stay too: they tell who came later.
+pub(super) fn sessions(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error> {
+    let now = session.check_alive()?;
+    let keep: HashSet<Id16> = run.repository.removals()?.marks.iter().map(|(_, mark)| mark.session).collect();
+    let fences: HashSet<Id16> = run.repository.fences()?.into_iter().collect();
+    for peer in run.repository.sessions()? {
+        let is_over = peer.is_ended || fences.contains(&peer.id);
+        let since = now.seconds_since(peer.lease_end);
+        if is_over && since > OVER_SECONDS as f64 && !keep.contains(&peer.id) && peer.id != session.id {
+            // The end last: without it the session would look as if it were still at work.
+            for name in &peer.objects {
+                remove(run, Kind::Sessions, &name.to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+

@@ -1,0 +1,153 @@
+//! What is in use: of each pack, how much, and where each chunk that is needed lies best.
+
+use std::collections::{HashMap, HashSet};
+
+use super::roots::Roots;
+use super::{Run, walk};
+use crate::index::{Gather, Place, Used};
+use crate::model::{Contents, Id};
+use crate::repository::Error;
+
+/// What may be said of a pack's copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// They count.
+    Good,
+    /// Found damaged, in whatever part: better than none.
+    Damaged,
+    /// Marked for removal: none that counts.
+    Marked,
+    /// Not in storage, or not in its length.
+    Missing,
+}
+
+/// A block and how much of it is in use.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockUse {
+    pub stored: u32,
+    pub plain: u32,
+    /// Plain bytes of chunks that are needed and whose best copy this is.
+    pub live: u32,
+}
+
+/// A pack and how much of it is in use.
+#[derive(Clone, Debug)]
+pub struct PackUse {
+    pub row: u64,
+    pub name: Id,
+    pub length: u64,
+    pub contents: Contents,
+    pub standing: Standing,
+    pub live: u64,
+    pub blocks: Vec<BlockUse>,
+}
+
+/// Chunks that are needed and in no pack.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    pub chunks: u64,
+}
+
+/// What is in use of a repository.
+pub struct Usage {
+    pub packs: Vec<PackUse>,
+    by_row: HashMap<u64, usize>,
+    used: Used,
+    pub missing: Option<Missing>,
+    /// Packs in storage that no index object names, with no mark and no tombstone.
+    pub leftovers: Vec<Id>,
+    pub leftover_bytes: u64,
+}
+
+impl Usage {
+    fn standing(&self, place: &Place) -> Option<(Standing, Id)> {
+        let pack = self.packs.get(*self.by_row.get(&place.pack)?)?;
+        Some((pack.standing, pack.name))
+    }
+
+    /// The best of a chunk's places: one that counts, the same for everyone who looks.
+    pub fn best<'p>(&self, places: &'p [Place]) -> Option<(Standing, &'p Place)> {
+        places
+            .iter()
+            .filter_map(|place| Some((self.standing(place)?, place)))
+            .filter(|((standing, _), _)| *standing != Standing::Missing)
+            .min_by_key(|((standing, name), place)| (*standing, *name, place.block, place.offset))
+            .map(|((standing, _), place)| (standing, place))
+    }
+
+    /// The pack of a row.
+    pub fn pack(&self, row: u64) -> Option<&PackUse> {
+        self.packs.get(*self.by_row.get(&row)?)
+    }
+
+    /// Tells `each` of every chunk in use with all its places.
+    pub fn each(&self, run: &Run<'_>, each: &mut dyn FnMut(&[Place])) -> Result<(), Error> {
+        Ok(run.repository.index.each_used(&self.used, &mut |_, places| {
+            each(places);
+            Ok(())
+        })?)
+    }
+}
+
+/// Looks at all that `roots` need. The index must just have been synchronised.
+pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
+    let repository = run.repository;
+    let mut gather = Gather::new(repository.index.folder())?;
+    walk::gather(run, &roots.stay, &mut gather)?;
+    let used = gather.finish()?;
+    let removals = repository.removals()?;
+    if let Some(problem) = removals.problems.into_iter().next() {
+        return Err(problem);
+    }
+    let marked: HashSet<Id> = removals.marks.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
+    let removed: HashSet<Id> = removals.tombstones.iter().flat_map(|done| done.packs.iter().copied()).collect();
+    let damaged = repository.damaged_packs()?;
+    let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
+    let mut packs = Vec::new();
+    let mut known = HashSet::new();
+    repository.index.packs(&mut |pack| {
+        known.insert(pack.name);
+        let standing = match stored.get(&pack.name) {
+            Some(length) if *length == pack.length => match () {
+                () if marked.contains(&pack.name) => Standing::Marked,
+                () if damaged.contains(&pack.name) => Standing::Damaged,
+                () => Standing::Good,
+            },
+            _ => Standing::Missing,
+        };
+        let blocks = pack.blocks.iter();
+        packs.push(PackUse {
+            row: pack.row,
+            name: pack.name,
+            length: pack.length,
+            contents: pack.contents,
+            standing,
+            live: 0,
+            blocks: blocks.map(|b| BlockUse { stored: b.stored, plain: b.plain, live: 0 }).collect(),
+        });
+    })?;
+    let by_row = packs.iter().enumerate().map(|(number, pack)| (pack.row, number)).collect();
+    let strange = |name: &Id| !known.contains(name) && !marked.contains(name) && !removed.contains(name);
+    let mut leftovers: Vec<Id> = stored.keys().filter(|name| strange(name)).copied().collect();
+    leftovers.sort_unstable();
+    let leftover_bytes = leftovers.iter().filter_map(|name| stored.get(name)).sum();
+    let mut usage = Usage { packs, by_row, used, missing: None, leftovers, leftover_bytes };
+    let mut live: Vec<(u64, u32, u32)> = Vec::new();
+    let mut missing = 0;
+    let mut counts: HashMap<(u64, u32), u32> = HashMap::new();
+    usage.each(run, &mut |places| match usage.best(places) {
+        None => missing += 1,
+        Some((_, place)) => *counts.entry((place.pack, place.block)).or_default() += place.length,
+    })?;
+    live.extend(counts.into_iter().map(|((row, block), bytes)| (row, block, bytes)));
+    for (row, block, bytes) in live {
+        let Some(number) = usage.by_row.get(&row).copied() else { continue };
+        let pack = &mut usage.packs[number];
+        pack.live += u64::from(bytes);
+        if let Some(block) = pack.blocks.get_mut(block as usize) {
+            block.live = block.live.saturating_add(bytes);
+        }
+    }
+    usage.missing = (missing > 0).then_some(Missing { chunks: missing });
+    Ok(usage)
+}
