@@ -6,13 +6,17 @@
 //! on top of that (`PENDING_MAX` a transaction); hits and misses = look-ups/s with 1 and with 4 threads, of random known and
 //! unknown chunks; loading, hits and misses (1 thread) by processor time too, which a busy machine changes less; bytes a chunk = size of
 //! the whole file (packs and blocks too, without their plain directories) by chunks.
+//!
+//! For a pruner: gathered = used chunks/s that are added, each chunk three times in three orders, and merged at the end; joined = used
+//! chunks/s that are told with their places; MiB = the most memory that the process had in each (the two lists lie below
+//! `COPAL_BENCH_DIR` too).
 
 mod material;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use copal::index::{BlockRecord, Index, PENDING_MAX, PackRecord, SYNC_CHUNKS};
+use copal::index::{BlockRecord, Gather, Index, PENDING_MAX, PackRecord, SYNC_CHUNKS};
 use copal::model::{Contents, Id, Id16};
 
 const BLOCKS: u64 = 16;
@@ -77,6 +81,59 @@ fn lookups(index: &Index, threads: u64, kind: u8, chunks: u64) -> (f64, f64) {
     (count / spent.wall, count / spent.cpu)
 }
 
+/// The most memory that this process had since the last call, MiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    std::fs::write("/proc/self/clear_refs", "5").expect("clear_refs");
+    most.trim_end_matches("kB").trim().parse::<u64>().expect("a number") >> 10
+}
+
+/// Chunks gathered and joined each second, and the most memory in each.
+fn usage(index: &Index, parent: &Path, chunks: u64) -> [u64; 4] {
+    // Steps that have no factor in common with the number go through all.
+    let common = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let mut steps = [chunks / 5 * 2, chunks / 7 * 4, chunks / 11 * 3];
+    steps.iter_mut().for_each(|step| {
+        while common(*step, chunks) != 1 {
+            *step += 1;
+        }
+    });
+    memory();
+    let mut gather = Gather::new(Some(parent)).expect("gather");
+    let (mut spent, mut at, mut some) = (0.0, [0; 3], Vec::new());
+    for number in 0..chunks {
+        for (at, step) in at.iter_mut().zip(steps) {
+            some.push(id(0, *at));
+            *at = (*at + step) % chunks;
+        }
+        if some.len() >= 30_000 || number + 1 == chunks {
+            let start = Instant::now();
+            some.drain(..).for_each(|id| gather.add(Contents::Data, &id).expect("add"));
+            spent += start.elapsed().as_secs_f64();
+        }
+    }
+    let start = Instant::now();
+    let used = gather.finish().expect("finish");
+    spent += start.elapsed().as_secs_f64();
+    assert_eq!(used.len(), chunks);
+    let gathering = memory();
+    let (start, mut places) = (Instant::now(), 0);
+    let mut each = |_, found: &[_]| {
+        places += found.len() as u64;
+        Ok(())
+    };
+    index.each_used(&used, &mut each).expect("join");
+    let joined = chunks as f64 / start.elapsed().as_secs_f64();
+    assert_eq!(places, chunks);
+    [(3.0 * chunks as f64 / spent) as u64, gathering, joined as u64, memory()]
+}
+
 fn measure(chunks: u64) {
     let parent = std::env::var_os("COPAL_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = parent.join(format!("copal-index-bench-{}", std::process::id()));
@@ -95,6 +152,7 @@ fn measure(chunks: u64) {
     let bytes = index.database_bytes().expect("size") as f64 / (packs * PACK_CHUNKS) as f64;
     let hit = [lookups(&index, 1, 0, chunks), lookups(&index, 4, 0, chunks)];
     let miss = [lookups(&index, 1, 9, chunks), lookups(&index, 4, 9, chunks)];
+    let usage = usage(&index, &parent, chunks);
     let more = 2 * PENDING_MAX as u64 / PACK_CHUNKS;
     let records: Vec<PackRecord> = (packs..packs + more).map(pack).collect();
     let start = Instant::now();
@@ -102,8 +160,8 @@ fn measure(chunks: u64) {
     index.flush().expect("flush");
     let run = (more * PACK_CHUNKS) as f64 / start.elapsed().as_secs_f64();
     println!(
-        "{chunks:>11} {loading:>11.0} {run:>11.0} {:>11.0} {:>11.0} {:>11.0} {:>11.0} {loading_cpu:>11.0} {:>11.0} {:>11.0} {bytes:>11.1}",
-        hit[0].0, hit[1].0, miss[0].0, miss[1].0, hit[0].1, miss[0].1
+        "{chunks:>11} {loading:>11.0} {run:>11.0} {:>11.0} {:>11.0} {:>11.0} {:>11.0} {loading_cpu:>11.0} {:>11.0} {:>11.0} {bytes:>11.1} {:>11} {:>11} {:>11} {:>11}",
+        hit[0].0, hit[1].0, miss[0].0, miss[1].0, hit[0].1, miss[0].1, usage[0], usage[1], usage[2], usage[3]
     );
     drop(index);
     std::fs::remove_dir_all(&folder).expect("remove");
@@ -116,9 +174,16 @@ fn main() {
     }
     let columns = ["chunks", "loading/s", "in a run/s", "hits/s 1", "hits/s 4", "misses/s 1", "misses/s 4"];
     let by_cpu = ["loading CPU", "hits CPU", "misses CPU", "bytes/chunk"];
+    let pruner = ["gathered/s", "MiB", "joined/s", "MiB"];
     println!(
         "{}",
-        columns.iter().chain(&by_cpu).map(|name| format!("{name:>11}")).collect::<Vec<_>>().join(" ")
+        columns
+            .iter()
+            .chain(&by_cpu)
+            .chain(&pruner)
+            .map(|name| format!("{name:>11}"))
+            .collect::<Vec<_>>()
+            .join(" ")
     );
     sizes.into_iter().for_each(measure);
 }

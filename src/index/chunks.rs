@@ -27,11 +27,20 @@ pub(super) const SELECT_PACK: &str =
 /// The integers under which a chunk stands.
 pub(super) fn key(contents: Contents, id: &Id) -> (i64, i64) {
     let [_, _, _, _, _, _, _, _, a, b, c, d, e, f, g, h, ..] = id.0;
-    let mixed = match contents {
-        Contents::Data => id.prefix(),
-        Contents::Trees => id.prefix() ^ TREES,
-    };
-    (mixed as i64, i64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    (mixed(contents, id.prefix()) as i64, i64::from_be_bytes([a, b, c, d, e, f, g, h]))
+}
+
+/// The first 8 bytes of the id of a chunk with that key.
+pub(super) fn prefix_of(contents: Contents, key: i64) -> u64 {
+    mixed(contents, key as u64)
+}
+
+/// Makes a key of the first 8 bytes, and these of a key.
+fn mixed(contents: Contents, prefix: u64) -> u64 {
+    match contents {
+        Contents::Data => prefix,
+        Contents::Trees => prefix ^ TREES,
+    }
 }
 
 /// A pack from its row.

@@ -19,10 +19,12 @@ mod packs;
 mod pending;
 mod reading;
 mod records;
+mod runs;
 mod schema;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod verify;
 
 use std::collections::HashSet;
@@ -38,6 +40,7 @@ pub use open::Opened;
 pub use packs::SYNC_CHUNKS;
 pub use pending::PENDING_MAX;
 pub use records::{BlockInfo, BlockRecord, Location, PackInfo, PackRecord};
+pub use usage::{Gather, Place, Used, UsedChunk};
 
 /// The index of one repository. All calls take `&self` and may come from many threads.
 pub struct Index {

@@ -74,9 +74,20 @@ impl Index {
         }
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let free = (0..count).find_map(|step| self.readers[first.wrapping_add(step) % count].try_lock().ok());
-        let mut reader = free.unwrap_or_else(|| lock(&self.readers[first % count]));
+        Lent::Reader(self.refreshed(free.unwrap_or_else(|| lock(&self.readers[first % count]))))
+    }
+
+    /// The same connection at each call, so that only what was changed meanwhile looks different the next time.
+    pub(super) fn steady_reader(&self) -> Lent<'_> {
+        match self.readers.first() {
+            Some(reader) => Lent::Reader(self.refreshed(lock(reader))),
+            None => Lent::Writer(lock(&self.writer)),
+        }
+    }
+
+    fn refreshed<'i>(&self, mut reader: MutexGuard<'i, Reader>) -> MutexGuard<'i, Reader> {
         reader.refresh(self.changes.load(Ordering::SeqCst));
-        Lent::Reader(reader)
+        reader
     }
 
     /// Says that this process changed something: whoever reads from now on sees it.

@@ -1,8 +1,9 @@
-//! Tests of the index: opening, chunks and packs, the change cache and facts.
+//! Tests of the index: opening, chunks and packs, the change cache and facts, used chunks.
 
 mod caches;
 mod chunks;
 mod opening;
+mod usage;
 
 use super::*;
 use crate::model::{Contents, Id, Id16};
