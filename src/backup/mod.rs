@@ -24,7 +24,7 @@ use crate::compress::Level;
 use crate::model::clock::Clock;
 use crate::model::{Id, Id16, Snapshot, Time, Unread};
 use crate::progress::{Event, Listener};
-use crate::repository::session::Session;
+use crate::repository::session::{Session, kept_alive};
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
 use crate::repository::{Error, Repository, Synced, caught};

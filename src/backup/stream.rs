@@ -6,12 +6,12 @@ use super::chunk::Chunker;
 use super::file::{Failure, Reader};
 use super::snapshot::commit;
 use super::tree::TreeBuilder;
-use super::{Options, Outcome, find_parent, kept_alive, tell_problems};
+use super::{Options, Outcome, find_parent, tell_problems};
 use crate::format;
 use crate::model::clock::Clock;
 use crate::model::{Node, NodeType, Snapshot, Summary, Time};
 use crate::progress::{Event, Listener};
-use crate::repository::session::Session;
+use crate::repository::session::{Session, kept_alive};
 use crate::repository::store;
 use crate::repository::{Error, Repository, caught};
 

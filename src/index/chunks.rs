@@ -94,7 +94,7 @@ impl PackCache {
 
 impl Location {
     /// A place in a pack; `None` when it does not lie within its block.
-    pub(super) fn at(pack: &Arc<PackInfo>, block: u32, offset: u32, length: u32) -> Option<Location> {
+    pub fn at(pack: &Arc<PackInfo>, block: u32, offset: u32, length: u32) -> Option<Location> {
         let place = pack.blocks.get(block as usize)?;
         (u64::from(offset) + u64::from(length) <= u64::from(place.plain)).then(|| Location {
             pack: Arc::clone(pack),

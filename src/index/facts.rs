@@ -1,7 +1,11 @@
 //! Small facts by name (client id, sequence, remembered heads), and copies of small objects, so that listing a thousand
 //! snapshots does not read a thousand files.
 
+use std::path::{Path, PathBuf};
+
 use rusqlite::OptionalExtension;
+
+use crate::locks::lock;
 
 use super::{Error, Index, sum};
 use crate::model::Id;
@@ -10,6 +14,13 @@ use crate::model::Id;
 const OBJECTS_PAGE: u32 = 128;
 
 impl Index {
+    /// The folder of the database, for what goes beside it for a while; none when it is in memory.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let writer = lock(&self.writer);
+        let path = writer.path().filter(|path| !path.is_empty())?;
+        Path::new(path).parent().map(Path::to_path_buf)
+    }
+
     /// The value of a fact; none when it is not what was written.
     pub fn fact(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         let reader = self.reader();

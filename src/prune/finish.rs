@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::usage::{Standing, usage};
 use super::{MARK_SECONDS, Outcome, Run, copy, roots, sweep};
+use crate::format::note::Link;
 use crate::format::session::Removal;
 use crate::model::{Id, Id16, Time};
 use crate::repository::Error;
@@ -92,10 +93,10 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
     run.check_stop()?;
     // Once more: who names one of these snapshots since keeps it.
     let known: HashSet<Id16> = peers.iter().map(|peer| peer.id).collect();
-    let going: HashSet<Id> = roots.going.iter().copied().collect();
+    let going: HashMap<Id, Link> = roots.going.iter().copied().collect();
     let newcomers = repository.sessions()?;
     let mut newcomers = newcomers.iter().filter(|peer| !known.contains(&peer.id) && !peer.is_ended);
-    if newcomers.any(|peer| peer.parents.iter().any(|parent| going.contains(parent))) {
+    if newcomers.any(|peer| peer.parents.iter().any(|parent| going.contains_key(parent))) {
         return Ok(());
     }
     let lengths: HashMap<Id, u64> = usage.packs.iter().map(|pack| (pack.name, pack.length)).collect();
@@ -112,14 +113,14 @@ fn remove(
     session: &Session<'_>,
     name: Id,
     mark: Removal,
-    going: &HashSet<Id>,
+    going: &HashMap<Id, Link>,
     lengths: &HashMap<Id, u64>,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
     let repository = run.repository;
     run.check_stop()?;
-    for snapshot in mark.snapshots.iter().filter(|snapshot| going.contains(snapshot)) {
-        repository.remove_snapshot(snapshot, session, run.clock)?;
+    for (snapshot, link) in mark.snapshots.iter().filter_map(|name| Some((name, going.get(name)?))) {
+        repository.remove_snapshot(snapshot, *link)?;
         outcome.snapshots_removed += 1;
     }
     let packs: HashSet<Id> = mark.packs.iter().copied().collect();

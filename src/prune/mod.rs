@@ -224,8 +224,9 @@ fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> 
         let alive: Vec<_> = others.filter(|peer| peer.is_alive(now)).collect();
         let spared = spared(run, &usage, &alive)?;
         let leftovers = if alive.is_empty() { usage.leftovers.clone() } else { Vec::new() };
-        let plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
-        return Ok(New { plan, usage, snapshots: roots.going });
+        let mut plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
+        plan.snapshots = roots.going.len() as u64;
+        return Ok(New { plan, usage, snapshots: roots.going.into_iter().map(|(name, _)| name).collect() });
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use super::Run;
-use crate::model::{Id, Id16, Segment, Time};
+use crate::model::{Id, Id16, Segment, Snapshot, Time};
+use crate::format::note::Link;
 use crate::repository::Error;
 use crate::repository::sessions::Peer;
-use crate::repository::snapshots::Origin;
+use crate::repository::snapshots::{Named, Origin};
 
 /// For how long a forgotten snapshot can be brought back unless something else is said, seconds.
 pub const GRACE_SECONDS: i64 = 7 * 24 * 3600;
@@ -22,8 +23,12 @@ pub struct Root {
 /// All snapshots, by what becomes of them.
 pub struct Roots {
     pub stay: Vec<Root>,
-    /// Forgotten ones that are to go.
-    pub going: Vec<Id>,
+    /// Forgotten ones that are to go, and where they stand in their chains.
+    pub going: Vec<(Id, Link)>,
+}
+
+fn root(named: &Named, is_confirmed: bool) -> Root {
+    Root { tree: named.snapshot.root, state: named.snapshot.state.clone(), is_confirmed }
 }
 
 /// Sorts all snapshots. A forgotten one stays until its grace is over, and as long as somebody who may still commit names it. With
@@ -48,27 +53,19 @@ pub(super) fn roots(
         return Err(problem);
     }
     let mut roots = Roots { stay: Vec::new(), going: Vec::new() };
-    for named in all.confirmed.iter().chain(&all.unconfirmed) {
-        roots.stay.push(Root {
-            tree: named.snapshot.root,
-            state: named.snapshot.state.clone(),
-            is_confirmed: named.is_confirmed,
-        });
-    }
-    for forgotten in &all.forgotten {
-        let named = &forgotten.named;
+    roots.stay.extend(all.confirmed.iter().map(|named| root(named, true)));
+    roots.stay.extend(all.unconfirmed.iter().map(|named| root(named, false)));
+    for named in &all.forgotten {
+        let at = named.standing.forgotten.unwrap_or(now);
         let goes = match only {
             Some(only) => only.contains(&named.name),
-            None => now.seconds_since(forgotten.at) >= run.options.grace_seconds as f64,
+            None => now.seconds_since(at) >= run.options.grace_seconds as f64,
         };
         if goes && !parents.contains(&named.name) {
-            roots.going.push(named.name);
+            let Snapshot { client, sequence, previous, .. } = named.snapshot;
+            roots.going.push((named.name, Link { client, sequence, previous }));
         } else {
-            roots.stay.push(Root {
-                tree: named.snapshot.root,
-                state: named.snapshot.state.clone(),
-                is_confirmed: true,
-            });
+            roots.stay.push(root(named, true));
         }
     }
     Ok(roots)

@@ -54,6 +54,9 @@ pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
             remove(run, Kind::Packs, &name.to_string())?;
         }
     }
+    for snapshot in run.repository.snapshots()?.removed {
+        run.repository.remove_rest(&snapshot)?;
+    }
     for mark in removals.answered {
         remove(run, Kind::Removals, &mark.to_string())?;
     }

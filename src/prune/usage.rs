@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::roots::Roots;
 use super::{Run, walk};
 use crate::index::{Gather, Place, Used};
-use crate::model::{Contents, Id};
+use crate::model::Id;
 use crate::repository::Error;
 
 /// What may be said of a pack's copies.
@@ -36,7 +36,6 @@ pub struct PackUse {
     pub row: u64,
     pub name: Id,
     pub length: u64,
-    pub contents: Contents,
     pub standing: Standing,
     pub live: u64,
     pub blocks: Vec<BlockUse>,
@@ -92,7 +91,7 @@ impl Usage {
 /// Looks at all that `roots` need. The index must just have been synchronised.
 pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     let repository = run.repository;
-    let mut gather = Gather::new(repository.index.folder())?;
+    let mut gather = Gather::new(repository.index.folder().as_deref())?;
     walk::gather(run, &roots.stay, &mut gather)?;
     let used = gather.finish()?;
     let removals = repository.removals()?;
@@ -120,7 +119,6 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
             row: pack.row,
             name: pack.name,
             length: pack.length,
-            contents: pack.contents,
             standing,
             live: 0,
             blocks: blocks.map(|b| BlockUse { stored: b.stored, plain: b.plain, live: 0 }).collect(),

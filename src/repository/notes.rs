@@ -208,6 +208,30 @@ impl Repository {
         self.put_note_linked(notes, snapshot, Verb::Removed, &[], time, link)
     }
 
+    /// Removes a forgotten snapshot for good: a note of it stays.
+    pub fn remove_snapshot(&self, name: &Id, link: Link) -> Result<(), Error> {
+        let mut notes = self.notes(Origin::Cache, &mut Vec::new())?;
+        if !notes.is_removed(name) {
+            self.put_removed(&mut notes, name, link, self.storage_time()?)?;
+        }
+        self.remove_rest(name)
+    }
+
+    /// Removes what is left of a snapshot that a note says is removed.
+    pub fn remove_rest(&self, name: &Id) -> Result<(), Error> {
+        let notes = self.notes(Origin::Cache, &mut Vec::new())?;
+        let kept = |note: &Note| note.verb == Verb::Removed;
+        let others = notes.of(name).iter().filter(|(_, note)| !kept(note)).map(|(other, _)| (Kind::Notes, *other));
+        for (kind, object) in [(Kind::Confirmed, *name), (Kind::Snapshots, *name)].into_iter().chain(others) {
+            match self.backend.remove(kind, &object.to_string()) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+            let _ = self.index.drop_cached_objects(kind.number(), &[object]);
+        }
+        Ok(())
+    }
+
     fn put_note_linked(
         &self,
         notes: &mut Notes,
