@@ -183,7 +183,7 @@ impl Place {
 
     fn packs(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
-        self.storage.list(Kind::Packs, &mut |entry| drop(names.insert(entry.name))).unwrap();
+        self.storage.list(Kind::Packs, &mut |entry| _ = names.insert(entry.name)).unwrap();
         names
     }
 
@@ -222,7 +222,7 @@ fn at_once() -> Options {
 fn one_forgotten() -> (Place, Id, Id) {
     let place = Place::new();
     for file in 0..12u64 {
-        place.write(&format!("{}/{file}", file % 3), common::noise(file, 400_000));
+        place.write(&format!("{}/{file}", file % 3), common::noise(file, 60_000));
     }
     let first = place.back_up();
     for file in 0..12u64 {
@@ -230,7 +230,7 @@ fn one_forgotten() -> (Place, Id, Id) {
             place.remove(&format!("{}/{file}", file % 3));
         }
     }
-    place.write("new", common::noise(100, 300_000));
+    place.write("new", common::noise(100, 50_000));
     let second = place.back_up();
     place.note(&first, Verb::Forget);
     (place, first, second)
@@ -246,9 +246,9 @@ fn what_only_forgotten_snapshots_need_goes_and_the_rest_stays() {
     assert_eq!(outcome.plan, planned, "what is said beforehand is what is done");
     assert_eq!((outcome.snapshots_removed, outcome.packs_waiting), (1, 0));
     assert!(outcome.at_work.is_empty());
-    // Six files of 400,000 bytes that do not compress went, each wholly: what stays is what the second snapshot needs.
-    assert!(place.bytes() < before - 2_300_000, "{before} {}", place.bytes());
-    assert!(place.bytes() < 3_000_000);
+    // Six files of 60,000 bytes that do not compress went, each wholly: what stays is what the second snapshot needs.
+    assert!(place.bytes() < before - 350_000, "{before} {}", place.bytes());
+    assert!(place.bytes() < 450_000);
     assert_eq!(place.saved(), BTreeSet::from([second]));
     let repository = place.open();
     repository.sync().unwrap();
@@ -296,7 +296,8 @@ fn while_somebody_is_at_work_packs_are_only_marked() {
     let (place, _, second) = one_forgotten();
     let before = place.packs();
     let other = place.open();
-    let session = Session::begin(&other, &place.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
+    let session =
+        Session::begin(&other, &place.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
     let outcome = place.prune(&at_once());
     assert_eq!(outcome.at_work, [b"elsewhere".to_vec()]);
     assert_eq!(outcome.packs_removed, 0);
@@ -304,7 +305,7 @@ fn while_somebody_is_at_work_packs_are_only_marked() {
     assert!(before.is_subset(&place.packs()), "nothing was removed");
     // Who comes now stores again what is to go, and keeps nobody from removing it.
     for file in 0..12u64 {
-        place.write(&format!("{}/{file}", file % 3), common::noise(file, 400_000));
+        place.write(&format!("{}/{file}", file % 3), common::noise(file, 60_000));
     }
     let third = place.back_up();
     drop(session);
@@ -384,7 +385,13 @@ fn storage_that_does_not_say_how_long_its_listings_take_is_not_pruned() {
         fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
             self.0.get(kind, name)
         }
-        fn get_range(&self, k: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
+        fn get_range(
+            &self,
+            k: Kind,
+            name: &str,
+            offset: u64,
+            length: usize,
+        ) -> Result<Vec<u8>, StorageError> {
             self.0.get_range(k, name, offset, length)
         }
         fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {

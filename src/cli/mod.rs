@@ -73,6 +73,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Ls(ls) => commands::ls::run(context, ls),
         Command::Restore(restore) => commands::restore::run(context, restore),
         Command::Forget(forget) => commands::forget::run(context, forget),
+        Command::Prune(prune) => commands::prune::run(context, prune),
         Command::Undelete(undelete) => commands::undelete::run(context, undelete),
         Command::Protect(protect) => commands::protect::protect(context, protect),
         Command::Unprotect(unprotect) => commands::protect::unprotect(context, unprotect),

@@ -113,7 +113,11 @@ fn one(
                 continue;
             }
             let location = Location::at(&pack, number, start, *length).ok_or_else(|| {
-                Error::damaged(crate::backend::Kind::Packs, &entry.name.to_string(), "the index says another length")
+                Error::damaged(
+                    crate::backend::Kind::Packs,
+                    &entry.name.to_string(),
+                    "the index says another length",
+                )
             })?;
             let bytes = match &plain {
                 Some(bytes) => bytes,

@@ -130,8 +130,7 @@ pub fn prune(
         Outcome { plan, ..Outcome::default() }
     } else {
         let client = repository.client()?;
-        let session =
-            Session::begin_as(Role::Pruner, repository, clock, client, &options.host, Vec::new())?;
+        let session = Session::begin_as(Role::Pruner, repository, clock, client, &options.host, Vec::new())?;
         let why = std::sync::Mutex::new(None);
         let overtaken = |error| {
             lock(&why).get_or_insert(error);

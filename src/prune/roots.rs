@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::Run;
-use crate::model::{Id, Id16, Segment, Snapshot, Time};
 use crate::format::note::Link;
+use crate::model::{Id, Id16, Segment, Snapshot, Time};
 use crate::repository::Error;
 use crate::repository::sessions::Peer;
 use crate::repository::snapshots::{Named, Origin};

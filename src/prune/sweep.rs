@@ -81,4 +81,3 @@ pub(super) fn sessions(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error
     }
     Ok(())
 }
-

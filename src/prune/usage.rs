@@ -98,8 +98,10 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     if let Some(problem) = removals.problems.into_iter().next() {
         return Err(problem);
     }
-    let marked: HashSet<Id> = removals.marks.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
-    let removed: HashSet<Id> = removals.tombstones.iter().flat_map(|done| done.packs.iter().copied()).collect();
+    let marked: HashSet<Id> =
+        removals.marks.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
+    let removed: HashSet<Id> =
+        removals.tombstones.iter().flat_map(|done| done.packs.iter().copied()).collect();
     let damaged = repository.damaged_packs()?;
     let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
     let mut packs = Vec::new();

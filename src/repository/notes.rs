@@ -221,7 +221,8 @@ impl Repository {
     pub fn remove_rest(&self, name: &Id) -> Result<(), Error> {
         let notes = self.notes(Origin::Cache, &mut Vec::new())?;
         let kept = |note: &Note| note.verb == Verb::Removed;
-        let others = notes.of(name).iter().filter(|(_, note)| !kept(note)).map(|(other, _)| (Kind::Notes, *other));
+        let others =
+            notes.of(name).iter().filter(|(_, note)| !kept(note)).map(|(other, _)| (Kind::Notes, *other));
         for (kind, object) in [(Kind::Confirmed, *name), (Kind::Snapshots, *name)].into_iter().chain(others) {
             match self.backend.remove(kind, &object.to_string()) {
                 Err(error) if !error.is_not_found() => return Err(error.into()),

@@ -30,11 +30,16 @@ impl Repository {
             old.push(name);
             group.replaces.push(name);
             for entry in object.packs {
-                if packs.contains(&entry.name) || self.is_removed(&entry.name) || named.contains_key(&entry.name) {
+                if packs.contains(&entry.name)
+                    || self.is_removed(&entry.name)
+                    || named.contains_key(&entry.name)
+                {
                     continue;
                 }
                 let count = chunks_of(&entry);
-                if !group.packs.is_empty() && (group.packs.len() >= NAMED_PACKS || chunks + count > NAMED_CHUNKS) {
+                if !group.packs.is_empty()
+                    && (group.packs.len() >= NAMED_PACKS || chunks + count > NAMED_CHUNKS)
+                {
                     news.push(self.put_index(&mut group)?);
                     chunks = 0;
                 }
@@ -53,8 +58,8 @@ impl Repository {
 
     fn put_index(&self, group: &mut IndexObject) -> Result<Id, Error> {
         let object = IndexObject { config: self.config_object.clone(), ..std::mem::take(group) };
-        let bytes =
-            index::encode(&self.keys, &object).map_err(|error| Error::format("the new index object", error))?;
+        let bytes = index::encode(&self.keys, &object)
+            .map_err(|error| Error::format("the new index object", error))?;
         put_named(&*self.backend, Kind::Index, &bytes)
     }
 }

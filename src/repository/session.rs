@@ -185,6 +185,19 @@ impl Drop for Session<'_> {
     }
 }
 
+/// Does `work` while everyone is told that somebody reads, where storage takes that: nothing goes meanwhile.
+pub fn reading<T>(
+    repository: &Repository,
+    clock: &dyn Clock,
+    host: &[u8],
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let client = repository.client().unwrap_or_default();
+    let session = Session::begin_as(Role::Reader, repository, clock, client, host, Vec::new()).ok();
+    // A reader whose lease is over reads on: at worst it misses something, and says so.
+    kept_alive(session.as_ref(), |_| {}, work)
+}
+
 /// Does `work` while the session's lease is renewed beside it; `lost` is told when that is too late.
 pub fn kept_alive<T>(
     session: Option<&Session<'_>>,

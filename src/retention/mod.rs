@@ -4,6 +4,7 @@ pub mod calendar;
 pub mod policy;
 #[cfg(test)]
 mod tests;
+pub mod undelete;
 
 use std::collections::BTreeMap;
 

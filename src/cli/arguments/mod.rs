@@ -4,6 +4,7 @@ mod backup;
 mod global;
 mod key;
 mod look;
+mod prune;
 mod restore;
 mod retention;
 mod values;
@@ -19,6 +20,7 @@ pub use backup::Backup;
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Ls, Man, Snapshots, Stats, Version};
+pub use prune::Prune;
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
 pub use values::Subset;
@@ -55,6 +57,7 @@ pub enum Command {
     Ls(Ls),
     Restore(Restore),
     Forget(Box<Forget>),
+    Prune(Prune),
     Undelete(Undelete),
     Protect(Protect),
     Unprotect(Unprotect),

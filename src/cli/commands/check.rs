@@ -8,6 +8,7 @@ use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
 use crate::cli::signals;
+use crate::repository::session;
 use crate::terminal::size::{show_count, show_size};
 
 #[derive(Serialize)]
@@ -42,7 +43,9 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
     let stop = signals::stop();
     let (repository, synced) = context.open_synced()?;
     let show = Show::new(context)?;
-    let report = check::check(&repository, &synced, reading, &context.clock, &show, stop);
+    let report = session::reading(&repository, &context.clock, &context.host(), || {
+        check::check(&repository, &synced, reading, &context.clock, &show, stop)
+    });
     show.finish();
     let report = report.map_err(|error| failure(&error))?;
     if context.global.json {

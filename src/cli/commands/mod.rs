@@ -8,6 +8,7 @@ pub mod init;
 pub mod key;
 pub mod ls;
 pub mod protect;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;

@@ -13,6 +13,7 @@ use crate::cli::{paths, select, signals};
 use crate::model::NodeType;
 use crate::patterns::{Patterns, PatternsBuilder};
 use crate::repository::Repository;
+use crate::repository::session::reading;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::restore::{self, Options, Restored};
 use crate::terminal::size::{show_count, show_duration, show_size};
@@ -140,7 +141,9 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
                 crate::progress::Event::Totals { files: summary.files, bytes: summary.bytes },
             );
         }
-        let restored = restore::restore(&repository, &named, &options, &show, stop);
+        let restored = reading(&repository, &context.clock, &context.host(), || {
+            restore::restore(&repository, &named, &options, &show, stop)
+        });
         show.finish();
         let restored = restored.map_err(|error| failure(&error))?;
         add(&mut sum, &restored);

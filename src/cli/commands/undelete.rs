@@ -5,7 +5,7 @@ use crate::cli::arguments::Undelete;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::select;
-use crate::format::note::Verb;
+use crate::retention::undelete::undelete;
 use crate::terminal::size::show_count;
 use crate::terminal::time;
 
@@ -23,10 +23,13 @@ pub fn run(context: &Context<'_>, wanted: &Undelete) -> Result<Code, Failure> {
     }
     chosen.sort_by_key(|named| named.name);
     chosen.dedup_by_key(|named| named.name);
-    let time = repository.storage_time().map_err(|error| failure(&error))?;
+    let names: Vec<_> = chosen.iter().map(|named| named.name).collect();
+    let client = repository.client().map_err(|error| failure(&error))?;
+    let (clock, host) = (&context.clock, context.host());
+    let results = undelete(&repository, clock, client, &host, &mut all.notes, &names);
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for named in &chosen {
-        match repository.put_note(&mut all.notes, &named.name, Verb::Undelete, &[], time) {
+    for (named, result) in chosen.iter().zip(results.map_err(|error| failure(&error))?) {
+        match result {
             Ok(_) => done.push(named),
             Err(error) => failed.push((named.name, error)),
         }

@@ -1,0 +1,156 @@
+//! `copal prune`: gives back the room of what no snapshot needs.
+
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+use crate::cli::arguments::Prune;
+use crate::cli::context::{Context, failure};
+use crate::cli::exit::{Code, Failure};
+use crate::cli::listener::Show;
+use crate::cli::signals;
+use crate::prune::{self, Options, Outcome, Plan};
+use crate::repository::Repository;
+use crate::terminal::escape::escape;
+use crate::terminal::json;
+use crate::terminal::size::{show_count, show_size};
+
+#[derive(Serialize)]
+struct Summary {
+    dry_run: bool,
+    snapshots_removed: u64,
+    packs_removed: u64,
+    bytes_removed: u64,
+    packs_repacked: u64,
+    bytes_repacked: u64,
+    bytes_rewritten: u64,
+    /// Exact: of packs that go as they are, and of whole blocks in packs that are written anew.
+    bytes_freed_packs: u64,
+    bytes_freed_blocks: u64,
+    /// At most so much more.
+    bytes_freed_at_most: u64,
+    bytes_unused_left: u64,
+    packs_waiting: u64,
+    bytes_waiting: u64,
+    hosts_at_work: Vec<String>,
+}
+
+fn summary(outcome: &Outcome, dry_run: bool) -> Summary {
+    let plan = &outcome.plan;
+    Summary {
+        dry_run,
+        snapshots_removed: if dry_run { plan.snapshots } else { outcome.snapshots_removed },
+        packs_removed: if dry_run {
+            (plan.remove.len() + plan.leftovers.len()) as u64
+        } else {
+            outcome.packs_removed
+        },
+        bytes_removed: if dry_run { plan.bytes_remove } else { outcome.bytes_removed },
+        packs_repacked: plan.repack.len() as u64,
+        bytes_repacked: plan.bytes_repack,
+        bytes_rewritten: outcome.bytes_rewritten,
+        bytes_freed_packs: plan.bytes_remove,
+        bytes_freed_blocks: plan.bytes_dead_blocks,
+        bytes_freed_at_most: plan.bytes_at_most,
+        bytes_unused_left: plan.bytes_unused_left,
+        packs_waiting: outcome.packs_waiting,
+        bytes_waiting: outcome.bytes_waiting,
+        hosts_at_work: outcome.at_work.iter().map(|host| json::text(host).into_owned()).collect(),
+    }
+}
+
+fn show_plan(plan: &Plan, would: bool) -> String {
+    let verb = if would { "would " } else { "" };
+    let mut text = String::new();
+    if plan.snapshots > 0 {
+        text += &format!("{verb}remove {} for good\n", show_count(plan.snapshots, "forgotten snapshot"));
+    }
+    let whole = (plan.remove.len() + plan.leftovers.len()) as u64;
+    text += &format!(
+        "{verb}remove {} without any use: {}\n",
+        show_count(whole, "pack"),
+        show_size(plan.bytes_remove)
+    );
+    if !plan.repack.is_empty() {
+        text += &format!(
+            "{verb}write anew {} of {}: frees {}, and at most {} more\n",
+            show_count(plan.repack.len() as u64, "pack"),
+            show_size(plan.bytes_repack),
+            show_size(plan.bytes_dead_blocks),
+            show_size(plan.bytes_at_most)
+        );
+    }
+    text + &format!(
+        "about {} of {} unused stay\n",
+        show_size(plan.bytes_unused_left),
+        show_size(plan.bytes_all)
+    )
+}
+
+/// Prunes.
+pub fn run(context: &Context<'_>, wanted: &Prune) -> Result<Code, Failure> {
+    let repository = context.open()?;
+    let options = Options {
+        dry_run: wanted.dry_run,
+        grace_seconds: i64::try_from(wanted.grace.as_secs()).unwrap_or(i64::MAX),
+        max_unused: wanted.max_unused,
+        max_repack_bytes: wanted.max_repack_size,
+        repack_small: wanted.repack_small,
+        level: wanted.compression,
+        memory: context.global.memory.unwrap_or(crate::repository::store::MEMORY),
+        host: context.host(),
+    };
+    execute(context, &repository, &options, signals::stop())
+}
+
+/// Prunes an opened repository.
+pub fn execute(
+    context: &Context<'_>,
+    repository: &Repository,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<Code, Failure> {
+    let show = Show::new(context)?;
+    let outcome = prune::prune(repository, options, &context.clock, &show, stop);
+    show.finish();
+    let outcome = outcome.map_err(|error| failure(&error))?;
+    if context.global.json {
+        context.out.json("summary", &summary(&outcome, options.dry_run))?;
+        return Ok(Code::Done);
+    }
+    if context.global.quiet {
+        return Ok(Code::Done);
+    }
+    if options.dry_run {
+        context.out.write(show_plan(&outcome.plan, true))?;
+        return Ok(Code::Done);
+    }
+    let mut text = String::new();
+    if outcome.snapshots_removed > 0 {
+        text +=
+            &format!("removed {} for good\n", show_count(outcome.snapshots_removed, "forgotten snapshot"));
+    }
+    text += &format!(
+        "removed {}: {}\n",
+        show_count(outcome.packs_removed, "pack"),
+        show_size(outcome.bytes_removed)
+    );
+    if outcome.bytes_rewritten > 0 {
+        text += &format!("wrote anew what is needed of others: {}\n", show_size(outcome.bytes_rewritten));
+    }
+    if outcome.packs_waiting > 0 {
+        text += &format!(
+            "{} of {} wait for a later run",
+            show_count(outcome.packs_waiting, "pack"),
+            show_size(outcome.bytes_waiting)
+        );
+        let hosts: Vec<String> = outcome.at_work.iter().map(|host| escape(host).into_owned()).collect();
+        text += &match hosts.is_empty() {
+            true => "\n".to_owned(),
+            false => format!(": at work now or cut off today: {}\n", hosts.join(", ")),
+        };
+    }
+    text += &format!("about {} unused stay\n", show_size(outcome.plan.bytes_unused_left));
+    context.out.write(text)?;
+    Ok(Code::Done)
+}
