@@ -1240,6 +1240,11 @@ fn no_repository_ends_with_10_whatever_the_command() {
             &["check"],
             &["key", "list"],
             &["stats"],
+            &["forget", "--keep-last", "1"],
+            &["undelete", "abcdef"],
+            &["protect", "latest"],
+            &["unprotect", "latest"],
+            &["tag", "--add", "x"],
         ] {
             let ended = sandbox.run(["-r", repository].iter().chain(words)).expect(10);
             ended.warns("no repository at").warns("copal init -r");
@@ -1436,6 +1441,10 @@ fn every_command_tells_programs_lines_of_json_only() {
         &["stats"],
         &["check", "--read-data"],
         &["key", "list"],
+        &["tag", "--add", "x", "latest"],
+        &["protect", "latest"],
+        &["unprotect", "latest"],
+        &["forget", "--keep-last", "1"],
         &["restore", "latest", "-t", "out"],
         &["restore", "-vv", "latest:docs", "-t", "second"],
         &["version"],

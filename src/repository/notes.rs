@@ -260,3 +260,83 @@ impl Repository {
         Ok(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u8) -> Id {
+        Id([number; 32])
+    }
+
+    /// Notes on snapshot 0: name, verb, texts, names read.
+    fn standing(notes: &[(u8, Verb, &[&str], &[u8])]) -> Standing {
+        let mut all = Notes::default();
+        for (name, verb, texts, read) in notes {
+            let note = Note {
+                snapshot: id(0),
+                verb: *verb,
+                texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+                time: Time::new(i64::from(*name), 0),
+                client: Default::default(),
+                sequence: 0,
+                link: Link::default(),
+                read: read.iter().map(|name| id(*name)).collect(),
+            };
+            all.add(id(*name), note);
+        }
+        let tags = vec!["own".to_owned(), "other".to_owned()];
+        let snapshot = Snapshot { tags, description: "first".to_owned(), ..Snapshot::default() };
+        all.standing(&id(0), &snapshot)
+    }
+
+    #[test]
+    fn the_last_word_counts_whatever_the_time_and_the_safe_one_of_two() {
+        use Verb::{Forget, Protect, Undelete, Unprotect};
+        let forgotten = |notes: &[(u8, Verb, &[&str], &[u8])]| standing(notes).forgotten;
+        assert_eq!(forgotten(&[]), None);
+        assert_eq!(forgotten(&[(5, Forget, &[], &[])]), Some(Time::new(5, 0)));
+        assert_eq!(forgotten(&[(5, Forget, &[], &[]), (4, Undelete, &[], &[5])]), None);
+        let again = [(5, Forget, &[][..], &[][..]), (4, Undelete, &[], &[5]), (3, Forget, &[], &[4, 5])];
+        assert_eq!(forgotten(&again), Some(Time::new(3, 0)));
+        // Neither has read the other.
+        assert_eq!(forgotten(&[(5, Forget, &[], &[1]), (4, Undelete, &[], &[1])]), None);
+        assert_eq!(forgotten(&[(5, Forget, &[], &[]), (6, Forget, &[], &[])]), Some(Time::new(6, 0)));
+        // One of another group does not take its place, whatever it has read.
+        assert_eq!(forgotten(&[(5, Forget, &[], &[]), (4, Unprotect, &[], &[5])]), Some(Time::new(5, 0)));
+        let both = standing(&[(5, Forget, &[], &[]), (6, Protect, &[], &[])]);
+        assert!(both.protected && both.held && both.forgotten.is_none());
+        let ended = standing(&[(6, Protect, &[], &[]), (7, Unprotect, &[], &[6])]);
+        assert!(!ended.protected && !ended.held);
+        assert!(standing(&[(6, Protect, &[], &[]), (7, Unprotect, &[], &[])]).protected);
+        assert!(standing(&[(8, Verb::Removed, &[], &[])]).removed);
+    }
+
+    #[test]
+    fn each_tag_is_a_matter_of_its_own() {
+        use Verb::{AddTags, RemoveTags};
+        assert_eq!(standing(&[(1, AddTags, &["b", "a", "own"], &[])]).tags, ["own", "other", "a", "b"]);
+        assert_eq!(standing(&[(1, RemoveTags, &["own", "x"], &[])]).tags, ["other"]);
+        // The second has read the first, and speaks of one of its tags.
+        let notes = [(1, AddTags, &["a", "b"][..], &[][..]), (2, RemoveTags, &["a"], &[1])];
+        assert_eq!(standing(&notes).tags, ["own", "other", "b"]);
+        let unread = [(1, AddTags, &["own"][..], &[][..]), (2, RemoveTags, &["own"], &[])];
+        assert_eq!(standing(&unread).tags, ["own", "other"]);
+    }
+
+    fn one(
+        name: u8,
+        text: &'static [&'static str],
+        read: &'static [u8],
+    ) -> (u8, Verb, &'static [&'static str], &'static [u8]) {
+        (name, Verb::Describe, text, read)
+    }
+
+    #[test]
+    fn of_two_descriptions_the_first_in_order_counts() {
+        assert_eq!(standing(&[]).description, "first");
+        assert_eq!(standing(&[one(1, &["b"], &[]), one(2, &["a"], &[])]).description, "a");
+        assert_eq!(standing(&[one(1, &["a"], &[]), one(2, &["b"], &[1])]).description, "b");
+        assert_eq!(standing(&[one(1, &[""], &[])]).description, "");
+    }
+}

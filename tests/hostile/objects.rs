@@ -3,6 +3,8 @@
 use crate::decoders::{attack, directory, id, keys, segments};
 use copal::crypto::{Keys, MasterKey, password::Cost};
 use copal::format::index::{self, IndexObject, PackEntry};
+use copal::format::note::{self, Link, Note, Verb};
+use copal::format::record::Writer;
 use copal::format::session::{self, Damage, Removal, Role, SessionObject, State};
 use copal::format::slot::{self, Description, Unlock};
 use copal::format::snapshot::{self, Confirmation};
@@ -45,6 +47,19 @@ fn entry() -> PackEntry {
     }
 }
 
+fn a_note(verb: Verb) -> Note {
+    Note {
+        snapshot: id(1),
+        verb,
+        texts: vec!["red".to_owned()],
+        time: Time { seconds: -5, nanos: 9 },
+        client: Id16([4; 16]),
+        sequence: 3,
+        link: Link::default(),
+        read: vec![id(2), id(3)],
+    }
+}
+
 /// Whether an object opens.
 pub type Opens = fn(&Keys, &[u8]) -> bool;
 
@@ -79,6 +94,9 @@ fn small_objects(keys: &Keys) -> Vec<(u8, Vec<u8>, Opens)> {
         }),
         (session::REMOVAL, session::encode_removal(keys, &removal).unwrap(), |keys, bytes| {
             session::decode_removal(keys, bytes).is_ok()
+        }),
+        (note::KIND, note::encode(keys, &a_note(Verb::AddTags)).unwrap(), |keys, bytes| {
+            note::decode(keys, bytes).is_ok()
         }),
         (session::DAMAGE, session::encode_damage(keys, &damage).unwrap(), |keys, bytes| {
             session::decode_damage(keys, bytes).is_ok()
@@ -136,6 +154,38 @@ fn small_objects_with_hostile_records_under_a_good_seal_survive() {
                 opens(&keys, &small::encode(&keys, kind, bytes, &record).unwrap())
             });
         }
+    }
+}
+
+#[test]
+fn notes_survive_anything_and_what_is_accepted_keeps_the_rules() {
+    let keys = keys();
+    let removed = Note {
+        link: Link { client: Id16([5; 16]), sequence: 7, previous: Some(id(6)) },
+        ..a_note(Verb::Removed)
+    };
+    let notes = [a_note(Verb::RemoveTags), a_note(Verb::Forget), a_note(Verb::Describe), removed];
+    let records = notes.map(|note| {
+        let object = note::encode(&keys, &note).unwrap();
+        assert_eq!(note::decode(&keys, &object).unwrap(), note);
+        small::decode(&keys, note::KIND, &object).unwrap()
+    });
+    attack("note", &records, |bytes| {
+        let object = small::encode(&keys, note::KIND, &[], bytes).unwrap();
+        let Ok(note) = note::decode(&keys, &object) else { return false };
+        assert!(note.verb != Verb::Describe || note.texts.len() == 1);
+        let again = note::encode(&keys, &note).unwrap();
+        let again = note::decode(&keys, &again).unwrap();
+        assert!(again == note || note.verb != Verb::Removed);
+        true
+    });
+    assert!(note::encode(&keys, &Note { texts: Vec::new(), ..a_note(Verb::Describe) }).is_err());
+    for verb in [0, 9, u64::MAX] {
+        let mut record = Writer::default();
+        record.id(1, true, Some(&id(1))).int(2, true, verb);
+        let object = small::encode(&keys, note::KIND, &[], &record.finish()).unwrap();
+        let error = note::decode(&keys, &object).unwrap_err();
+        assert_eq!(error.is_unsupported(), verb > 8, "{verb}: {error}");
     }
 }
 

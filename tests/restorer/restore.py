@@ -659,19 +659,28 @@ class Repository:
 
     def apply_notes(self, found):
         """Let notes count that no other supersedes; where several do, the safe verb."""
-        groups = {1: "tag", 2: "tag", 3: "protect", 4: "protect", 5: "forget", 6: "forget", 7: "describe"}
+        groups = {3: "protect", 4: "protect", 5: "forget", 6: "forget", 7: "describe"}
         notes = dict(self.all_small("notes", NOTE))
-        superseded = {(r.hex(), n.get("snapshot"), groups.get(n.get("verb"))) for n in notes.values() for r in n.get("read", ())}
+
+        def speaks_of(n):
+            """What a note speaks of: each of its tags by itself, or one thing."""
+            verb = n.get("verb")
+            things = [("tag", t) for t in n.get("texts", ())] if verb in (1, 2) else [groups.get(verb)]
+            return [(n.get("snapshot"), thing) for thing in things]
+
+        superseded = {(r.hex(), thing) for n in notes.values() for r in n.get("read", ()) for thing in speaks_of(n)}
+        left = [(thing, n) for name, n in notes.items() for thing in speaks_of(n) if (name, thing) not in superseded]
         for s_name, s in found.items():
-            standing = [n for name, n in notes.items() if n.get("snapshot", b"").hex() == s_name
-                        and (name, n["snapshot"], groups.get(n.get("verb"))) not in superseded]
-            texts = {verb: [t for n in standing if n.get("verb") == verb for t in n.get("texts", ())] for verb in (1, 2, 7)}
-            verbs = {n.get("verb") for n in standing}
-            tags = [t for t in s.get("tags", []) if t not in texts[2] or t in texts[1]]
-            s["tags"] = tags + sorted(set(texts[1]) - set(tags))
-            s["protected"], s["forgotten"] = 3 in verbs, 5 in verbs and 6 not in verbs
-            if texts[7]:
-                s["description"] = sorted(texts[7])[0]
+            standing = [(thing, n) for (snapshot, thing), n in left if snapshot is not None and snapshot.hex() == s_name]
+            added, removed = ({thing[1] for thing, n in standing if n.get("verb") == verb} for verb in (1, 2))
+            verbs = {n.get("verb") for _, n in standing}
+            described = [t for _, n in standing if n.get("verb") == 7 for t in n.get("texts", ())]
+            tags = [t for t in s.get("tags", []) if t not in removed or t in added]
+            s["tags"] = tags + sorted(added - set(tags))
+            s["protected"] = 3 in verbs
+            s["forgotten"] = 5 in verbs and 6 not in verbs and not s["protected"]
+            if described:
+                s["description"] = sorted(described)[0]
 
     # ---- trees (section 7)
     def nodes(self, tree_id, where, level=None, count=None, after=b"", last=None):
