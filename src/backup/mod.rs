@@ -63,6 +63,8 @@ pub struct Options {
     pub level: Level,
     /// Threads that walk and read; fewer when `memory` does not suffice for so many.
     pub workers: usize,
+    /// Threads that put packs.
+    pub uploaders: usize,
     /// Bytes that the run may take, about.
     pub memory: u64,
     pub excludes: Excludes,
@@ -95,6 +97,7 @@ impl Default for Options {
             skip_if_unchanged: false,
             level: Level::AUTO,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
+            uploaders: store::UPLOADERS,
             memory: store::MEMORY,
             excludes: Excludes::default(),
             one_file_system: false,
@@ -233,6 +236,7 @@ fn attempt_backup(
         level: options.level,
         workers: workers::count(options),
         compressors: std::thread::available_parallelism().map_or(2, usize::from),
+        uploaders: options.uploaders,
         memory: options.memory,
         domain: client,
         discard: options.dry_run,

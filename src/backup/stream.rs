@@ -62,6 +62,7 @@ fn save_stream(
         level: options.level,
         workers: 1,
         compressors: std::thread::available_parallelism().map_or(2, usize::from),
+        uploaders: options.uploaders,
         memory: options.memory,
         domain: client,
         discard: options.dry_run,

@@ -1,6 +1,8 @@
 //! The only place that asks the system for the time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::Time;
 
@@ -12,6 +14,11 @@ pub trait Clock: Send + Sync {
     /// Waits.
     fn pause(&self, seconds: u64) {
         std::thread::sleep(std::time::Duration::from_secs(seconds));
+    }
+
+    /// Waits for that long, or until `ended` is closed; whether it is.
+    fn wait(&self, ended: &Receiver<()>, most: Duration) -> bool {
+        !matches!(ended.recv_timeout(most), Err(RecvTimeoutError::Timeout))
     }
 }
 

@@ -120,11 +120,10 @@ pub(crate) fn get_slot(backend: &dyn Backend, name: &Id) -> Result<Vec<u8>, Erro
     Ok(backend.get(Kind::Keys, &text)?)
 }
 
-/// Names of all objects of a kind that are named by hash.
+/// Names of all objects of a kind that are named by hash, in the order in which the storage lists them.
 pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, Error> {
     let mut names = Vec::new();
     backend.list(kind, &mut |entry| names.extend(Id::parse(&entry.name)))?;
-    names.sort_unstable();
     Ok(names)
 }
 

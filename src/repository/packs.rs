@@ -65,13 +65,12 @@ impl Repository {
         })
     }
 
-    /// Names and lengths of all packs in storage.
+    /// Names and lengths of all packs in storage, in the order in which it lists them.
     pub fn stored_packs(&self) -> Result<Vec<(Id, u64)>, Error> {
         let mut packs = Vec::new();
         self.backend.list(Kind::Packs, &mut |entry| {
             packs.extend(Id::parse(&entry.name).map(|id| (id, entry.size)))
         })?;
-        packs.sort_unstable();
         Ok(packs)
     }
 }

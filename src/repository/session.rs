@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 
 use super::{Error, Repository, caught, put_named};
 use crate::backend::Kind;
@@ -126,7 +126,7 @@ impl<'r> Session<'r> {
     /// Renews the lease from time to time until `ended` is closed, whatever else the run waits for. Gives `Overtaken` when that is
     /// too late; a storage that fails for a while only matters then.
     pub fn keep_alive_until(&self, ended: &Receiver<()>) -> Result<(), Error> {
-        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
+        while !self.clock.wait(ended, LOOK) {
             if let Err(Error::Overtaken) = self.keep_alive() {
                 return Err(Error::Overtaken);
             }

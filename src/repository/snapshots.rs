@@ -101,16 +101,18 @@ impl Repository {
     /// Loads every snapshot.
     pub fn snapshots_from(&self, from: Origin) -> Result<Snapshots, Error> {
         let mut all = Snapshots::default();
-        for name in list_names(&*self.backend, Kind::Confirmed)? {
-            let confirmed = match self.confirmed_at(&name, from) {
+        let confirmations = list_names(&*self.backend, Kind::Confirmed)?;
+        for name in &confirmations {
+            let confirmed = match self.confirmed_at(name, from) {
                 Ok(time) => Confirmed::At(time),
+                Err(error) if error.is_damage() && !self.backend_has(Kind::Confirmed, name)? => continue,
                 Err(error) if error.is_damage() => {
                     all.problems.push(error);
                     Confirmed::Unreadable
                 }
                 Err(error) => return Err(error),
             };
-            all.confirmations.insert(name, confirmed);
+            all.confirmations.insert(*name, confirmed);
         }
         all.notes = self.notes(from, &mut all.problems)?;
         let mut seen = HashSet::new();
@@ -132,6 +134,10 @@ impl Repository {
                     };
                     list.push(Named { name, snapshot, confirmed: time, standing });
                 }
+                Err(error)
+                    if error.is_damage()
+                        && !self.backend_has(Kind::Snapshots, &name)?
+                        && !self.backend_has(Kind::Confirmed, &name)? => {}
                 Err(error) if error.is_damage() => {
                     all.lost.push((name, time));
                     all.problems.push(error);
@@ -139,13 +145,15 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        for (name, confirmed) in &all.confirmations {
+        for name in &confirmations {
             // Looked for once more: it may have come after the snapshots were listed.
+            // One that was removed for good meanwhile has lost its confirmation first.
             if !seen.contains(name)
                 && !all.notes.is_removed(name)
                 && !self.backend_has(Kind::Snapshots, name)?
+                && self.backend_has(Kind::Confirmed, name)?
             {
-                all.lost.push((*name, confirmed.time()));
+                all.lost.push((*name, all.confirmations.get(name).and_then(Confirmed::time)));
                 let what = "it was confirmed as saved, and is missing";
                 all.problems.push(Error::damaged(Kind::Snapshots, &name.to_string(), what));
             }

@@ -32,8 +32,8 @@ const PACK_LEAST: u64 = 1 << 20;
 /// What a run may take when nothing is said, and the least that can be said.
 pub const MEMORY: u64 = 256 << 20;
 pub const MEMORY_LEAST: u64 = 64 << 20;
-/// Threads that put packs: they mostly wait for the storage.
-const UPLOADERS: usize = 2;
+/// Threads that put packs when nothing is said: they mostly wait for the storage.
+pub const UPLOADERS: usize = 2;
 /// Finished packs after which an index object is written.
 const PACKS_PER_INDEX: usize = 256;
 /// Chunks in one index object: some 14 MB.
@@ -109,6 +109,8 @@ pub struct Options {
     /// Workers that will fill blocks.
     pub workers: usize,
     pub compressors: usize,
+    /// Threads that put packs.
+    pub uploaders: usize,
     /// Bytes that the run may take, about; `threads` says how many workers and compressors fit into it.
     pub memory: u64,
     /// Whose chunks these are.
@@ -143,7 +145,7 @@ pub fn with<T>(
         builders: (0..options.workers).map(|_| Mutex::default()).collect(),
         blocks,
         open: OpenPacks::new(&repository.keys, target, options.domain, packs),
-        packs_most: PACKS_QUEUED * more + UPLOADERS,
+        packs_most: PACKS_QUEUED * more + options.uploaders.max(1),
         flight: Mutex::default(),
         landed: Condvar::new(),
         finished: Mutex::default(),
@@ -166,7 +168,7 @@ pub fn with<T>(
             let (blocks_in, ended) = (blocks_in.clone(), ended.clone());
             scope.spawn(move || store.compressor(&blocks_in, &ended, options.level, clock));
         }
-        for _ in 0..UPLOADERS {
+        for _ in 0..options.uploaders.max(1) {
             let (packs_in, ended) = (packs_in.clone(), ended.clone());
             scope.spawn(move || store.uploader(&packs_in, &ended));
         }

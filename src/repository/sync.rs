@@ -257,9 +257,13 @@ impl Repository {
 
     /// Digest of everything that counts as absent, or may be since an index object was lost: when it moves, nothing is taken over without being looked up.
     pub fn absence(&self) -> Result<[u8; 32], Error> {
+        let mut damage = list_names(&*self.backend, Kind::Damage)?;
+        damage.sort_unstable();
         let mut names = self.removals_known();
-        names.extend(list_names(&*self.backend, Kind::Damage)?);
-        names.extend(&self.seen().unreadable);
+        names.extend(damage);
+        let mut unreadable = self.seen().unreadable.clone();
+        unreadable.sort_unstable();
+        names.extend(unreadable);
         let mut bytes: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
         bytes.extend(self.index.fact(LOST_INDEX_FACT)?.unwrap_or_default());
         Ok(*blake3::hash(&bytes).as_bytes())

@@ -136,6 +136,7 @@ impl World {
             level: Level::AUTO,
             workers: 1,
             compressors: 1,
+            uploaders: 1,
             memory: store::MEMORY,
             domain: Id16::default(),
             discard: false,

@@ -99,6 +99,7 @@ fn options(
         skip_if_unchanged: wanted.skip_if_unchanged,
         level: wanted.compression,
         workers: wanted.read_concurrency.map_or(cores.max(2), usize::from),
+        uploaders: store::UPLOADERS,
         memory: context.global.memory.unwrap_or(store::MEMORY),
         excludes: inputs::excludes(context, wanted)?,
         one_file_system: wanted.one_file_system,
