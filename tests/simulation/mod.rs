@@ -1,0 +1,14 @@
+//! A deterministic simulation: the shipped code over a storage, clocks and a scheduler that a seed decides.
+
+pub mod actor;
+pub mod handle;
+pub mod mutants;
+pub mod random;
+pub mod reader;
+pub mod scheduler;
+pub mod seeds;
+pub mod storage;
+pub mod trace;
+pub mod verify;
+pub mod world;
+pub mod writer;

@@ -1,0 +1,117 @@
+//! Actors that do it wrong on purpose: the harness must find them out.
+
+use std::collections::HashSet;
+
+use copal::backend::{Backend, Kind};
+use copal::crypto::{Keys, MasterKey};
+use copal::format;
+use copal::model::{Contents, Id, SegmentKind};
+use copal::repository::{Error, Repository};
+
+use super::actor::Actor;
+use super::handle::Context;
+use super::world::{self, Saved};
+
+/// Forgets snapshots in the test's own books, where only the pruner without protocol looks.
+pub struct Forgetter;
+
+impl Actor for Forgetter {
+    fn name(&self) -> &'static str {
+        "forgetter"
+    }
+
+    fn round(&mut self, context: &Context) -> Result<(), Error> {
+        context.pause()?;
+        let mut world = context.simulation.world();
+        let kept: Vec<usize> =
+            (0..world.saved.len()).filter(|number| !world.saved[*number].forgotten).collect();
+        if kept.len() > 1 {
+            let number = *context.random().pick(&kept[..kept.len() - 1]);
+            world.saved[number].forgotten = true;
+            drop(world);
+            context.note("forgets", number as u64 + 1);
+        }
+        Ok(())
+    }
+}
+
+/// A pruner without protocol: removes at once what the snapshots that it sees do not need.
+pub struct NaivePruner;
+
+/// Packs that hold anything that a snapshot needs.
+fn needed(repository: &Repository, forgotten: &HashSet<Id>) -> Result<HashSet<Id>, Error> {
+    let mut packs = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut need = |contents: Contents, id: Id| -> Result<(), Error> {
+        packs.extend(repository.index.lookup_for_reading(contents, &id)?.iter().map(|place| place.pack.name));
+        Ok(())
+    };
+    for named in repository.snapshots()?.confirmed {
+        if forgotten.contains(&named.name) {
+            continue;
+        }
+        let mut trees = vec![named.snapshot.root];
+        for segment in &named.snapshot.state {
+            if let SegmentKind::Data(id) = segment.kind {
+                need(Contents::Data, id)?;
+            }
+        }
+        while let Some(tree) = trees.pop() {
+            if !seen.insert(tree) {
+                continue;
+            }
+            need(Contents::Trees, tree)?;
+            for node in repository.nodes(tree) {
+                let node = node?;
+                trees.extend(node.tree);
+                repository.segments(&node.content, node.size, &mut |segment| match segment.kind {
+                    SegmentKind::Data(id) => need(Contents::Data, id),
+                    _ => Ok(()),
+                })?;
+            }
+        }
+    }
+    Ok(packs)
+}
+
+impl NaivePruner {
+    fn prune(&self, context: &Context) -> Result<(), Error> {
+        let repository = context.open(None)?;
+        repository.sync()?;
+        let forgotten: Vec<Saved> =
+            context.simulation.world().saved.iter().filter(|saved| saved.forgotten).cloned().collect();
+        let forgotten: HashSet<Id> = forgotten.iter().map(|saved| saved.name).collect();
+        let needed = needed(&repository, &forgotten)?;
+        let backend = context.backend();
+        let mut removed = HashSet::new();
+        for (name, _) in repository.stored_packs()? {
+            if !needed.contains(&name) {
+                removed.insert(name);
+                let _ = backend.remove(Kind::Packs, &name.to_string());
+            }
+        }
+        let keys = Keys::new(MasterKey::from_bytes(world::template().key), repository.id());
+        let mut names = Vec::new();
+        backend.list(Kind::Index, &mut |entry| names.push(entry.name))?;
+        for name in names {
+            let Ok(bytes) = backend.get(Kind::Index, &name) else { continue };
+            let object = format::index::decode(&keys, &bytes).unwrap();
+            if object.packs.iter().all(|pack| removed.contains(&pack.name)) {
+                let _ = backend.remove(Kind::Index, &name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Actor for NaivePruner {
+    fn name(&self) -> &'static str {
+        "naive pruner"
+    }
+
+    fn round(&mut self, context: &Context) -> Result<(), Error> {
+        // What it trips over is its own fault.
+        let _ = self.prune(context);
+        Ok(())
+    }
+}
