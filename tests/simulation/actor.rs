@@ -65,6 +65,12 @@ struct Slots {
     given_back: Condvar,
 }
 
+/// When the folders above all sources were changed last. They are a part of every snapshot, and others may use them.
+pub fn above() -> Vec<std::time::SystemTime> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    path.ancestors().map(|folder| folder.metadata().unwrap().modified().unwrap()).collect()
+}
+
 fn slots() -> &'static Slots {
     static SLOTS: OnceLock<Slots> = OnceLock::new();
     SLOTS.get_or_init(|| {
@@ -171,6 +177,9 @@ fn play(context: &Context, mut actor: Box<dyn Actor>, rounds: u64) {
         let mut random = context.random();
         simulation.begin_round(number, &mut random);
         drop(random);
+        if simulation.lock().failure.is_some() {
+            break;
+        }
         context.note("begins round", round);
         let result = catch_unwind(AssertUnwindSafe(|| actor.round(context)));
         let faulted = simulation.end_round(number);

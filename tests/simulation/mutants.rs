@@ -3,8 +3,11 @@
 use std::collections::HashSet;
 
 use copal::backend::{Backend, Kind};
-use copal::crypto::{Keys, MasterKey};
-use copal::format;
+use copal::crypto::object_name;
+use copal::format::{
+    self,
+    session::{Removal, encode_removal},
+};
 use copal::model::{Contents, Id, SegmentKind};
 use copal::repository::{Error, Repository};
 
@@ -36,7 +39,10 @@ impl Actor for Forgetter {
 }
 
 /// A pruner without protocol: removes at once what the snapshots that it sees do not need.
-pub struct NaivePruner;
+pub struct NaivePruner {
+    /// Says what it removes before it does, as a tombstone does.
+    pub tells: bool,
+}
 
 /// Packs that hold anything that a snapshot needs.
 fn needed(repository: &Repository, forgotten: &HashSet<Id>) -> Result<HashSet<Id>, Error> {
@@ -83,19 +89,31 @@ impl NaivePruner {
         let forgotten: HashSet<Id> = forgotten.iter().map(|saved| saved.name).collect();
         let needed = needed(&repository, &forgotten)?;
         let backend = context.backend();
-        let mut removed = HashSet::new();
-        for (name, _) in repository.stored_packs()? {
-            if !needed.contains(&name) {
-                removed.insert(name);
-                let _ = backend.remove(Kind::Packs, &name.to_string());
-            }
+        let keys = world::keys();
+        let removed: Vec<Id> = repository
+            .stored_packs()?
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| !needed.contains(name))
+            .collect();
+        if self.tells && !removed.is_empty() {
+            let removal = Removal {
+                packs: removed.clone(),
+                time: repository.storage_time()?,
+                done: true,
+                ..Removal::default()
+            };
+            let object = encode_removal(keys, &removal).unwrap();
+            backend.put(Kind::Removals, &object_name(&object).to_string(), &object)?;
         }
-        let keys = Keys::new(MasterKey::from_bytes(world::template().key), repository.id());
+        for name in &removed {
+            let _ = backend.remove(Kind::Packs, &name.to_string());
+        }
         let mut names = Vec::new();
         backend.list(Kind::Index, &mut |entry| names.push(entry.name))?;
         for name in names {
             let Ok(bytes) = backend.get(Kind::Index, &name) else { continue };
-            let object = format::index::decode(&keys, &bytes).unwrap();
+            let object = format::index::decode(keys, &bytes).unwrap();
             if object.packs.iter().all(|pack| removed.contains(&pack.name)) {
                 let _ = backend.remove(Kind::Index, &name);
             }

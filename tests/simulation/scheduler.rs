@@ -310,6 +310,9 @@ impl Simulation {
     /// Writes something into the trace.
     pub fn note(&self, actor: usize, words: &'static str, number: u64) {
         let mut state = self.lock();
+        if state.failure.is_some() {
+            return;
+        }
         let (operation, now) = (Operation::Note(words), state.now);
         state.trace.push(Event {
             actor,

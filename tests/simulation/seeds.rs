@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::actor::{self, Cast, Outcome};
 use super::random::Random;
+use super::world::Failure;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
@@ -72,7 +73,9 @@ pub fn all(test: &str, count: u64, cast: &(dyn Fn(&mut Cast, &mut Random) + Sync
     }
 }
 
-/// The first of so many seeds that fails, with how it did.
-pub fn first_failure(count: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Option<(u64, Outcome)> {
-    (0..count).map(|seed| (seed, actor::run(seed, cast))).find(|(_, outcome)| outcome.failure.is_some())
+/// The first of so many seeds that loses something, with how it did.
+pub fn first_loss(count: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Option<(u64, Outcome)> {
+    (0..count)
+        .map(|seed| (seed, actor::run(seed, cast)))
+        .find(|(_, outcome)| matches!(outcome.failure, Some(Failure::Loss(_))))
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use copal::backend::Memory;
-use copal::crypto::MasterKey;
+use copal::backend::{Backend, Kind, Memory};
 use copal::crypto::password::Cost;
-use copal::format::slot::{Description, Unlock};
+use copal::crypto::{Keys, MasterKey};
+use copal::format::slot::{self, Description, Unlock};
 use copal::model::Cutter;
 use copal::model::clock::{Clock, SystemClock};
 use copal::repository::{self, Creation};
@@ -107,6 +107,20 @@ pub fn template() -> &'static Template {
         };
         repository::create(&memory, &creation, &SystemClock).unwrap();
         Template { memory, key: bytes }
+    })
+}
+
+/// The keys of the repository, for actors that read objects themselves.
+pub fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let Template { memory, key } = template();
+        let mut slots = Vec::new();
+        memory.list(Kind::Keys, &mut |entry| slots.push(entry.name)).unwrap();
+        let object = memory.get(Kind::Keys, &slots[0]).unwrap();
+        let key = MasterKey::from_bytes(*key);
+        let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
+        Keys::new(master, slot::decode(&object).unwrap().repository)
     })
 }
 
