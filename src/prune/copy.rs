@@ -76,7 +76,8 @@ pub(super) fn copy(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copi
         let options = store::Options {
             level: run.options.level,
             workers: 1,
-            compressors: std::thread::available_parallelism().map_or(2, usize::from),
+            compressors: run.options.compressors,
+            uploaders: run.options.uploaders,
             memory: run.options.memory,
             domain: Id16(owner),
             discard: false,

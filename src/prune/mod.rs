@@ -41,6 +41,9 @@ pub struct Options {
     /// Small packs are put together too.
     pub repack_small: bool,
     pub level: Level,
+    /// Threads that compress, and that put packs.
+    pub compressors: usize,
+    pub uploaders: usize,
     /// Bytes that the run may take, about.
     pub memory: u64,
     pub host: Vec<u8>,
@@ -55,6 +58,8 @@ impl Default for Options {
             max_repack_bytes: None,
             repack_small: false,
             level: Level::AUTO,
+            compressors: std::thread::available_parallelism().map_or(2, usize::from),
+            uploaders: store::UPLOADERS,
             memory: store::MEMORY,
             host: Vec::new(),
         }

@@ -99,6 +99,7 @@ pub fn run(context: &Context<'_>, wanted: &Prune) -> Result<Code, Failure> {
         level: wanted.compression,
         memory: context.global.memory.unwrap_or(crate::repository::store::MEMORY),
         host: context.host(),
+        ..Options::default()
     };
     execute(context, &repository, &options, signals::stop())
 }
