@@ -3,10 +3,12 @@
 #[path = "simulation/mod.rs"]
 mod simulation;
 
-use simulation::actor::{self, Cast};
+use simulation::actor::{self, Cast, Then};
 use simulation::mutants::{Forgetter, NaivePruner};
 use simulation::random::Random;
 use simulation::seeds;
+use simulation::ways;
+use simulation::world::Failure;
 
 /// Writers, and one who reads.
 fn writers(cast: &mut Cast, random: &mut Random) {
@@ -15,11 +17,14 @@ fn writers(cast: &mut Cast, random: &mut Random) {
         cast.writer(rounds, random);
     }
     cast.reader(3);
+    if random.once_in(3) {
+        cast.restorer(2);
+    }
 }
 
 #[test]
 fn writers_and_readers_lose_nothing() {
-    seeds::all("writers_and_readers_lose_nothing", 100, &writers);
+    seeds::all("writers_and_readers_lose_nothing", 60, &writers);
 }
 
 #[test]
@@ -63,4 +68,23 @@ fn a_pruner_without_protocol_is_found_out() {
 #[test]
 fn a_pruner_that_says_what_it_removes_and_waits_for_nobody_is_found_out() {
     find_out(80, true);
+}
+
+#[test]
+fn two_writers_meet_in_every_way() {
+    let cast = |cast: &mut Cast, random: &mut Random| {
+        cast.writer(2, random);
+        cast.writer(1, random);
+    };
+    ways::all_hold("two_writers_meet_in_every_way", 3, 23, &cast);
+}
+
+#[test]
+fn a_writer_meets_a_pruner_without_protocol_in_a_way_that_loses_something() {
+    let cast = |cast: &mut Cast, random: &mut Random| {
+        cast.writer(3, random);
+        cast.add(Then(vec![Box::new(Forgetter), Box::new(NaivePruner { tells: true })]), 1);
+    };
+    let (_, failed) = ways::all("a_writer_meets_a_pruner_without_protocol", 13, 37, &cast);
+    assert!(failed.iter().any(|(_, outcome)| matches!(outcome.failure, Some(Failure::Loss(_)))));
 }

@@ -169,8 +169,10 @@ impl<'r> Windows<'_, 'r> {
 
 fn write_window(run: &Run<'_>, mut window: Window) -> Result<(), Error> {
     window.pieces.sort_by(|a, b| {
-        let key =
-            |piece: &Piece| (piece.location.pack.name, piece.location.block_offset, piece.location.offset);
+        let key = |piece: &Piece| {
+            let Location { pack, block_offset, offset, .. } = &piece.location;
+            (pack.row, pack.name, *block_offset, *offset)
+        };
         key(a).cmp(&key(b))
     });
     // Runs of pieces whose blocks lie close to each other in one pack.

@@ -11,6 +11,7 @@ use super::handle::Context;
 use super::random::Random;
 use super::reader::Reader;
 use super::scheduler::{Config, HOUR, SECOND, Simulation};
+use super::trace::Operation;
 use super::verify;
 use super::world::{Failure, Folder};
 use super::writer::Writer;
@@ -43,8 +44,26 @@ impl Cast {
         self.add(Reader::default(), rounds);
     }
 
+    /// At most one in a run.
+    pub fn restorer(&mut self, rounds: u64) {
+        self.add(Reader::who_restores(), rounds);
+    }
+
     pub fn add(&mut self, actor: impl Actor + 'static, rounds: u64) {
         self.actors.push((Box::new(actor), rounds));
+    }
+}
+
+/// Several, one after the other in each round.
+pub struct Then(pub Vec<Box<dyn Actor>>);
+
+impl Actor for Then {
+    fn name(&self) -> &'static str {
+        self.0.last().map_or("nobody", |actor| actor.name())
+    }
+
+    fn round(&mut self, context: &Context) -> Result<(), Error> {
+        self.0.iter_mut().try_for_each(|actor| actor.round(context))
     }
 }
 
@@ -116,12 +135,15 @@ pub fn usual(random: &mut Random) -> Config {
         sleep: *random.pick(&[0, 400, 100]),
         skew: if random.percent(50) { 0 } else { random.range(-48 * HOUR, 48 * HOUR) },
         script: None,
+        brief: false,
         checks: vec![40 + random.below(200), 300 + random.below(400)],
     }
 }
 
 /// Runs what `cast` puts together for a seed.
 pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
+    // What fetches for a restore has one thread, as everything in a simulation.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
     let slot = Slot::take();
     let path = slot.0.join("run");
     let mut random = Random::new(seed, u64::MAX);
@@ -149,7 +171,15 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
         .collect();
     if simulation.wait() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        if simulation.lock().failure.is_none() {
+        let (failed, brief) = {
+            let state = simulation.lock();
+            (state.failure.is_some(), state.config.brief)
+        };
+        if !failed && brief {
+            if let Err(failure) = verify::whole(&simulation) {
+                simulation.lock().failure = Some(failure);
+            }
+        } else if !failed {
             let mut folder = Folder::new(path.join("another"), &mut random, 5);
             folder.write("always", 0);
             if let Err(failure) = verify::ending(&simulation, &mut folder) {
@@ -158,6 +188,9 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
         }
     }
     let state = simulation.lock();
+    let renewals =
+        state.trace.events().iter().filter(|event| event.keeper && event.operation == Operation::Put);
+    simulation.world().add("renewals of a session", renewals.count() as u64);
     Outcome {
         steps: state.steps,
         hash: state.trace.hash(),
@@ -173,7 +206,8 @@ fn play(context: &Context, mut actor: Box<dyn Actor>, rounds: u64) {
     let (simulation, number) = (&context.simulation, context.actor);
     for round in 1..=rounds {
         let rest = context.random().range(0, 20 * HOUR);
-        simulation.rest(number, rest);
+        let scripted = simulation.lock().config.script.is_some();
+        simulation.rest(number, if scripted { 0 } else { rest });
         let mut random = context.random();
         simulation.begin_round(number, &mut random);
         drop(random);

@@ -102,6 +102,7 @@ impl Listener for Hears {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Started => self.simulation.expect_keeper(self.actor),
+            Event::Note(_) => self.simulation.world().count("attempts that went over everything again"),
             Event::Problem { what, .. } => self.problems.lock().unwrap().push(what.to_owned()),
             _ => {}
         }
@@ -159,6 +160,12 @@ impl Context {
     /// Lets the others go on, without an operation of the storage.
     pub fn pause(&self) -> Result<(), repository::Error> {
         Ok(self.simulation.step(self.actor, Operation::Pause, None, |_| Ok(()))?)
+    }
+
+    /// Sleeps, as one does between marking and removing: others go on meanwhile.
+    #[allow(dead_code)]
+    pub fn rest(&self, time: i64) {
+        self.simulation.rest(self.actor, time);
     }
 
     /// Whether this round met a fault that was injected.

@@ -10,5 +10,6 @@ pub mod seeds;
 pub mod storage;
 pub mod trace;
 pub mod verify;
+pub mod ways;
 pub mod world;
 pub mod writer;

@@ -1,18 +1,69 @@
-//! Who reads a snapshot that was saved, while others work.
+//! Who reads a snapshot that was saved, while others work: by trees and chunks, or as a restore does.
 
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+use copal::patterns::Patterns;
+use copal::progress::Silent;
+use copal::repository::snapshots::Named;
 use copal::repository::{Error, Repository};
+use copal::restore::{self, Overwrite};
 
 use super::actor::Actor;
 use super::handle::Context;
 use super::verify;
-use super::world::{Failure, Saved};
+use super::world::{self, Failure, Saved};
 
+/// Restores fetch in a pool that all runs of this program share, and that has one thread: one restore at a time.
+static POOL: Mutex<()> = Mutex::new(());
+
+/// At most one of a run may restore.
 #[derive(Default)]
 pub struct Reader {
+    restores: bool,
     repository: Option<Repository>,
 }
 
+/// Restores a snapshot into a folder in memory, and compares.
+fn restored(repository: &Repository, named: &Named, saved: &Saved, target: &Path) -> Result<(), Error> {
+    let options = restore::Options {
+        target: target.to_path_buf(),
+        path: Vec::new(),
+        include: Patterns::none(),
+        exclude: Patterns::none(),
+        overwrite: Overwrite::Always,
+        delete: false,
+        dry_run: false,
+        verify: false,
+        numeric_ids: false,
+        sparse: false,
+        own: HashSet::new(),
+        tell_files: false,
+        beside: String::new(),
+    };
+    let _turn = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = restore::restore(repository, named, &options, &Silent, &AtomicBool::new(false))?;
+    if done.damaged > 0 {
+        return Err(Error::Refused(format!("{} files are damaged", done.damaged)));
+    }
+    for (source, files) in saved.model.iter() {
+        for (name, number) in files {
+            let path = target.join(source.strip_prefix("/").unwrap()).join(name);
+            if std::fs::read(&path).ok() != Some(world::content(*number)) {
+                return Err(Error::Refused(format!("{name} is not as it was")));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Reader {
+    pub fn who_restores() -> Reader {
+        Reader { restores: true, repository: None }
+    }
+
     fn read(&mut self, context: &Context, saved: &Saved) -> Result<(), Error> {
         let repository = match self.repository.take() {
             Some(repository) if context.random().percent(60) => repository,
@@ -22,7 +73,14 @@ impl Reader {
         let all = repository.snapshots()?;
         let named = all.confirmed.iter().find(|named| named.name == saved.name);
         let named = named.ok_or_else(|| Error::Refused("it is not there".to_owned()))?;
-        verify::read(&repository, named.snapshot.root, &saved.model, &mut Default::default())?;
+        if self.restores {
+            let target = context.folder.join("restored");
+            let result = restored(&repository, named, saved, &target);
+            let _ = std::fs::remove_dir_all(&target);
+            result?;
+        } else {
+            verify::read(&repository, named.snapshot.root, &saved.model, &mut Default::default())?;
+        }
         self.repository = Some(repository);
         Ok(())
     }
@@ -50,7 +108,7 @@ impl Actor for Reader {
         let result = self.read(context, &saved);
         let mut world = context.simulation.world();
         match result {
-            Ok(()) => world.count("read"),
+            Ok(()) => world.count(if self.restores { "restored" } else { "read" }),
             Err(_) if world.is_forgotten(saved.name) => world.count("was forgotten while it was read"),
             Err(error) if context.has_faulted() => return Err(error),
             Err(error) => {

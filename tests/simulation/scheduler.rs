@@ -28,6 +28,8 @@ pub struct Config {
     pub skew: i64,
     /// Actors that take the first steps; after that the lowest goes first. Time hardly passes.
     pub script: Option<Vec<usize>>,
+    /// At the end only what was saved is looked at.
+    pub brief: bool,
     /// Steps before which everything saved must be whole.
     pub checks: Vec<u64>,
 }
@@ -325,11 +327,12 @@ impl Simulation {
         });
     }
 
-    /// Lets an actor sleep until that much later.
+    /// Lets an actor sleep until that much later; with a script, that time passes at once.
     pub fn rest(&self, actor: usize, time: i64) {
         let mut state = self.lock();
-        if state.config.script.is_none() {
-            state.agents[actor].asleep = state.now + time;
+        match state.config.script {
+            None => state.agents[actor].asleep = state.now + time,
+            Some(_) => state.now += time,
         }
         drop(state);
         let _ = self.step(actor, Operation::Pause, None, |_| Ok(()));

@@ -115,6 +115,13 @@ impl Actor for Writer {
         };
         let hears = context.hears();
         let outcome = backup::backup(&repository, &options, &context.clock, &hears, &AtomicBool::new(false))?;
+        let summary = &outcome.snapshot.summary;
+        if summary.files_unmodified > 0 {
+            context.simulation.world().count("backups that took files over");
+        }
+        if summary.files_new + summary.files_changed > 0 && summary.bytes_new == 0 {
+            context.simulation.world().count("backups whose new files others had");
+        }
         if outcome.snapshot.incomplete {
             let what = format!("incomplete: {:?}", hears.problems.lock().unwrap());
             context.simulation.fail(Failure::Unexplained(what));
