@@ -3,6 +3,7 @@
 #[path = "simulation/mod.rs"]
 mod simulation;
 
+use copal::backend::Kind;
 use simulation::actor::{self, Cast, Then};
 use simulation::mutants::{Forgetter, NaivePruner};
 use simulation::random::Random;
@@ -54,7 +55,7 @@ fn find_out(seeds: u64, tells: bool) {
     let cast = |cast: &mut Cast, random: &mut Random| {
         writers(cast, random);
         cast.add(Forgetter, 6);
-        cast.add(NaivePruner { tells }, 6);
+        cast.add(NaivePruner { tells, alone: false }, 6);
     };
     let (seed, outcome) = seeds::first_loss(seeds, &cast).expect("no seed finds it out");
     eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
@@ -83,8 +84,32 @@ fn two_writers_meet_in_every_way() {
 fn a_writer_meets_a_pruner_without_protocol_in_a_way_that_loses_something() {
     let cast = |cast: &mut Cast, random: &mut Random| {
         cast.writer(3, random);
-        cast.add(Then(vec![Box::new(Forgetter), Box::new(NaivePruner { tells: true })]), 1);
+        cast.add(Then(vec![Box::new(Forgetter), Box::new(NaivePruner { tells: true, alone: false })]), 1);
     };
     let (_, failed) = ways::all("a_writer_meets_a_pruner_without_protocol", 13, 37, &cast);
     assert!(failed.iter().any(|(_, outcome)| matches!(outcome.failure, Some(Failure::Loss(_)))));
+}
+
+/// Writers, and a pruner that says what it removes and is alone while it does. Listings do not lag: it would not know what it sees.
+fn with_a_lonely_pruner(cast: &mut Cast, random: &mut Random, blind: Option<Kind>) {
+    match blind {
+        None => writers(cast, random),
+        Some(kind) => (0..3).for_each(|_| cast.writer_blind_to(kind, 5, random)),
+    }
+    cast.add(Then(vec![Box::new(Forgetter), Box::new(NaivePruner { tells: true, alone: true })]), 8);
+    cast.config.lag = 0;
+}
+
+#[test]
+fn writers_with_old_caches_rely_on_nothing_that_was_removed() {
+    let cast = |cast: &mut Cast, random: &mut Random| with_a_lonely_pruner(cast, random, None);
+    seeds::all("writers_with_old_caches_rely_on_nothing_that_was_removed", 40, &cast);
+}
+
+#[test]
+fn a_writer_that_does_not_see_tombstones_is_found_out() {
+    let cast =
+        |cast: &mut Cast, random: &mut Random| with_a_lonely_pruner(cast, random, Some(Kind::Removals));
+    let (seed, outcome) = seeds::first_loss(40, &cast).expect("no seed finds it out");
+    eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
 }

@@ -5,12 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
+use copal::backend::Kind;
 use copal::repository::Error;
 
+use super::agent::{Config, HOUR, SECOND};
 use super::handle::Context;
 use super::random::Random;
 use super::reader::Reader;
-use super::scheduler::{Config, HOUR, SECOND, Simulation};
+use super::scheduler::Simulation;
 use super::trace::Operation;
 use super::verify;
 use super::world::{Failure, Folder};
@@ -19,6 +21,11 @@ use super::writer::Writer;
 /// Somebody who works in rounds. Between two of its steps an actor is alone; what it decides comes from `Context::random`.
 pub trait Actor: Send {
     fn name(&self) -> &'static str;
+
+    /// Kinds of objects of which the actor sees none: a guard that is not there.
+    fn blind(&self) -> &[Kind] {
+        &[]
+    }
 
     /// One round. An error ends the round; it must come of an injected fault, or be `Overtaken`.
     fn round(&mut self, context: &Context) -> Result<(), Error>;
@@ -36,6 +43,14 @@ pub struct Cast {
 impl Cast {
     pub fn writer(&mut self, rounds: u64, random: &mut Random) {
         let writer = Writer::new(self.writers, &self.path, &self.common, random);
+        self.writers += 1;
+        self.add(writer, rounds);
+    }
+
+    /// A writer that sees no objects of a kind.
+    pub fn writer_blind_to(&mut self, kind: Kind, rounds: u64, random: &mut Random) {
+        let mut writer = Writer::new(self.writers, &self.path, &self.common, random);
+        writer.blind = vec![kind];
         self.writers += 1;
         self.add(writer, rounds);
     }
@@ -165,7 +180,8 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
         .zip(0..)
         .map(|((actor, rounds), number)| {
             let folder = caches.path().join(number.to_string());
-            let context = Context::new(&simulation, number, seed, folder);
+            let mut context = Context::new(&simulation, number, seed, folder);
+            context.blind = actor.blind().to_vec();
             std::thread::spawn(move || play(&context, actor, rounds))
         })
         .collect();
@@ -215,9 +231,11 @@ fn play(context: &Context, mut actor: Box<dyn Actor>, rounds: u64) {
             break;
         }
         context.note("begins round", round);
+        simulation.world().busy += 1;
         let result = catch_unwind(AssertUnwindSafe(|| actor.round(context)));
         let faulted = simulation.end_round(number);
         let mut world = simulation.world();
+        world.busy -= 1;
         match result {
             Ok(Ok(())) => world.count("rounds that went well"),
             Ok(Err(Error::Overtaken)) => world.count("rounds that were overtaken"),

@@ -12,8 +12,9 @@ use copal::progress::{Event, Listener};
 use copal::repository::{self, Repository};
 use crossbeam_channel::Receiver;
 
+use super::agent::{HOUR, SECOND};
 use super::random::Random;
-use super::scheduler::{HOUR, SECOND, Simulation};
+use super::scheduler::{Simulation, State};
 use super::trace::Operation;
 use super::world::{self, Id, Model};
 
@@ -29,6 +30,23 @@ fn time(nanoseconds: i64) -> Time {
 pub struct Handle {
     simulation: Arc<Simulation>,
     actor: usize,
+    /// Kinds of which it shows nothing.
+    blind: Vec<Kind>,
+}
+
+impl Handle {
+    /// Does one operation that looks at an object; the blind find nothing.
+    fn look<T>(
+        &self,
+        operation: Operation,
+        kind: Kind,
+        work: impl FnOnce(&mut State) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.simulation.step(self.actor, operation, Some(kind), |state| match self.blind.contains(&kind) {
+            true => Err(Error::NotFound { object: format!("simulated:/{}", kind.folder()) }),
+            false => work(state),
+        })
+    }
 }
 
 impl Backend for Handle {
@@ -45,21 +63,19 @@ impl Backend for Handle {
             .step(self.actor, Operation::Get, Some(kind), |state| Ok(state.storage.get(kind, name)?.to_vec()))
     }
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
-        self.simulation.step(self.actor, Operation::GetRange, Some(kind), |state| {
-            state.storage.get_range(kind, name, offset, length)
-        })
+        self.look(Operation::GetRange, kind, |state| state.storage.get_range(kind, name, offset, length))
     }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         let listed = self.simulation.step(self.actor, Operation::List, Some(kind), |state| {
             Ok(state.storage.list(kind, state.now, &mut state.random))
         })?;
-        listed.into_iter().for_each(each);
+        if !self.blind.contains(&kind) {
+            listed.into_iter().for_each(each);
+        }
         Ok(())
     }
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
-        self.simulation.step(self.actor, Operation::Stat, Some(kind), |state| {
-            Ok(state.storage.get(kind, name)?.len() as u64)
-        })
+        self.look(Operation::Stat, kind, |state| Ok(state.storage.get(kind, name)?.len() as u64))
     }
     fn remove(&self, kind: Kind, name: &str) -> Result<(), Error> {
         self.simulation.step(self.actor, Operation::Remove, Some(kind), |state| {
@@ -116,6 +132,8 @@ pub struct Context {
     pub clock: Skewed,
     /// A folder of its own, for caches.
     pub folder: std::path::PathBuf,
+    /// Kinds of which it sees nothing.
+    pub blind: Vec<Kind>,
     random: Mutex<Random>,
 }
 
@@ -125,7 +143,7 @@ impl Context {
         let skew = if random.percent(50) { 0 } else { random.range(-72 * HOUR, 72 * HOUR) };
         let simulation = simulation.clone();
         let clock = Skewed { simulation: simulation.clone(), actor, skew };
-        Context { simulation, actor, clock, folder, random: Mutex::new(random) }
+        Context { simulation, actor, clock, folder, blind: Vec::new(), random: Mutex::new(random) }
     }
 
     /// Numbers of the actor's own.
@@ -139,7 +157,7 @@ impl Context {
     }
 
     pub fn backend(&self) -> Handle {
-        Handle { simulation: self.simulation.clone(), actor: self.actor }
+        Handle { simulation: self.simulation.clone(), actor: self.actor, blind: self.blind.clone() }
     }
 
     /// Opens the repository, with a cache in that folder or without.

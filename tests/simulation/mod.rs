@@ -1,6 +1,7 @@
 //! A deterministic simulation: the shipped code over a storage, clocks and a scheduler that a seed decides.
 
 pub mod actor;
+pub mod agent;
 pub mod handle;
 pub mod mutants;
 pub mod random;

@@ -13,7 +13,7 @@ use copal::repository::{Error, Repository};
 
 use super::actor::Actor;
 use super::handle::Context;
-use super::world::{self, Saved};
+use super::world;
 
 /// Forgets snapshots in the test's own books, where only the pruner without protocol looks.
 pub struct Forgetter;
@@ -42,6 +42,8 @@ impl Actor for Forgetter {
 pub struct NaivePruner {
     /// Says what it removes before it does, as a tombstone does.
     pub tells: bool,
+    /// Waits until nobody else is at work, and keeps everybody from beginning.
+    pub alone: bool,
 }
 
 /// Packs that hold anything that a snapshot needs.
@@ -84,11 +86,17 @@ impl NaivePruner {
     fn prune(&self, context: &Context) -> Result<(), Error> {
         let repository = context.open(None)?;
         repository.sync()?;
-        let forgotten: Vec<Saved> =
-            context.simulation.world().saved.iter().filter(|saved| saved.forgotten).cloned().collect();
-        let forgotten: HashSet<Id> = forgotten.iter().map(|saved| saved.name).collect();
-        let needed = needed(&repository, &forgotten)?;
+        let saved = context.simulation.world().saved.clone();
+        let forgotten: Vec<Id> =
+            saved.iter().filter(|saved| saved.forgotten).map(|saved| saved.name).collect();
+        let needed = needed(&repository, &forgotten.iter().copied().collect())?;
         let backend = context.backend();
+        if self.tells {
+            for name in &forgotten {
+                let _ = backend.remove(Kind::Confirmed, &name.to_string());
+                let _ = backend.remove(Kind::Snapshots, &name.to_string());
+            }
+        }
         let keys = world::keys();
         let removed: Vec<Id> = repository
             .stored_packs()?
@@ -112,6 +120,10 @@ impl NaivePruner {
         let mut names = Vec::new();
         backend.list(Kind::Index, &mut |entry| names.push(entry.name))?;
         for name in names {
+            // Tombstones say it all.
+            if self.tells {
+                break;
+            }
             let Ok(bytes) = backend.get(Kind::Index, &name) else { continue };
             let object = format::index::decode(keys, &bytes).unwrap();
             if object.packs.iter().all(|pack| removed.contains(&pack.name)) {
@@ -128,6 +140,16 @@ impl Actor for NaivePruner {
     }
 
     fn round(&mut self, context: &Context) -> Result<(), Error> {
+        if self.alone {
+            if context.simulation.world().busy > 1 {
+                return Ok(());
+            }
+            context.simulation.set_alone(Some(context.actor));
+            let done = self.prune(context);
+            context.simulation.set_alone(None);
+            context.simulation.world().count(if done.is_ok() { "prunings" } else { "prunings that failed" });
+            return done;
+        }
         // What it trips over is its own fault.
         let _ = self.prune(context);
         Ok(())

@@ -4,71 +4,13 @@ use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use copal::backend::{Error, Kind};
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, select};
 
+use super::agent::{Agent, Config, Fault, HOUR, Lane, SECOND, passing};
 use super::random::Random;
 use super::storage::Storage;
 use super::trace::{Ending, Event, Operation, Trace};
 use super::world::{Failure, World};
-
-pub const SECOND: i64 = 1_000_000_000;
-pub const HOUR: i64 = 3600 * SECOND;
-
-/// How one run is to go.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    pub lag: i64,
-    /// In so many of 100 cases the one goes on that went before.
-    pub sticky: u64,
-    /// A round in so many crashes, and as many stumble over one operation.
-    pub crash: u64,
-    /// A step in so many finds its machine asleep for hours or days.
-    pub sleep: u64,
-    /// By how much the storage's clock is wrong.
-    pub skew: i64,
-    /// Actors that take the first steps; after that the lowest goes first. Time hardly passes.
-    pub script: Option<Vec<usize>>,
-    /// At the end only what was saved is looked at.
-    pub brief: bool,
-    /// Steps before which everything saved must be whole.
-    pub checks: Vec<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Lane {
-    /// Not there, or at its end.
-    #[default]
-    Away,
-    Running,
-    /// Waits for its turn.
-    Waiting,
-    Granted,
-    /// The keeper of a session that waits until it is time.
-    Idle,
-}
-
-/// A failure to come.
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    /// At which of the actor's steps.
-    at: u64,
-    after: bool,
-    /// Every operation after it fails too.
-    crash: bool,
-}
-
-struct Agent {
-    /// What the actor does, and the keeper of its session's lease.
-    lanes: [Lane; 2],
-    asleep: i64,
-    steps: u64,
-    fault: Option<Fault>,
-    crashed: bool,
-    faulted: bool,
-    ticked: i64,
-    tick: Sender<()>,
-    ticks: Receiver<()>,
-}
 
 pub struct State {
     pub random: Random,
@@ -80,6 +22,8 @@ pub struct State {
     pub steps: u64,
     pub failure: Option<Failure>,
     agents: Vec<Agent>,
+    /// The only one who goes on, while there is one.
+    alone: Option<usize>,
     last: usize,
     checked: usize,
 }
@@ -121,20 +65,6 @@ fn failed_on_purpose() -> Error {
 impl Simulation {
     pub fn new(seed: u64, config: Config, actors: usize, mut storage: Storage) -> Arc<Simulation> {
         storage.lag = config.lag;
-        let agent = |_| {
-            let (tick, ticks) = bounded(1);
-            Agent {
-                lanes: [Lane::Running, Lane::Away],
-                asleep: 0,
-                steps: 0,
-                fault: None,
-                crashed: false,
-                faulted: false,
-                ticked: 0,
-                tick,
-                ticks,
-            }
-        };
         let state = State {
             random: Random::new(seed, 0),
             now: 0,
@@ -143,7 +73,8 @@ impl Simulation {
             trace: Trace::default(),
             steps: 0,
             failure: None,
-            agents: (0..actors).map(agent).collect(),
+            agents: (0..actors).map(|_| Agent::new()).collect(),
+            alone: None,
             last: 0,
             checked: 0,
         };
@@ -172,7 +103,7 @@ impl Simulation {
 
     /// Gives the turn to somebody, when nobody has it.
     fn choose(&self, state: &mut State) {
-        let State { agents, random, config, now, last, .. } = state;
+        let State { agents, random, config, now, last, alone, .. } = state;
         if state.failure.is_some() {
             // All go on, to their ends.
             for (agent, turns) in agents.iter_mut().zip(&self.turns) {
@@ -192,8 +123,11 @@ impl Simulation {
         {
             return;
         }
-        let waiting: Vec<usize> =
-            (0..agents.len()).filter(|number| agents[*number].lanes.contains(&Lane::Waiting)).collect();
+        let waiting: Vec<usize> = (0..agents.len())
+            .filter(|number| {
+                agents[*number].lanes.contains(&Lane::Waiting) && alone.is_none_or(|alone| alone == *number)
+            })
+            .collect();
         if waiting.is_empty() {
             self.ended.notify_all();
             return;
@@ -359,6 +293,11 @@ impl Simulation {
         agent.faulted
     }
 
+    /// Lets nobody else go on, or lets them again.
+    pub fn set_alone(&self, alone: Option<usize>) {
+        self.lock().alone = alone;
+    }
+
     pub fn has_faulted(&self, actor: usize) -> bool {
         self.lock().agents[actor].faulted
     }
@@ -428,16 +367,5 @@ impl Simulation {
                 before = steps;
             }
         }
-    }
-}
-
-/// The time between two steps: mostly very short.
-fn passing(random: &mut Random) -> i64 {
-    1 + match random.below(1000) {
-        0..=699 => random.range(0, SECOND / 2),
-        700..=949 => random.range(0, 20 * SECOND),
-        950..=993 => random.range(0, 600 * SECOND),
-        994..=998 => random.range(0, 8 * HOUR),
-        _ => random.range(0, 80 * HOUR),
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::actor::{self, Cast, Outcome};
+use super::agent::Config;
 use super::random::Random;
-use super::scheduler::Config;
 use super::trace::Operation;
 
 /// A way: steps of the first actor, then of the second.

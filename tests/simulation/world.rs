@@ -57,6 +57,8 @@ pub struct Saved {
 #[derive(Default)]
 pub struct World {
     pub saved: Vec<Saved>,
+    /// Actors in the midst of a round.
+    pub busy: u64,
     /// How often things came out that way, for the summary.
     pub counts: BTreeMap<&'static str, u64>,
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use copal::backend::Kind;
 use copal::backup::{self, Options};
 use copal::compress::Level;
 use copal::repository::{Error, Repository};
@@ -39,6 +40,7 @@ pub struct Writer {
     beside: Option<usize>,
     repository: Option<Repository>,
     caches: u64,
+    pub blind: Vec<Kind>,
 }
 
 impl Writer {
@@ -51,6 +53,7 @@ impl Writer {
             beside: random.percent(50).then(|| random.below(common.len() as u64) as usize),
             repository: None,
             caches: 0,
+            blind: Vec::new(),
         }
     }
 
@@ -88,6 +91,10 @@ impl Writer {
 impl Actor for Writer {
     fn name(&self) -> &'static str {
         "writer"
+    }
+
+    fn blind(&self) -> &[Kind] {
+        &self.blind
     }
 
     fn round(&mut self, context: &Context) -> Result<(), Error> {
