@@ -6,6 +6,7 @@ mod simulation;
 use copal::backend::Kind;
 use simulation::actor::{self, Cast, Then};
 use simulation::mutants::{Forgetter, NaivePruner};
+use simulation::pruner::{Pruner, Retirer};
 use simulation::random::Random;
 use simulation::seeds;
 use simulation::ways;
@@ -48,6 +49,27 @@ fn the_same_seed_goes_the_same_way() {
         }
     }
     panic!("another program kept changing the folders above");
+}
+
+/// Writers, readers, one who forgets, and pruners, one of them perhaps without a guard.
+fn everybody(cast: &mut Cast, random: &mut Random, pruners: u64) {
+    writers(cast, random);
+    cast.add(Retirer, 8);
+    for _ in 0..pruners {
+        cast.add(Pruner::default(), 6);
+    }
+}
+
+#[test]
+fn pruning_beside_writers_and_readers_loses_nothing() {
+    let cast = |cast: &mut Cast, random: &mut Random| everybody(cast, random, 1);
+    seeds::all("pruning_beside_writers_and_readers_loses_nothing", 60, &cast);
+}
+
+#[test]
+fn two_pruners_lose_nothing() {
+    let cast = |cast: &mut Cast, random: &mut Random| everybody(cast, random, 2);
+    seeds::all("two_pruners_lose_nothing", 60, &cast);
 }
 
 /// How the harness finds out what loses something; at most so many seeds may be needed.

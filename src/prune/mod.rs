@@ -128,14 +128,15 @@ pub fn prune(
 ) -> Result<Outcome, Error> {
     let lost = AtomicBool::new(false);
     let run = Run { repository, options, clock, listener, stop, lost: &lost };
-    listener.event(Event::Started);
     let outcome = if options.dry_run {
+        listener.event(Event::Started);
         run.sync()?;
         let plan = plan_new(&run, None)?.plan;
         Outcome { plan, ..Outcome::default() }
     } else {
         let client = repository.client()?;
         let session = Session::begin_as(Role::Pruner, repository, clock, client, &options.host, Vec::new())?;
+        listener.event(Event::Started);
         let why = std::sync::Mutex::new(None);
         let overtaken = |error| {
             lock(&why).get_or_insert(error);
@@ -151,6 +152,7 @@ pub fn prune(
 
 fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
+    run.settle()?;
     run.sync()?;
     sweep::leftovers(run)?;
     finish::marks(run, session, &mut outcome)?;

@@ -158,6 +158,8 @@ impl Repository {
         for name in list_names(&*self.backend, Kind::Notes)? {
             match self.load_note(&name, from) {
                 Ok(note) => notes.add(name, note),
+                // Removed meanwhile, with its snapshot.
+                Err(error) if error.is_damage() && !self.backend_has(Kind::Notes, &name)? => {}
                 Err(error) if error.is_damage() => {
                     let unsupported = matches!(error, Error::Unsupported { .. });
                     notes.unreadable.get_or_insert(Unreadable { name, unsupported });

@@ -32,6 +32,8 @@ pub struct Handle {
     actor: usize,
     /// Kinds of which it shows nothing.
     blind: Vec<Kind>,
+    /// It says that listings do not lag.
+    is_hurried: bool,
 }
 
 impl Handle {
@@ -86,6 +88,10 @@ impl Backend for Handle {
         self.simulation
             .step(self.actor, Operation::Time, None, |state| Ok(time(state.now + state.config.skew)))
     }
+    fn listing_lag_seconds(&self) -> Option<u64> {
+        let lag = self.simulation.lock().config.lag;
+        Some(if self.is_hurried { 0 } else { (lag as u64).div_ceil(SECOND as u64) })
+    }
     fn create(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -101,6 +107,9 @@ pub struct Skewed {
 impl Clock for Skewed {
     fn now(&self) -> Time {
         time(self.simulation.lock().now + self.skew)
+    }
+    fn pause(&self, seconds: u64) {
+        self.simulation.rest(self.actor, seconds as i64 * SECOND);
     }
     fn wait(&self, ended: &Receiver<()>, _: Duration) -> bool {
         self.simulation.keep(self.actor, ended)
@@ -134,6 +143,8 @@ pub struct Context {
     pub folder: std::path::PathBuf,
     /// Kinds of which it sees nothing.
     pub blind: Vec<Kind>,
+    /// Its storage says that listings do not lag.
+    pub is_hurried: bool,
     random: Mutex<Random>,
 }
 
@@ -143,7 +154,15 @@ impl Context {
         let skew = if random.percent(50) { 0 } else { random.range(-72 * HOUR, 72 * HOUR) };
         let simulation = simulation.clone();
         let clock = Skewed { simulation: simulation.clone(), actor, skew };
-        Context { simulation, actor, clock, folder, blind: Vec::new(), random: Mutex::new(random) }
+        Context {
+            simulation,
+            actor,
+            clock,
+            folder,
+            blind: Vec::new(),
+            is_hurried: false,
+            random: Mutex::new(random),
+        }
     }
 
     /// Numbers of the actor's own.
@@ -157,7 +176,12 @@ impl Context {
     }
 
     pub fn backend(&self) -> Handle {
-        Handle { simulation: self.simulation.clone(), actor: self.actor, blind: self.blind.clone() }
+        Handle {
+            simulation: self.simulation.clone(),
+            actor: self.actor,
+            blind: self.blind.clone(),
+            is_hurried: self.is_hurried,
+        }
     }
 
     /// Opens the repository, with a cache in that folder or without.

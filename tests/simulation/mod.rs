@@ -4,6 +4,7 @@ pub mod actor;
 pub mod agent;
 pub mod handle;
 pub mod mutants;
+pub mod pruner;
 pub mod random;
 pub mod reader;
 pub mod scheduler;
