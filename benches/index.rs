@@ -8,8 +8,8 @@
 //! the whole file (packs and blocks too, without their plain directories) by chunks.
 //!
 //! For a pruner: gathered = used chunks/s that are added, each chunk three times in three orders, and merged at the end; joined = used
-//! chunks/s that are told with their places; MiB = the most memory that the process had in each (the two lists lie below
-//! `COPAL_BENCH_DIR` too).
+//! chunks/s that are told with their places, both by processor time too; MiB = the most memory that each took on top of what the process
+//! had (the lists lie below `COPAL_BENCH_DIR` too).
 
 mod material;
 
@@ -81,16 +81,22 @@ fn lookups(index: &Index, threads: u64, kind: u8, chunks: u64) -> (f64, f64) {
     (count / spent.wall, count / spent.cpu)
 }
 
-/// The most memory that this process had since the last call, MiB.
+/// The most memory that this process had since the last call, MiB. What is free goes back to the system, so that it counts again when
+/// it is used again.
 fn memory() -> u64 {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
     std::fs::write("/proc/self/clear_refs", "5").expect("clear_refs");
     most.trim_end_matches("kB").trim().parse::<u64>().expect("a number") >> 10
 }
 
-/// Chunks gathered and joined each second, and the most memory in each.
-fn usage(index: &Index, parent: &Path, chunks: u64) -> [u64; 4] {
+/// Chunks gathered and joined each second, by the clock and by processor time, and the most memory in each.
+fn usage(index: &Index, parent: &Path, chunks: u64) -> [u64; 6] {
     // Steps that have no factor in common with the number go through all.
     let common = |mut a: u64, mut b: u64| {
         while b != 0 {
@@ -105,33 +111,36 @@ fn usage(index: &Index, parent: &Path, chunks: u64) -> [u64; 4] {
         }
     });
     memory();
+    let before = memory();
     let mut gather = Gather::new(Some(parent)).expect("gather");
-    let (mut spent, mut at, mut some) = (0.0, [0; 3], Vec::new());
+    let (mut wall, mut cpu, mut at, mut some) = (0.0, 0.0, [0; 3], Vec::new());
     for number in 0..chunks {
         for (at, step) in at.iter_mut().zip(steps) {
             some.push(id(0, *at));
             *at = (*at + step) % chunks;
         }
         if some.len() >= 30_000 || number + 1 == chunks {
-            let start = Instant::now();
-            some.drain(..).for_each(|id| gather.add(Contents::Data, &id).expect("add"));
-            spent += start.elapsed().as_secs_f64();
+            let adding = || some.drain(..).for_each(|id| gather.add(Contents::Data, &id).expect("add"));
+            let ((), spent) = material::process(adding);
+            (wall, cpu) = (wall + spent.wall, cpu + spent.cpu);
         }
     }
-    let start = Instant::now();
-    let used = gather.finish().expect("finish");
-    spent += start.elapsed().as_secs_f64();
+    let (used, spent) = material::process(|| gather.finish().expect("finish"));
+    (wall, cpu) = (wall + spent.wall, cpu + spent.cpu);
     assert_eq!(used.len(), chunks);
-    let gathering = memory();
-    let (start, mut places) = (Instant::now(), 0);
+    let gathering = memory().saturating_sub(before);
+    let before = memory();
+    let mut places = 0;
     let mut each = |_, found: &[_]| {
         places += found.len() as u64;
         Ok(())
     };
-    index.each_used(&used, &mut each).expect("join");
-    let joined = chunks as f64 / start.elapsed().as_secs_f64();
+    let ((), spent) = material::process(|| index.each_used(&used, &mut each).expect("join"));
     assert_eq!(places, chunks);
-    [(3.0 * chunks as f64 / spent) as u64, gathering, joined as u64, memory()]
+    let count = chunks as f64;
+    let rates = [3.0 * count / wall, 3.0 * count / cpu, count / spent.wall, count / spent.cpu];
+    let [gathered, gathered_cpu, joined, joined_cpu] = rates.map(|rate| rate as u64);
+    [gathered, gathered_cpu, gathering, joined, joined_cpu, memory().saturating_sub(before)]
 }
 
 fn measure(chunks: u64) {
@@ -160,8 +169,14 @@ fn measure(chunks: u64) {
     index.flush().expect("flush");
     let run = (more * PACK_CHUNKS) as f64 / start.elapsed().as_secs_f64();
     println!(
-        "{chunks:>11} {loading:>11.0} {run:>11.0} {:>11.0} {:>11.0} {:>11.0} {:>11.0} {loading_cpu:>11.0} {:>11.0} {:>11.0} {bytes:>11.1} {:>11} {:>11} {:>11} {:>11}",
-        hit[0].0, hit[1].0, miss[0].0, miss[1].0, hit[0].1, miss[0].1, usage[0], usage[1], usage[2], usage[3]
+        "{chunks:>11} {loading:>11.0} {run:>11.0} {:>11.0} {:>11.0} {:>11.0} {:>11.0} {loading_cpu:>11.0} {:>11.0} {:>11.0} {bytes:>11.1} {}",
+        hit[0].0,
+        hit[1].0,
+        miss[0].0,
+        miss[1].0,
+        hit[0].1,
+        miss[0].1,
+        usage.map(|number| format!("{number:>11}")).join(" ")
     );
     drop(index);
     std::fs::remove_dir_all(&folder).expect("remove");
@@ -174,7 +189,7 @@ fn main() {
     }
     let columns = ["chunks", "loading/s", "in a run/s", "hits/s 1", "hits/s 4", "misses/s 1", "misses/s 4"];
     let by_cpu = ["loading CPU", "hits CPU", "misses CPU", "bytes/chunk"];
-    let pruner = ["gathered/s", "MiB", "joined/s", "MiB"];
+    let pruner = ["gathered/s", "by CPU", "MiB", "joined/s", "by CPU", "MiB"];
     println!(
         "{}",
         columns

@@ -6,6 +6,7 @@
 //! - `lookup` and `contains` answer only for what may be relied on: packs that a known index object lists, and packs that
 //!   this very process wrote; never hidden ones (marked, removed, damaged). `lookup_for_reading` answers with all.
 //! - Packs written in a run wait in memory (bounded by `PENDING_MAX`), visible at once; `flush` writes them.
+//! - `Gather` and `each_used` answer a pruner: where every used chunk lies, listed or not, hidden or not; in bounded memory.
 //! - `Error::Damaged` at any call: drop the index, `Index::put_aside`, open again, synchronise.
 //! - Several processes may share the file. A write that meets another's answers `Error::Busy`; nothing is lost by going on.
 
