@@ -83,7 +83,9 @@ impl Gather {
     /// The same with other bounds.
     pub(super) fn with(folder: Option<&Path>, batch_max: usize, runs_max: usize) -> Result<Gather, Error> {
         let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
-        Ok(Gather { runs: Runs::new(&folder)?, batch: Vec::new(), batch_max, runs_max })
+        // Taken whole, so that growing never has it twice; what is not used of it is no memory yet.
+        let batch = Vec::with_capacity(batch_max);
+        Ok(Gather { runs: Runs::new(&folder)?, batch, batch_max, runs_max })
     }
 
     /// Adds a chunk, as often as one likes. After an error nothing more is to be expected of it.
