@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::usage::{Standing, usage};
-use super::{MARK_SECONDS, Outcome, Run, copy, roots, sweep};
+use super::usage::Standing;
+use super::{MARK_SECONDS, Outcome, Run, copy, sweep};
 use crate::format::note::Link;
 use crate::format::session::Removal;
 use crate::model::{Id, Id16, Time};
@@ -68,14 +68,9 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
         repository.put_fence(&peer.id, now)?;
     }
     run.settle()?;
-    run.sync()?;
     let snapshots: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.snapshots.iter().copied()).collect();
     let peers = repository.sessions()?;
-    let roots = roots::roots(run, &peers, Some(session.id), now, Some(&snapshots))?;
-    let usage = usage(run, &roots)?;
-    if let Some(missing) = &usage.missing {
-        return Err(super::missing_error(missing));
-    }
+    let (roots, usage) = super::look(run, &peers, Some(session.id), Some(&snapshots))?;
     let packs: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
     let mut needed: HashMap<u64, HashSet<(u32, u32)>> = HashMap::new();
     usage.each(run, &mut |places| {

@@ -9,20 +9,24 @@ mod sweep;
 mod usage;
 mod walk;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::compress::Level;
 use crate::format::session::{Removal, Role};
 use crate::locks::lock;
 use crate::model::clock::Clock;
-use crate::model::{Id, Time};
+use crate::model::{Id, Id16, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
+use crate::repository::sessions::Peer;
 use crate::repository::store;
 use crate::repository::{Error, Repository};
 
 pub use plan::{Plan, Unused};
 pub use roots::GRACE_SECONDS;
+use roots::Roots;
+use usage::Usage;
 
 /// Age of a mark from which it is acted on while others are at work, seconds: for readers that could not say that they are there.
 pub const MARK_SECONDS: i64 = 24 * 3600;
@@ -203,37 +207,57 @@ fn mark(run: &Run<'_>, session: &Session<'_>, packs: Vec<Id>, snapshots: Vec<Id>
 /// A plan, and what is needed to carry it out.
 struct New {
     plan: Plan,
-    usage: usage::Usage,
+    usage: Usage,
     /// Forgotten snapshots that are to go.
     snapshots: Vec<Id>,
 }
 
-fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> {
+/// How often is looked again when something seems to be missing: another pruner may have moved it meanwhile.
+const LOOKS: usize = 4;
+
+/// Looks at what must stay and where it lies. In this order: what a snapshot needs was indexed before the snapshot was put.
+fn look(
+    run: &Run<'_>,
+    peers: &[Peer],
+    own: Option<Id16>,
+    only: Option<&HashSet<Id>>,
+) -> Result<(Roots, Usage), Error> {
     let now = run.repository.storage_time()?;
-    let mut again = true;
+    let mut looks = 0;
     loop {
-        let peers = run.repository.sessions()?;
-        let roots = roots::roots(run, &peers, session.map(|session| session.id), now, None)?;
-        let usage = usage::usage(run, &roots)?;
-        if let Some(missing) = usage.missing {
-            if std::mem::take(&mut again) {
-                // Perhaps an index object was lost: packs that none names are asked themselves.
-                run.repository.adopt_packs(&mut Default::default())?;
-                if session.is_some() {
-                    run.repository.name_adopted()?;
-                }
-                continue;
+        looks += 1;
+        let roots = roots::roots(run, peers, own, now, only)?;
+        run.sync()?;
+        if looks == LOOKS {
+            // Perhaps an index object was lost: packs that none names are asked themselves.
+            run.repository.adopt_packs(&mut Default::default())?;
+            if own.is_some() {
+                run.repository.name_adopted()?;
             }
-            return Err(missing_error(&missing));
         }
-        let others = peers.iter().filter(|peer| Some(peer.id) != session.map(|session| session.id));
-        let alive: Vec<_> = others.filter(|peer| peer.is_alive(now)).collect();
-        let spared = spared(run, &usage, &alive)?;
-        let leftovers = if alive.is_empty() { usage.leftovers.clone() } else { Vec::new() };
-        let mut plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
-        plan.snapshots = roots.going.len() as u64;
-        return Ok(New { plan, usage, snapshots: roots.going.into_iter().map(|(name, _)| name).collect() });
+        match usage::usage(run, &roots) {
+            Ok(usage) => match usage.missing {
+                None => return Ok((roots, usage)),
+                Some(missing) if looks == LOOKS => return Err(missing_error(&missing)),
+                Some(_) => {}
+            },
+            Err(error) if error.is_damage() && looks < LOOKS => {}
+            Err(error) => return Err(error),
+        }
     }
+}
+
+fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> {
+    let own = session.map(|session| session.id);
+    let peers = run.repository.sessions()?;
+    let (roots, usage) = look(run, &peers, own, None)?;
+    let now = run.repository.storage_time()?;
+    let alive: Vec<&Peer> = peers.iter().filter(|peer| Some(peer.id) != own && peer.is_alive(now)).collect();
+    let spared = spared(run, &usage, &alive)?;
+    let leftovers = if alive.is_empty() { usage.leftovers.clone() } else { Vec::new() };
+    let mut plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
+    plan.snapshots = roots.going.len() as u64;
+    Ok(New { plan, usage, snapshots: roots.going.into_iter().map(|(name, _)| name).collect() })
 }
 
 fn missing_error(missing: &usage::Missing) -> Error {
@@ -247,14 +271,10 @@ fn missing_error(missing: &usage::Missing) -> Error {
 }
 
 /// Packs without any use that somebody at work may just have written: marking them would only make that run begin again.
-fn spared(
-    run: &Run<'_>,
-    usage: &usage::Usage,
-    alive: &[&crate::repository::sessions::Peer],
-) -> Result<std::collections::HashSet<Id>, Error> {
+fn spared(run: &Run<'_>, usage: &Usage, alive: &[&Peer]) -> Result<HashSet<Id>, Error> {
     /// Clocks may differ by that, seconds: all that hangs on it is somebody's time.
     const SKEW_SECONDS: i64 = 3600;
-    let mut spared = std::collections::HashSet::new();
+    let mut spared = HashSet::new();
     let Some(first) = alive.iter().map(|peer| peer.begun.plus_seconds(-SKEW_SECONDS)).min() else {
         return Ok(spared);
     };

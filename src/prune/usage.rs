@@ -61,6 +61,11 @@ pub struct Usage {
 impl Usage {
     fn standing(&self, place: &Place) -> Option<(Standing, Id)> {
         let pack = self.packs.get(*self.by_row.get(&place.pack)?)?;
+        // A row of the cache that makes no sense is no copy.
+        let block = pack.blocks.get(place.block as usize)?;
+        if place.length == 0 || u64::from(place.offset) + u64::from(place.length) > u64::from(block.plain) {
+            return None;
+        }
         Some((pack.standing, pack.name))
     }
 
