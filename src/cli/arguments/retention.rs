@@ -14,8 +14,8 @@ use crate::retention::policy::{Count, Policy, Tags};
 ///
 /// Forgotten snapshots are listed no more, and are neither `latest` nor compared with. Nothing is removed: until it is, `copal undelete`
 /// has them back. Snapshots are first divided into groups (--group-by), and the policy is applied to each. Of each hour, day, week, month
-/// or year the newest snapshot is kept; while a rule's number is not used up, the oldest snapshot of the group is kept as well. Protected
-/// snapshots are never forgotten. Times are those of the place where a snapshot was made.
+/// or year the newest snapshot is kept; while a rule's number is not used up, the oldest snapshot of the group is kept as well. N is a
+/// number or `unlimited`; DURATION, such as 1y5m7d2h, counts back from the newest snapshot. Protected snapshots are never forgotten.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  copal forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run\n  copal forget --keep-within 30d --keep-tag release\n  copal forget 3fa91c20"
@@ -24,16 +24,6 @@ pub struct Forget {
     /// These, whatever policy there is
     #[arg(value_name = "SNAP", value_parser = values::text)]
     pub snapshots: Vec<String>,
-    #[command(flatten)]
-    pub keep: Keep,
-    /// Only snapshots of that host; several times: of any of them
-    #[arg(long, value_name = "NAME", value_parser = values::bytes(), help_heading = "Which snapshots")]
-    pub host: Vec<OsString>,
-    #[command(flatten)]
-    pub choice: Choice,
-    /// What snapshots of a group have in common: host, paths, tags, with commas between; '' for one group of all
-    #[arg(short, long, value_name = "WHAT", value_parser = Grouping::parse, default_value = "host,paths", help_heading = "Which snapshots")]
-    pub group_by: Grouping,
     /// Count hours, days, weeks, months and years as the clocks of that zone show them, such as Europe/Lisbon, UTC or local [default: of the place where the snapshot was made]
     #[arg(long, value_name = "ZONE", value_parser = Calendar::parse)]
     pub timezone: Option<Calendar>,
@@ -46,13 +36,21 @@ pub struct Forget {
     /// Only show what would be forgotten
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub keep: Keep,
+    /// Only snapshots of that host; several times: of any of them
+    #[arg(long, value_name = "NAME", value_parser = values::bytes(), help_heading = "Which snapshots")]
+    pub host: Vec<OsString>,
+    #[command(flatten)]
+    pub choice: Choice,
+    /// What snapshots of a group have in common: host, paths, tags, with commas between; '' for one group of all
+    #[arg(short, long, value_name = "WHAT", value_parser = Grouping::parse, default_value = "host,paths", help_heading = "Which snapshots")]
+    pub group_by: Grouping,
 }
 
 /// The rules. Each is for each group by itself.
 #[derive(Clone, Debug, Default, Args)]
-#[command(
-    next_help_heading = "Rules (N is a number or `unlimited`; DURATION such as 1y5m7d2h counts back from the newest snapshot)"
-)]
+#[command(next_help_heading = "Rules")]
 pub struct Keep {
     /// Keep the newest N snapshots
     #[arg(short = 'l', long, value_name = "N", value_parser = Count::parse, allow_negative_numbers = true)]
