@@ -189,6 +189,7 @@ fn spans() -> impl Strategy<Value = BTreeMap<Period, Span>> {
 fn series() -> impl Strategy<Value = Vec<Named>> {
     let step = prop_oneof![
         2 => Just(0i64),
+        3 => proptest::sample::select(vec![3600i64, 7200, 86_400, 2 * 86_400, 30 * 86_400, 365 * 86_400]),
         3 => 0i64..1800,
         4 => 1800i64..7200,
         4 => 7200i64..200_000,
@@ -274,6 +275,18 @@ fn keep(period: Period, count: u64) -> Policy {
 
 fn kept(plan: &Plan) -> Vec<bool> {
     plan.entries().map(Entry::is_kept).collect()
+}
+
+#[test]
+fn what_is_exactly_so_old_is_not_within() {
+    let all = series_of(&[0, 1, 2]);
+    let now = all[2].snapshot.time;
+    for (text, expected) in [("2d", [false, true, true]), ("2d1h", [true; 3]), ("48h", [false, true, true])] {
+        let policy =
+            Policy { within: [(Period::Each, Span::parse(text).unwrap())].into(), ..Policy::default() };
+        let plan = plan(&all, &policy, Grouping::default(), &Calendar::Own, now);
+        assert_eq!(kept(&plan), expected, "{text}");
+    }
 }
 
 #[test]
