@@ -135,3 +135,61 @@ fn a_writer_that_does_not_see_tombstones_is_found_out() {
     let (seed, outcome) = seeds::first_loss(40, &cast).expect("no seed finds it out");
     eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
 }
+
+/// Writers that do not see a kind of objects, and the shipped pruner.
+fn blind_writers(kind: Kind) -> impl Fn(&mut Cast, &mut Random) + Sync {
+    move |cast: &mut Cast, random: &mut Random| {
+        (0..3).for_each(|_| cast.writer_blind_to(kind, 6, random));
+        cast.add(Retirer, 8);
+        cast.add(Pruner::default(), 8);
+    }
+}
+
+/// Writers, and pruners that lack a guard.
+fn careless(make: fn() -> Pruner, lag: Option<i64>) -> impl Fn(&mut Cast, &mut Random) + Sync {
+    move |cast: &mut Cast, random: &mut Random| {
+        (0..3).for_each(|_| cast.writer(6, random));
+        cast.add(Retirer, 8);
+        cast.add(make(), 8);
+        cast.add(make(), 8);
+        if let Some(lag) = lag {
+            cast.config.lag = lag;
+        }
+    }
+}
+
+fn is_found_out(seeds: u64, cast: &(dyn Fn(&mut Cast, &mut Random) + Sync)) {
+    let (seed, outcome) = seeds::first_loss(seeds, cast).expect("no seed finds it out");
+    eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
+}
+
+#[test]
+fn a_writer_that_takes_over_what_was_forgotten_is_found_out() {
+    is_found_out(400, &blind_writers(Kind::Notes));
+}
+
+#[test]
+fn a_writer_that_does_not_see_marks_is_found_out() {
+    is_found_out(400, &blind_writers(Kind::Removals));
+}
+
+#[test]
+fn a_writer_that_does_not_see_its_fence_is_found_out() {
+    is_found_out(2000, &blind_writers(Kind::Fences));
+}
+
+#[test]
+fn a_pruner_that_does_not_see_who_is_at_work_is_found_out() {
+    is_found_out(400, &careless(|| Pruner { blind: vec![Kind::Sessions], ..Pruner::default() }, None));
+}
+
+#[test]
+fn a_pruner_that_does_not_see_the_marks_of_another_is_found_out() {
+    is_found_out(2000, &careless(|| Pruner { selfish: vec![Kind::Removals], ..Pruner::default() }, None));
+}
+
+#[test]
+fn a_pruner_that_does_not_wait_for_late_listings_is_found_out() {
+    let lag = 600 * simulation::agent::SECOND;
+    is_found_out(2000, &careless(|| Pruner { hurried: true, ..Pruner::default() }, Some(lag)));
+}

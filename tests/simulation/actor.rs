@@ -27,6 +27,11 @@ pub trait Actor: Send {
         &[]
     }
 
+    /// Kinds of objects of which the actor sees only its own: another guard that is not there.
+    fn selfish(&self) -> &[Kind] {
+        &[]
+    }
+
     /// Whether its storage says that listings do not lag, even when they do: a guard that is not there.
     fn is_hurried(&self) -> bool {
         false
@@ -187,6 +192,7 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
             let folder = caches.path().join(number.to_string());
             let mut context = Context::new(&simulation, number, seed, folder);
             context.blind = actor.blind().to_vec();
+            context.selfish = actor.selfish().to_vec();
             context.is_hurried = actor.is_hurried();
             std::thread::spawn(move || play(&context, actor, rounds))
         })

@@ -32,6 +32,8 @@ pub struct Handle {
     actor: usize,
     /// Kinds of which it shows nothing.
     blind: Vec<Kind>,
+    /// Kinds of which it shows only what this actor put.
+    selfish: Vec<Kind>,
     /// It says that listings do not lag.
     is_hurried: bool,
 }
@@ -57,6 +59,7 @@ impl Backend for Handle {
     }
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.simulation.step(self.actor, Operation::Put, Some(kind), |state| {
+            state.storage.actor = self.actor;
             state.storage.put(kind, name, bytes, state.now)
         })
     }
@@ -69,7 +72,12 @@ impl Backend for Handle {
     }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         let listed = self.simulation.step(self.actor, Operation::List, Some(kind), |state| {
-            Ok(state.storage.list(kind, state.now, &mut state.random))
+            let mut listed = state.storage.list(kind, state.now, &mut state.random);
+            if self.selfish.contains(&kind) {
+                state.storage.actor = self.actor;
+                listed.retain(|entry| state.storage.is_own(kind, &entry.name));
+            }
+            Ok(listed)
         })?;
         if !self.blind.contains(&kind) {
             listed.into_iter().for_each(each);
@@ -143,6 +151,8 @@ pub struct Context {
     pub folder: std::path::PathBuf,
     /// Kinds of which it sees nothing.
     pub blind: Vec<Kind>,
+    /// Kinds of which it sees only its own.
+    pub selfish: Vec<Kind>,
     /// Its storage says that listings do not lag.
     pub is_hurried: bool,
     random: Mutex<Random>,
@@ -160,6 +170,7 @@ impl Context {
             clock,
             folder,
             blind: Vec::new(),
+            selfish: Vec::new(),
             is_hurried: false,
             random: Mutex::new(random),
         }
@@ -180,6 +191,7 @@ impl Context {
             simulation: self.simulation.clone(),
             actor: self.actor,
             blind: self.blind.clone(),
+            selfish: self.selfish.clone(),
             is_hurried: self.is_hurried,
         }
     }
