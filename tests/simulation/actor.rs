@@ -109,16 +109,28 @@ struct Slots {
     given_back: Condvar,
 }
 
+/// Where all folders lie.
+fn base() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation")
+}
+
 /// When the folders above all sources were changed last. They are a part of every snapshot, and others may use them.
 pub fn above() -> Vec<std::time::SystemTime> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    path.ancestors().map(|folder| folder.metadata().unwrap().modified().unwrap()).collect()
+    base().ancestors().map(|folder| folder.metadata().unwrap().modified().unwrap()).collect()
 }
 
 fn slots() -> &'static Slots {
     static SLOTS: OnceLock<Slots> = OnceLock::new();
     SLOTS.get_or_init(|| {
-        let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation");
+        let base = base();
+        // Those of programs that are no more.
+        for entry in std::fs::read_dir(&base).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !Path::new("/proc").join(name.split('-').next().unwrap()).exists() {
+                let _ = std::fs::remove_dir_all(path);
+            }
+        }
         let slot = |number: usize| {
             let path = base.join(format!("{}-{number}", std::process::id()));
             std::fs::create_dir_all(&path).unwrap();
@@ -183,14 +195,15 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
     cast(&mut parts, &mut random);
     let Cast { config, actors, .. } = parts;
     let names: Vec<&'static str> = actors.iter().map(|(actor, _)| actor.name()).collect();
-    let simulation = Simulation::new(seed, config, actors.len(), verify::beginning());
     let caches = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let folders: Vec<PathBuf> =
+        (0..actors.len()).map(|number| caches.path().join(number.to_string())).collect();
+    let simulation = Simulation::new(seed, config, &folders, verify::beginning());
     let threads: Vec<_> = actors
         .into_iter()
         .zip(0..)
         .map(|((actor, rounds), number)| {
-            let folder = caches.path().join(number.to_string());
-            let mut context = Context::new(&simulation, number, seed, folder);
+            let mut context = Context::new(&simulation, number, seed, folders[number].clone());
             context.blind = actor.blind().to_vec();
             context.selfish = actor.selfish().to_vec();
             context.is_hurried = actor.is_hurried();

@@ -1,5 +1,8 @@
 //! How a run is to go, and what the scheduler knows of each actor.
 
+use std::fs;
+use std::path::PathBuf;
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::random::Random;
@@ -51,6 +54,8 @@ pub struct Fault {
 }
 
 pub struct Agent {
+    /// Where its cache lies, in `cache`; as a crash left it, in `killed`.
+    pub folder: PathBuf,
     /// What the actor does, and the keeper of its session's lease.
     pub lanes: [Lane; 2],
     pub asleep: i64,
@@ -65,9 +70,10 @@ pub struct Agent {
 
 impl Agent {
     /// One whose thread is about to begin.
-    pub fn new() -> Agent {
+    pub fn new(folder: PathBuf) -> Agent {
         let (tick, ticks) = bounded(1);
         Agent {
+            folder,
             lanes: [Lane::Running, Lane::Away],
             asleep: 0,
             steps: 0,
@@ -77,6 +83,20 @@ impl Agent {
             ticked: 0,
             tick,
             ticks,
+        }
+    }
+
+    /// Keeps the cache as it is at this moment: what the ending run does to it did not happen.
+    pub fn kill(&self) {
+        let (cache, killed) = (self.folder.join("cache"), self.folder.join("killed"));
+        if let (true, Ok(entries)) = (!killed.exists(), fs::read_dir(cache)) {
+            fs::create_dir(&killed).unwrap();
+            for path in entries.map(|entry| entry.unwrap().path()) {
+                // A log in shared memory ends with the processes that share it.
+                if path.extension().is_some_and(|extension| extension != "sqlite-shm") {
+                    fs::copy(&path, killed.join(path.file_name().unwrap())).unwrap();
+                }
+            }
         }
     }
 }

@@ -67,7 +67,10 @@ impl Reader {
     fn read(&mut self, context: &Context, saved: &Saved) -> Result<(), Error> {
         let repository = match self.repository.take() {
             Some(repository) if context.random().percent(60) => repository,
-            _ => context.open(Some(&context.folder.join("cache")))?,
+            _ => {
+                let _ = std::fs::remove_dir_all(context.folder.join("killed"));
+                context.open(Some(&context.folder.join("cache")))?
+            }
         };
         repository.sync()?;
         let all = repository.snapshots()?;

@@ -1,6 +1,7 @@
 //! Who goes on: every operation of the storage waits for its turn, and one thread has it at a time. By the seed alone.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use copal::backend::{Error, Kind};
@@ -63,7 +64,7 @@ fn failed_on_purpose() -> Error {
 }
 
 impl Simulation {
-    pub fn new(seed: u64, config: Config, actors: usize, mut storage: Storage) -> Arc<Simulation> {
+    pub fn new(seed: u64, config: Config, folders: &[PathBuf], mut storage: Storage) -> Arc<Simulation> {
         storage.lag = config.lag;
         let state = State {
             random: Random::new(seed, 0),
@@ -73,14 +74,14 @@ impl Simulation {
             trace: Trace::default(),
             steps: 0,
             failure: None,
-            agents: (0..actors).map(|_| Agent::new()).collect(),
+            agents: folders.iter().cloned().map(Agent::new).collect(),
             alone: None,
             last: 0,
             checked: 0,
         };
         Arc::new(Simulation {
             state: Mutex::new(state),
-            turns: (0..actors).map(|_| Default::default()).collect(),
+            turns: folders.iter().map(|_| Default::default()).collect(),
             ended: Condvar::new(),
             world: Mutex::default(),
         })
@@ -220,6 +221,9 @@ impl Simulation {
         let due = agent.fault.take_if(|fault| fault.at <= agent.steps);
         if let Some(fault) = due {
             (agent.faulted, agent.crashed) = (true, fault.crash);
+            if fault.crash {
+                agent.kill();
+            }
         }
         state.storage.number = 0;
         let (result, ending) = match due {

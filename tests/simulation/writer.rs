@@ -60,6 +60,12 @@ impl Writer {
     /// Perhaps begins with another cache: a fresh one, or one that was put aside long ago.
     fn change_cache(&mut self, context: &Context, random: &mut Random) {
         let (cache, old) = (context.folder.join("cache"), context.folder.join("old"));
+        let killed = context.folder.join("killed");
+        if killed.exists() {
+            self.repository = None;
+            let _ = fs::remove_dir_all(&cache);
+            fs::rename(&killed, &cache).unwrap();
+        }
         match random.below(8) {
             0 => {
                 self.repository = None;
