@@ -54,7 +54,11 @@ fn needed(repository: &Repository, forgotten: &HashSet<Id>) -> Result<HashSet<Id
         packs.extend(repository.index.lookup_for_reading(contents, &id)?.iter().map(|place| place.pack.name));
         Ok(())
     };
-    for named in repository.snapshots()?.confirmed {
+    let all = repository.snapshots()?;
+    if let Some(problem) = all.problems.into_iter().next() {
+        return Err(problem);
+    }
+    for named in all.confirmed.into_iter().chain(all.unconfirmed) {
         if forgotten.contains(&named.name) {
             continue;
         }
@@ -85,7 +89,9 @@ fn needed(repository: &Repository, forgotten: &HashSet<Id>) -> Result<HashSet<Id
 impl NaivePruner {
     fn prune(&self, context: &Context) -> Result<(), Error> {
         let repository = context.open(None)?;
-        repository.sync()?;
+        if let Some(problem) = repository.sync()?.problems.into_iter().next() {
+            return Err(problem);
+        }
         let saved = context.simulation.world().saved.clone();
         let forgotten: Vec<Id> =
             saved.iter().filter(|saved| saved.forgotten).map(|saved| saved.name).collect();
