@@ -307,3 +307,48 @@ fn if_newer_rewrites_no_file_in_place() {
     assert_ne!(std::fs::metadata(&there).unwrap().ino(), inode, "stopped half-way it would count as newer");
     assert_same(&path, &there);
 }
+
+#[test]
+fn a_file_that_is_not_whole_is_taken_by_no_later_restore_for_what_is_stored() {
+    // Small enough to be written anew, and large enough to be rewritten where it differs.
+    for length in [3 << 20, 20 << 20] {
+        let sandbox = Sandbox::new();
+        let path = sandbox.write("source/a.large", noise(1, length));
+        let is_linked = length < 16 << 20;
+        if is_linked {
+            std::fs::hard_link(&path, sandbox.source().join("b.large")).unwrap();
+        }
+        sandbox.back_up();
+        scratch(&sandbox);
+        let from = format!("latest:{}", sandbox.source().display());
+        let restore =
+            |target: &str, when: &str| sandbox.run(["restore", &from, "-t", target, "--overwrite", when]);
+        let whens = ["if-changed", "if-newer", "always"];
+        for when in whens {
+            restore(when, when).expect(5).warns("a.large").warns(if is_linked { "b.large" } else { "" });
+            let there = std::fs::metadata(sandbox.path(when).join("a.large")).unwrap();
+            assert_eq!(there.len(), length as u64);
+            assert!(there.modified().unwrap() < std::fs::metadata(&path).unwrap().modified().unwrap());
+            // However often: told each time, and what is left of it is there once.
+            for _ in 0..2 {
+                restore(when, when).expect(5).warns("a.large");
+                let mut names: Vec<_> = std::fs::read_dir(sandbox.path(when))
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .collect();
+                names.sort();
+                assert_eq!(names, ["a.damaged.large", "a.large", "b.large"][..if is_linked { 3 } else { 2 }]);
+            }
+            sandbox.run(["restore", &from, "-t", when]).expect(6).warns("a.large");
+        }
+        // As it was before.
+        scratch(&sandbox);
+        for when in whens {
+            restore(when, when).expect(0);
+            for name in ["a.large", "b.large"].iter().take(if is_linked { 2 } else { 1 }) {
+                assert_same(&sandbox.source().join(name), &sandbox.path(when).join(name));
+            }
+            restore(when, when).expect(0);
+        }
+    }
+}

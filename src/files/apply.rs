@@ -8,14 +8,14 @@
 use std::fmt;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Gid, IFlags, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, IFlags, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
 use super::open::{no_flags, open_handle, proc_path};
 use super::xattr::Place;
 use super::{Owners, Result, Stat, again, stat_fd};
 use crate::format::limits::FLAGS_KEPT;
-use crate::model::{Node, NodeType};
+use crate::model::{Node, NodeType, Time};
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
@@ -212,6 +212,19 @@ fn verify(entry: &Entry<'_>, node: &Node, problems: &mut Problems) {
     }
 }
 
+fn timestamps(mtime: Option<Time>) -> Timestamps {
+    let last_modification = match mtime {
+        Some(mtime) => Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification }
+}
+
+/// Gives an open file that time of change; the present when none is said.
+pub fn set_mtime(fd: BorrowedFd<'_>, mtime: Option<Time>) -> Result<()> {
+    again(|| rustix::fs::futimens(fd, &timestamps(mtime)))
+}
+
 /// Gives an open file or directory its inode flags (and takes others that are kept away): after everything else.
 /// Flags that are refused do not keep the others back.
 pub fn apply_flags(fd: BorrowedFd<'_>, node: &Node) -> Vec<Problem> {
@@ -307,10 +320,7 @@ impl Entry<'_> {
     }
 
     fn set_mtime(&self, node: &Node) -> Result<()> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: node.mtime.seconds, tv_nsec: node.mtime.nanos.into() },
-        };
+        let times = timestamps(Some(node.mtime));
         again(|| match self {
             Entry::Open(fd) => rustix::fs::futimens(fd, &times),
             Entry::Handle(_, path) => rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),

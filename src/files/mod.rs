@@ -22,7 +22,7 @@ pub mod xattr;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags};
+pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags, set_mtime};
 pub use filesystem::{FileSystem, filesystem};
 pub use make::{
     create_file, hard_link, make_device, make_directory, make_fifo, make_socket, make_special, make_symlink,

@@ -1,6 +1,6 @@
 //! A file that is there, compared piece by piece with what it should be, and cleared where it should be a hole.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, SeekFrom};
@@ -22,6 +22,10 @@ pub struct Comparison {
 impl Comparison {
     pub fn new(file: Arc<OwnedFd>) -> Comparison {
         Comparison { file, buffer: Vec::new() }
+    }
+
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Fills the buffer with the bytes from `offset` on; false when there are not as many.
@@ -60,7 +64,7 @@ impl Comparison {
             if at >= end {
                 return true;
             }
-            let Ok(size) = files::stat_fd(std::os::fd::AsFd::as_fd(&*self.file)).map(|stat| stat.size) else {
+            let Ok(size) = files::stat_fd(self.file()).map(|stat| stat.size) else {
                 return false;
             };
             let part = (end.min(size) - at.min(size)).min(STEP as u64) as usize;

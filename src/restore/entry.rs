@@ -191,7 +191,9 @@ impl<'r> Run<'r> {
     }
 
     /// Gives metadata back to an entry that this run made; what could not be given is told. `is_bare`: it has no attributes yet.
-    pub(super) fn metadata(&self, target: Target<'_>, node: &Node, path: &[u8], is_bare: bool) {
+    /// Whether the repository gave all of it.
+    pub(super) fn metadata(&self, target: Target<'_>, node: &Node, path: &[u8], is_bare: bool) -> bool {
+        let mut is_whole = true;
         let mut attributes = Vec::with_capacity(node.xattrs.len());
         for xattr in &node.xattrs {
             match &xattr.value {
@@ -203,8 +205,14 @@ impl<'r> Run<'r> {
                         Ok(value) if value.len() as u64 == *length => {
                             attributes.push((xattr.name.clone(), value.to_vec()))
                         }
-                        Ok(_) => self.damaged(path, "an attribute has another length than stored"),
-                        Err(error) => self.not_read(path, &error.to_string(), &error),
+                        Ok(_) => {
+                            is_whole = false;
+                            self.damaged(path, "an attribute has another length than stored");
+                        }
+                        Err(error) => {
+                            is_whole = false;
+                            self.not_read(path, &error.to_string(), &error);
+                        }
                     }
                 }
             }
@@ -218,6 +226,7 @@ impl<'r> Run<'r> {
         for problem in apply.apply(target, node, &attributes) {
             self.problem(path, &format!("not given back: {problem}"), "metadata_not_restored");
         }
+        is_whole
     }
 
     /// Counts a file of a dry run.

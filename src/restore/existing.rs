@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::walk::{Step, Walk};
 use super::{Overwrite, Run};
 use crate::files::{self, Stat};
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, Time};
 use crate::repository::Error;
 
 /// Names of differing entries that a refusal tells.
@@ -24,6 +24,20 @@ pub fn is_equal(handle: BorrowedFd<'_>, name: &[u8], stat: &Stat, node: &Node) -
         NodeType::Symlink => files::read_link(handle, name).is_ok_and(|target| target == node.target),
         NodeType::CharacterDevice | NodeType::BlockDevice => stat.device == node.device,
         _ => true,
+    }
+}
+
+/// The time of a file that could not be given back whole: no later restore takes it for what is stored, nor for something newer.
+pub fn time_of_broken(stored: Time) -> Time {
+    stored.plus_seconds(-1)
+}
+
+/// Gives an open file that is not whole its time.
+pub fn mark_broken(file: BorrowedFd<'_>, stored: Time) {
+    let _ = files::set_mtime(file, Some(time_of_broken(stored)));
+    // A file system has a first day, and may not tell a second from the next.
+    if files::stat_fd(file).is_ok_and(|stat| stat.mtime == stored) {
+        let _ = files::set_mtime(file, None);
     }
 }
 

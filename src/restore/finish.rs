@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 
 use super::Run;
-use super::existing::{is_equal, is_to_replace};
+use super::existing::{is_equal, is_to_replace, time_of_broken};
 use super::walk::{Step, Walk};
 use crate::files::{self, Removal, Target};
 use crate::model::{Id, Id16, Node, NodeType, Time};
@@ -181,6 +181,9 @@ impl Place<'_, '_> {
         let source = files::stat(folder.as_fd(), name)?;
         let mut first = node.clone();
         first.name = name.to_vec();
+        if is_broken {
+            first.mtime = time_of_broken(node.mtime);
+        }
         if !is_equal(folder.as_fd(), name, &source, &first) {
             // The first name was kept as it was: linking to it would give other bytes.
             return Err(Errno::STALE);

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::Run;
 use super::compare::{Comparison, write_all};
-use super::existing::beside;
+use super::existing::{beside, mark_broken, time_of_broken};
 use crate::files::{self, Target};
 use crate::locks::lock;
 use crate::model::{Contents, Node, SegmentKind};
@@ -129,10 +129,15 @@ impl Output {
         if self.failed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.spoil(run);
+        run.not_written(&self.job.path, error)
+    }
+
+    /// It does not come back whole: its other names do not either.
+    fn spoil(&self, run: &Run<'_>) {
         self.job.node.link.inspect(|group| {
             run.broken().insert(*group);
         });
-        run.not_written(&self.job.path, error)
     }
 
     /// Part of the content is lost.
@@ -151,9 +156,7 @@ impl Output {
         if self.damaged.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.job.node.link.inspect(|group| {
-            run.broken().insert(*group);
-        });
+        self.spoil(run);
         let instead = match self.job.place {
             Place::Existing => "what was there before stays there",
             Place::New | Place::Replacing => "zeros stand there",
@@ -212,7 +215,7 @@ impl Output {
         let (node, handle) = (&self.job.node, self.job.handle.as_fd());
         let damaged = self.damaged.load(Ordering::Acquire);
         if self.job.place == Place::Existing && damaged {
-            // It keeps its own time, so that a later run does not take it for what the snapshot holds.
+            mark_broken(file.as_fd(), node.mtime);
             return Ok(());
         }
         // Ends in a hole, or may have been longer before.
@@ -222,12 +225,17 @@ impl Output {
             rustix::fs::fdatasync(&**file)?;
         }
         let is_bare = self.job.is_bare && self.job.place != Place::Existing;
-        run.metadata(Target::Open(file.as_fd()), node, &self.job.path, is_bare);
+        let is_whole = run.metadata(Target::Open(file.as_fd()), node, &self.job.path, is_bare);
+        if !is_whole || damaged {
+            self.spoil(run);
+            mark_broken(file.as_fd(), node.mtime);
+        }
         match self.job.place {
             Place::Existing => return Ok(()),
             Place::New => files::rename_new(handle, &self.temporary, &node.name)?,
             Place::Replacing if damaged => {
-                let name = beside(handle, node, "damaged")?;
+                let rest = Node { mtime: time_of_broken(node.mtime), ..node.clone() };
+                let name = beside(handle, &rest, "damaged")?;
                 files::rename(handle, &self.temporary, &name)?;
                 run.listener.event(Event::Note(&format!(
                     "{}: what was there was kept; what is left of the snapshot's file is beside it as {}",
@@ -264,6 +272,8 @@ impl Output {
             Ok(())
         });
         if wrong > 0 || result.is_err() {
+            self.spoil(run);
+            mark_broken(there.file(), node.mtime);
             let what = format!("reading back gave {wrong} other bytes than were written");
             run.problem(&self.job.path, &what, "verify_failed");
         }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::make::{Trees, World, assert_good, file_of, folder, symlink, with_good};
 use copal::format::{limits, node};
-use copal::model::{Id, Node, NodeType, Segment, SegmentKind, Snapshot, Time, Xattr, XattrValue};
+use copal::model::{Id, Id16, Node, NodeType, Segment, SegmentKind, Snapshot, Time, Xattr, XattrValue};
 
 /// A node with a critical field that this program does not know.
 fn newer(name: &[u8]) -> Vec<u8> {
@@ -252,4 +252,25 @@ fn the_second_restorer_too_gives_the_rest_of_a_page_with_nodes_that_break_rules(
     assert_eq!(names(&world.at("target")), ["b", "g", "zz good"]);
     assert_eq!(names(other.path()), ["b", "g", "zz good"], "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_file_whose_attributes_are_lost_is_told_each_time() {
+    let world = World::new();
+    let snapshot = world.snapshot(|trees| {
+        let mut file = trees.file(b"bad", b"x");
+        file.mtime = Time { seconds: 1_000_000_000, nanos: 5 };
+        file.xattrs = vec![Xattr { name: b"user.lost".to_vec(), value: XattrValue::Chunk(Id([5; 32]), 10) }];
+        let mut second = file.clone();
+        file.link = Some(Id16([1; 16]));
+        second.link = file.link;
+        second.name = b"bad too".to_vec();
+        with_good(trees, vec![file, second])
+    });
+    world.restore(&snapshot, &[], &[5]);
+    for when in ["if-changed", "if-newer", "always"] {
+        let ran = world.restore(&snapshot, &["--overwrite", when], &[5]);
+        assert!(ran.text.contains("/bad:") && ran.text.contains("/bad too"), "{when}: {}", ran.text);
+        assert_eq!(fs::read(world.at("target/bad")).unwrap(), b"x");
+    }
 }
