@@ -143,6 +143,15 @@ pub fn filesystem(fd: BorrowedFd<'_>) -> Result<FileSystem> {
     })
 }
 
+/// Whether it is a file system that this system alone writes to, as far as is known: not of a network, of a cluster, or a program's.
+pub fn is_local(fd: BorrowedFd<'_>) -> bool {
+    let magic = again(|| rustix::fs::fstatfs(fd)).map_or(0, |statfs| statfs.f_type as u32);
+    KNOWN
+        .iter()
+        .find(|known| known.magic == magic)
+        .is_some_and(|known| !matches!(known.doubts.told_by, ToldBy::Source | ToldBy::Place))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

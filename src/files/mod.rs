@@ -23,7 +23,7 @@ pub mod xattr;
 mod tests;
 
 pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags, set_mtime};
-pub use filesystem::{FileSystem, filesystem};
+pub use filesystem::{FileSystem, filesystem, is_local};
 pub use make::{
     create_file, hard_link, make_device, make_directory, make_fifo, make_socket, make_special, make_symlink,
     open_existing, remove, remove_any, remove_directory, rename, rename_new,

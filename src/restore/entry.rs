@@ -111,6 +111,9 @@ impl<'r> Run<'r> {
         };
         match made.and_then(|()| files::open_directory(handle.as_fd(), &node.name)) {
             Ok(handle) => {
+                if !is_new {
+                    self.sweep(&handle);
+                }
                 let is_bare = is_new
                     && files::xattrs_fd(handle.as_fd())
                         .is_ok_and(|all| all.values.is_empty() && all.unread.is_empty());

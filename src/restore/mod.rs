@@ -9,6 +9,7 @@ mod entry;
 mod existing;
 mod finish;
 mod first;
+mod leftovers;
 mod output;
 mod walk;
 mod window;
@@ -109,6 +110,8 @@ struct Run<'r> {
     /// What this run's temporary names begin with, and how many there were: no other run's, on no other machine.
     temporary: String,
     temporaries: AtomicU64,
+    /// Leftovers of other runs that were removed.
+    swept: AtomicU64,
     /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
     sources: &'r [Vec<u8>],
 }
@@ -135,7 +138,7 @@ impl Run<'_> {
     /// A name in the target that nobody else uses.
     fn temporary(&self) -> Vec<u8> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
-        format!("{}{number:x}.tmp", self.temporary).into_bytes()
+        leftovers::name(&self.temporary, number)
     }
 
     fn broken(&self) -> MutexGuard<'_, HashSet<Id16>> {
@@ -234,8 +237,9 @@ pub fn restore(
         is_root: rustix::process::geteuid().is_root(),
         counts: Counts::default(),
         broken: Mutex::default(),
-        temporary: format!(".copal-{:016x}-", u64::from_le_bytes(crate::crypto::random()?)),
+        temporary: leftovers::prefix(u64::from_le_bytes(crate::crypto::random()?)),
         temporaries: AtomicU64::new(1),
+        swept: AtomicU64::new(0),
         sources: &named.snapshot.sources,
     };
     listener.event(Event::Started);
@@ -260,6 +264,12 @@ pub fn restore(
             first::single(&run, open_target(&run)?, *node, &path)?;
         }
     }
+    let swept = run.swept.load(Ordering::Relaxed);
+    if swept > 0 {
+        let what = crate::terminal::size::show_count(swept, "temporary entry");
+        listener
+            .event(Event::Note(&format!("removed {what} that a restore which was killed had left behind")));
+    }
     listener.event(Event::Finished);
     Ok(run.restored())
 }
@@ -278,7 +288,10 @@ fn target_error(options: &Options, what: &str) -> Error {
 /// The target folder; none in a dry run where it is not there yet.
 fn open_target(run: &Run<'_>) -> Result<Option<Arc<OwnedFd>>, Error> {
     match files::open_root(&run.options.target) {
-        Ok(handle) => Ok(Some(Arc::new(handle))),
+        Ok(handle) => {
+            run.sweep(&handle);
+            Ok(Some(Arc::new(handle)))
+        }
         Err(rustix::io::Errno::NOENT) if run.options.dry_run => Ok(None),
         Err(error) => Err(target_error(run.options, &error.to_string())),
     }

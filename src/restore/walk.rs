@@ -75,6 +75,9 @@ impl<'w, 'r, T> Walk<'w, 'r, T> {
         if let Some(above) = self.levels.len().checked_sub(LEVELS_OPEN) {
             self.levels[above].shut();
         }
+        if let Some(handle) = &handle {
+            self.run.claim(handle);
+        }
         let folder = handle.map_or(Folder::None, Folder::Open);
         let nodes = self.run.repository.nodes(tree);
         self.levels.push(Level { nodes, folder, path: self.path.len(), own });
@@ -115,7 +118,7 @@ impl<'w, 'r, T> Walk<'w, 'r, T> {
                 None => {
                     let Some(left) = self.levels.pop() else { return Ok(None) };
                     if let Some(above) = self.levels.last_mut() {
-                        above.open_from(&left);
+                        above.open_from(self.run, &left);
                     }
                     return Ok(Some(Step::Left(left)));
                 }
@@ -134,7 +137,7 @@ impl<T> Level<'_, T> {
     }
 
     /// Opens this folder again, as the one above `below`, when it was shut.
-    fn open_from(&mut self, below: &Level<'_, T>) {
+    fn open_from(&mut self, run: &Run<'_>, below: &Level<'_, T>) {
         let Folder::Shut(dev, inode) = self.folder else { return };
         let opened = match &below.folder {
             Folder::Open(handle) => files::open_parent(handle.as_fd()),
@@ -147,7 +150,10 @@ impl<T> Level<'_, T> {
             if (stat.dev, stat.inode) == (dev, inode) { Ok(handle) } else { Err(Errno::STALE) }
         });
         self.folder = match same {
-            Ok(handle) => Folder::Open(Arc::new(handle)),
+            Ok(handle) => {
+                run.claim(&handle);
+                Folder::Open(Arc::new(handle))
+            }
             Err(error) => Folder::Lost(error),
         };
     }
