@@ -220,3 +220,29 @@ fn root_a_read_only_cache_never_fails_a_backup() {
     let script = "mount --bind home/cache home/cache; mount -o remount,ro,bind home/cache; $copal backup source; umount home/cache";
     works_without(&sandbox, with_mounts(&sandbox, script));
 }
+
+#[test]
+fn a_hole_longer_than_any_segment_comes_back() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    // A segment has at most 2^62 - 1 bytes; few file systems have files as long as this one.
+    let script = r#"
+        mkdir disk
+        mount -t tmpfs tmpfs disk
+        mkdir disk/source
+        echo begin > disk/source/file
+        truncate -s 4611686018428436480 disk/source/file
+        echo end >> disk/source/file
+        "$copal" backup -q disk/source
+        "$copal" check -q
+        for more in "" "--overwrite always"; do
+            "$copal" restore -q latest:"$PWD/disk/source" -t disk/out --verify $more
+            stat -c '%s %b %y' disk/source/file > expected
+            stat -c '%s %b %y' disk/out/file > found
+            cmp expected found
+            test "$(head -c 6 disk/out/file)" = begin
+            test "$(tail -c 4 disk/out/file)" = end
+        done
+        umount disk"#;
+    with_mounts(&sandbox, script).expect(0);
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::make::{Trees, World, assert_good, file_of, hole, refused, with_good};
+use crate::make::{Trees, World, assert_good, file_of, folder, hole, refused, with_good};
 use crate::memory::peak_of;
 use copal::format::content::{self, ContentPage};
 use copal::format::tree::{self};
@@ -269,4 +269,38 @@ fn a_chunk_shorter_or_longer_than_its_segment_is_lost() {
             ran.text
         );
     }
+}
+
+#[test]
+fn the_list_of_a_file_that_can_not_be_written_is_not_read_to_its_end() {
+    let world = World::new();
+    let snapshot = world.snapshot(|trees| {
+        // Three windows and more; the last page is lost, which is told when it is read.
+        let data = Segment { kind: SegmentKind::Data(trees.data(&[b'x'; 64])), length: 64 };
+        let segments = ContentPage::Segments(vec![data; limits::SEGMENTS_INLINE]);
+        let covers = 64 * limits::SEGMENTS_INLINE as u64;
+        let page = trees.page(&content::encode_page(&segments));
+        let mut pages = vec![(page, covers); 60];
+        pages.push((Id([7; 32]), covers));
+        let mut file = Node::new(b"bad", NodeType::File);
+        file.size = pages.iter().map(|(_, covers)| covers).sum();
+        file.content = Content::Page(trees.page(&content::encode_page(&ContentPage::Pages(1, pages))));
+        with_good(trees, vec![folder(b"locked", trees.of(&[file]))])
+    });
+    let locked = world.at("target/locked");
+    fs::create_dir(&locked).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        let locked = std::process::Command::new("chattr").arg("+i").arg(&locked).status().unwrap();
+        assert!(locked.success());
+    }
+    let ran = world.restore(&snapshot, &[], &[3]);
+    assert!(ran.text.contains("/locked/bad") && !ran.text.contains("lost"), "{}", ran.text);
+    assert_good(&world);
+    // Where it can be written it is, but for that page.
+    let elsewhere = world.at("target/elsewhere");
+    let arguments = ["restore", &format!("{snapshot}:locked"), "-t", elsewhere.to_str().unwrap()];
+    let ran = world.run(&arguments);
+    assert!(ran.code == 5 && ran.text.contains("lost"), "{}", ran.text);
 }
