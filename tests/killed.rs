@@ -203,3 +203,12 @@ fn a_restore_at_work_keeps_its_temporary_files() {
         assert_same(&source.join(&name), &sandbox.path("out").join(&name));
     }
 }
+
+#[test]
+fn a_disk_that_does_not_take_everything_is_told_with_one_line() {
+    let (sandbox, from) = sandbox();
+    let words = ["restore", &from, "-t", "out"];
+    let ended = injected(&sandbox, "inject=syncfs:error=EIO", &words).expect(1);
+    assert_eq!(ended.err().matches("Input/output error").count(), 1, "{ended}");
+    sandbox.run(words).expect(0);
+}

@@ -63,6 +63,11 @@ pub fn open_existing(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     again(|| rustix::fs::openat(dir, name, flags, Mode::empty()))
 }
 
+/// Waits until everything that was written to the file system of that handle is on its disk.
+pub fn sync(fd: BorrowedFd<'_>) -> Result<()> {
+    again(|| rustix::fs::syncfs(fd))
+}
+
 /// Removes whatever has that name; a directory must be empty.
 pub fn remove_any(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     match remove(dir, name) {

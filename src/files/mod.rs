@@ -26,7 +26,7 @@ pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags, set_mtim
 pub use filesystem::{FileSystem, filesystem, is_local};
 pub use make::{
     create_file, hard_link, make_device, make_directory, make_fifo, make_socket, make_special, make_symlink,
-    open_existing, remove, remove_any, remove_directory, rename, rename_new,
+    open_existing, remove, remove_any, remove_directory, rename, rename_new, sync,
 };
 pub use names::{Name, Names, names};
 pub use open::{

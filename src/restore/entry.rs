@@ -111,8 +111,10 @@ impl<'r> Run<'r> {
         };
         match made.and_then(|()| files::open_directory(handle.as_fd(), &node.name)) {
             Ok(handle) => {
+                let handle = Arc::new(handle);
                 if !is_new {
                     self.sweep(&handle);
+                    self.enters(&handle);
                 }
                 let is_bare = is_new
                     && files::xattrs_fd(handle.as_fd())
@@ -120,7 +122,7 @@ impl<'r> Run<'r> {
                 if is_new {
                     self.tell(path, node, FileStatus::Restored);
                 }
-                Ok(Some(Folder { handle: Arc::new(handle), made: Made { is_new, is_bare } }))
+                Ok(Some(Folder { handle, made: Made { is_new, is_bare } }))
             }
             Err(error) => self.not_written(path, error).map(|()| None),
         }

@@ -14,8 +14,8 @@ mod output;
 mod walk;
 mod window;
 
-use std::collections::HashSet;
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -112,6 +112,8 @@ struct Run<'r> {
     temporaries: AtomicU64,
     /// Leftovers of other runs that were removed.
     swept: AtomicU64,
+    /// A folder of each file system that was written to, by device number.
+    systems: Mutex<BTreeMap<u64, Arc<OwnedFd>>>,
     /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
     sources: &'r [Vec<u8>],
 }
@@ -157,6 +159,23 @@ impl Run<'_> {
             return Err(Error::Target { path, what: error.to_string() });
         }
         self.problem(path, &error.to_string(), "not_restored");
+        Ok(())
+    }
+
+    /// Something may be written in that folder: its file system is waited for at the end.
+    fn enters(&self, folder: &Arc<OwnedFd>) {
+        if let Ok(stat) = files::stat_fd(folder.as_fd()) {
+            lock(&self.systems).entry(stat.dev).or_insert_with(|| folder.clone());
+        }
+    }
+
+    /// Waits until what was written is on the disks.
+    fn sync(&self) -> Result<(), Error> {
+        for folder in lock(&self.systems).values() {
+            files::sync(folder.as_fd()).map_err(|error| {
+                target_error(self.options, &format!("not all that was restored is on the disk: {error}"))
+            })?;
+        }
         Ok(())
     }
 
@@ -240,6 +259,7 @@ pub fn restore(
         temporary: leftovers::prefix(u64::from_le_bytes(crate::crypto::random()?)),
         temporaries: AtomicU64::new(1),
         swept: AtomicU64::new(0),
+        systems: Mutex::default(),
         sources: &named.snapshot.sources,
     };
     listener.event(Event::Started);
@@ -263,6 +283,9 @@ pub fn restore(
             }
             first::single(&run, open_target(&run)?, *node, &path)?;
         }
+    }
+    if !options.dry_run {
+        run.sync()?;
     }
     let swept = run.swept.load(Ordering::Relaxed);
     if swept > 0 {
@@ -289,8 +312,10 @@ fn target_error(options: &Options, what: &str) -> Error {
 fn open_target(run: &Run<'_>) -> Result<Option<Arc<OwnedFd>>, Error> {
     match files::open_root(&run.options.target) {
         Ok(handle) => {
+            let handle = Arc::new(handle);
             run.sweep(&handle);
-            Ok(Some(Arc::new(handle)))
+            run.enters(&handle);
+            Ok(Some(handle))
         }
         Err(rustix::io::Errno::NOENT) if run.options.dry_run => Ok(None),
         Err(error) => Err(target_error(run.options, &error.to_string())),
