@@ -8,12 +8,15 @@
 //! - a trailing slash means folders only; a leading `!` takes back what earlier patterns matched; the last match counts.
 //! - a leading `~` or `~/` is the home folder.
 
+mod matched;
 mod translate;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
+use matched::Matched;
 use translate::{Parsed, parse};
 
 /// The most memory all patterns together may take when compiled.
@@ -85,6 +88,7 @@ impl PatternsBuilder {
             for_directories: Table::new(&self.rules, true)?,
             negated: self.rules.iter().map(|rule| rule.negated).collect(),
             digest_input: self.digest_input,
+            matched: Arc::new(Matched::new(self.rules.len())),
         })
     }
 }
@@ -106,6 +110,8 @@ pub struct Patterns {
     negated: Vec<bool>,
     negations: bool,
     digest_input: Vec<u8>,
+    /// One for all copies.
+    matched: Arc<Matched>,
 }
 
 impl Patterns {
@@ -117,7 +123,13 @@ impl Patterns {
             negated: Vec::new(),
             negations: false,
             digest_input: Vec::new(),
+            matched: Arc::default(),
         }
+    }
+
+    /// How many patterns there are.
+    pub fn len(&self) -> usize {
+        self.negated.len()
     }
 
     /// Whether there is no pattern.
@@ -131,12 +143,19 @@ impl Patterns {
             return false;
         }
         let ends = (1..path.len()).filter(|at| path[*at] == b'/' && path[*at - 1] != b'/');
-        let parts = ends.map(|end| (&path[..end], true)).chain(std::iter::once((path, is_directory)));
-        if !self.negations {
-            return parts.into_iter().any(|(part, directory)| self.table(directory).any(part));
+        let mut parts = ends.map(|end| (&path[..end], true)).chain(std::iter::once((path, is_directory)));
+        let all = parts.clone();
+        let (hit, matches) = if self.negations {
+            let last = parts.filter_map(|(part, directory)| self.table(directory).last(part)).max();
+            (last.is_some(), last.is_some_and(|index| !self.negated[index]))
+        } else {
+            let any = parts.any(|(part, directory)| self.table(directory).any(part));
+            (any, any)
+        };
+        if hit {
+            all.for_each(|(part, directory)| self.mark(part, directory));
         }
-        let last = parts.filter_map(|(part, directory)| self.table(directory).last(part)).max();
-        last.is_some_and(|index| !self.negated[index])
+        matches
     }
 
     /// The same for a walk from the top that never enters a matched folder: only `path` itself is looked at where that is enough.
@@ -144,7 +163,38 @@ impl Patterns {
         if self.negations {
             return self.matches(path, is_directory);
         }
-        !self.is_empty() && self.table(is_directory).any(path)
+        let hit = !self.is_empty() && self.table(is_directory).any(path);
+        if hit {
+            self.mark(path, is_directory);
+        }
+        hit
+    }
+
+    /// Remembers all patterns that match the path itself.
+    fn mark(&self, path: &[u8], is_directory: bool) {
+        if !self.matched.is_complete() {
+            self.table(is_directory).each(path, |rule| self.matched.hit(rule));
+        }
+    }
+
+    /// The patterns, by number, that matched nothing of all that was asked about; none when something was not looked at.
+    pub fn idle(&self) -> Vec<usize> {
+        self.matched.idle()
+    }
+
+    /// Something was not looked at that patterns might match.
+    pub fn look_away(&self) {
+        self.matched.look_away();
+    }
+
+    /// A folder was left out without a look into it.
+    pub fn pass_over(&self, path: Vec<u8>) {
+        self.matched.pass_over(path);
+    }
+
+    /// The folders that were.
+    pub fn passed_over(&self) -> Vec<Vec<u8>> {
+        self.matched.passed_over()
     }
 
     /// Bytes that are equal exactly when the patterns mean the same, for the key of a cache.
@@ -194,6 +244,12 @@ impl Table {
     fn any(&self, path: &[u8]) -> bool {
         (!self.name_rules.is_empty() && self.names.is_match(name(path)))
             || (!self.path_rules.is_empty() && self.paths.is_match(path))
+    }
+
+    /// Every rule that matches the path itself.
+    fn each(&self, path: &[u8], mut found: impl FnMut(usize)) {
+        self.names.matches(name(path)).iter().for_each(|at| found(self.name_rules[at]));
+        self.paths.matches(path).iter().for_each(|at| found(self.path_rules[at]));
     }
 
     /// The last rule that matches the path itself.

@@ -580,6 +580,62 @@ fn what_nobody_can_not_read_is_recorded_as_unreadable_and_the_backup_ends_with_3
     close(0o700);
 }
 
+#[test]
+fn patterns_that_made_no_difference_are_named() {
+    let sandbox = Sandbox::new();
+    for name in ["keep.o", "drop.o", "build/deep/file.log", "large.bin", "CAPS.TXT", "folder/file"] {
+        sandbox.write(format!("source/{name}"), vec![b'x'; if name == "large.bin" { 5000 } else { 10 }]);
+    }
+    sandbox.write("source/cached/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55");
+    sandbox.write("source/cached/only-here", "x");
+    let source = sandbox.source();
+    let source = source.to_str().unwrap();
+    let warned = |words: &[&str]| {
+        let ended = sandbox.run(words).expect(0);
+        let lines: Vec<String> =
+            ended.err().lines().filter(|line| line.contains("no difference")).map(str::to_owned).collect();
+        assert!(lines.len() <= 1, "{ended}");
+        lines.first().cloned().unwrap_or_default()
+    };
+    let slips = ["-e", "biuld", "--iexclude", "*.tex", "-e", "*.o", "-e", "build"];
+    let expected = "copal: warning: --exclude 'biuld', --iexclude '*.tex' made no difference";
+    assert_eq!(warned(&[&["backup", source][..], &slips].concat()), expected);
+    assert_eq!(
+        warned(&[&["backup", source][..], &slips].concat()),
+        expected,
+        "also when nothing has changed"
+    );
+    // Left out for another reason too, inside what is left out, taken back, in a list of patterns: no slips.
+    let list = sandbox.write("list", "nowhere\n*.o\n");
+    let sound =
+        ["-e", "large.bin", "--exclude-larger-than", "1000", "-e", "build", "-e", "*.log", "-e", "!keep.o"];
+    let more = [
+        "--exclude-caches",
+        "-e",
+        "only-here",
+        "--iexclude",
+        "caps.*",
+        "--exclude-file",
+        list.to_str().unwrap(),
+    ];
+    assert_eq!(warned(&[&["backup", source][..], &sound, &more].concat()), "");
+    assert_eq!(warned(&["backup", "-q", source, "-e", "nowhere"]), "");
+    sandbox.run(["backup", source]).expect(0);
+    let restore = ["restore", "latest", "-t", "out", "--overwrite", "always"];
+    assert_eq!(
+        warned(&[&restore[..], &["-e", "*.o", "-e", "*.oo"]].concat()),
+        "copal: warning: --exclude '*.oo' made no difference"
+    );
+    // Perhaps in the folder that was left out.
+    assert_eq!(warned(&[&restore[..], &["-e", "build", "-e", "*.oo"]].concat()), "");
+    assert_eq!(warned(&["restore", "latest:build/deep", "-t", "part", "-e", "build"]), "", "above the start");
+    // What is not in the snapshot, and is spared.
+    let extra = below(&sandbox.path("out"), &sandbox.source()).join("extra.mine");
+    std::fs::write(&extra, "mine").unwrap();
+    assert_eq!(warned(&[&restore[..], &["--delete", "-e", "*.mine"]].concat()), "");
+    assert!(extra.exists());
+}
+
 // looking -------------------------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -613,6 +669,26 @@ fn snapshots_are_listed_and_chosen_by_id_host_tag_and_path() {
         .run(["snapshots", "-H", "nowhere", "latest"])
         .expect(1)
         .warns("There are snapshots of: elsewhere");
+}
+
+#[test]
+fn a_list_of_snapshots_fits_the_terminal_and_is_whole_elsewhere() {
+    let sandbox = Sandbox::new();
+    let long = format!("source/{}deep/file", "a-rather-long-name/".repeat(8));
+    let folder = sandbox.write(long, "content").parent().unwrap().to_str().unwrap().to_owned();
+    sandbox.run(["backup", &folder]).expect(0);
+    sandbox.run(["backup", &folder, sandbox.key_file().to_str().unwrap()]).expect(0);
+    let whole = sandbox.run(["snapshots"]).expect(0).says(&folder).says("Tags").out();
+    assert!(whole.lines().any(|line| line.len() > 200), "{whole}");
+    let line = format!("stty cols 100; {} snapshots", env!("CARGO_BIN_EXE_copal"));
+    let mut command = sandbox.command([""; 0]);
+    let variables: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+    let directory = command.get_current_dir().unwrap().to_owned();
+    command = std::process::Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env_clear().envs(variables).current_dir(directory);
+    let shown = common::end(command).expect(0).says("2 snapshots").says("…").says(" +1").out();
+    assert!(shown.lines().all(|line| line.trim_end().chars().count() <= 100), "{shown}");
 }
 
 #[test]
@@ -755,7 +831,7 @@ fn a_single_file_is_put_beside_what_differs() {
     assert_eq!(files(&sandbox.path("out")).len(), 2);
     // What is equal is left alone.
     sandbox.run(["restore", "latest:docs/notes.txt", "-t", "out"]).expect(0);
-    sandbox.run(["restore", "latest:docs/notes.txt", "-t", "out"]).expect(0).says("1 were there already");
+    sandbox.run(["restore", "latest:docs/notes.txt", "-t", "out"]).expect(0).says("1 was there already");
     assert_eq!(files(&sandbox.path("out")).len(), 3);
 }
 
@@ -1349,7 +1425,7 @@ fn a_file_put_beside_another_is_put_there_once() {
     let sandbox = saved();
     sandbox.write("out/report.odt", "mine");
     sandbox.run(["restore", "latest:docs/report.odt", "-t", "out"]).expect(0).warns("beside it");
-    sandbox.run(["restore", "latest:docs/report.odt", "-t", "out"]).expect(0).says("1 were there already");
+    sandbox.run(["restore", "latest:docs/report.odt", "-t", "out"]).expect(0).says("1 was there already");
     assert_eq!(files(&sandbox.path("out")).len(), 2);
 }
 

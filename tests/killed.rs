@@ -173,6 +173,7 @@ fn a_restore_at_work_keeps_its_temporary_files() {
         verify: false,
         numeric_ids: false,
         sparse: false,
+        memory: copal::repository::store::MEMORY,
         own: Default::default(),
         tell_files: false,
         beside: "then".to_owned(),

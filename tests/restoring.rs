@@ -45,6 +45,20 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn little_memory_and_many_cores_give_the_same_back() {
+    // As on a machine with so many cores that not all of them fit.
+    let sandbox = Sandbox::new().with("RAYON_NUM_THREADS", "32");
+    sandbox.write("source/large", noise(1, 40 << 20));
+    (0..300).for_each(|n| drop(sandbox.write(format!("source/small/{n}"), noise(n, 3000))));
+    sandbox.back_up();
+    let target = sandbox.path("out");
+    let words = ["restore", "latest", "--memory", "64M", "--verify", "-t", target.to_str().unwrap()];
+    sandbox.run(words).expect(0);
+    assert_same(&sandbox.source(), &below(&target, &sandbox.source()));
+    sandbox.run(["restore", "latest", "--memory", "63M", "-t", "out"]).expect(2).warns("64.0 MiB");
+}
+
+#[test]
 fn a_pack_that_can_not_be_read_costs_what_it_holds_and_nothing_else() {
     // What a bad sector does, without a bad disk: one file that storage does not give, for a user whom permissions bind.
     let sandbox = Sandbox::of_nobody();
@@ -215,7 +229,7 @@ fn delete_leaves_what_is_excluded_below_and_what_is_mounted() {
     let mut unmount = Command::new("umount");
     unmount.arg(sandbox.path("out/mounted"));
     end(unmount).expect(0);
-    ended.expect(3).says("1 were removed").warns("mounted");
+    ended.expect(3).says("1 was removed").warns("mounted");
     dry.expect(3).says("1 would be removed");
     assert_eq!(std::fs::read(outside).unwrap(), b"mine");
     for kept in ["extra/my.db", "extra/deep/other.db", "top.db"] {

@@ -111,6 +111,9 @@ impl<'r> Worker<'r> {
         let volume = self.run.volume(now.dev, handle.as_fd());
         // A marked folder stays, as an empty one.
         let marked = directory.way.is_none() && self.run.is_marked(&handle, &names);
+        if marked {
+            self.run.options.excludes.patterns.pass_over(directory.path());
+        }
         let names = if marked { files::Names::default() } else { names };
         let filter = self.run.filter(directory, &handle, &names);
         let trust = volume.trust();
@@ -217,7 +220,11 @@ impl<'r> Worker<'r> {
                 Some(ways) => ways.get(name).and_then(|way| (!way.whole).then(|| way.below.clone())),
             };
             // Another file system that is not entered: the mount point stays, as an empty folder.
-            let way = if self.run.is_foreign(directory, &stat) { Some(Default::default()) } else { way };
+            let is_foreign = self.run.is_foreign(directory, &stat);
+            if is_foreign {
+                self.run.options.excludes.patterns.look_away();
+            }
+            let way = if is_foreign { Some(Default::default()) } else { way };
             children.push(Arc::new(Directory {
                 parent: Some((directory.clone(), child as usize)),
                 name: name.to_vec(),

@@ -194,22 +194,25 @@ impl<'r> Run<'r> {
     ) -> bool {
         let options = self.options;
         let is_directory = stat.as_ref().is_ok_and(|stat| stat.kind == NodeType::Directory);
-        if let Ok(stat) = stat {
-            if options.own.contains(&(stat.dev, stat.inode)) {
-                return false;
-            }
-            if stat.kind == NodeType::File && options.excludes.too_large(stat.size) && directory.way.is_none()
-            {
-                return false;
-            }
-            // The mount point itself stays, as an empty folder: it must be there to mount on after a restore.
-        }
-        let Some(filter) = filter else { return true };
+        // A mount point itself stays, as an empty folder: it must be there to mount on after a restore.
+        let mut wanted = stat.as_ref().map_or(true, |stat| {
+            let is_large = stat.kind == NodeType::File && options.excludes.too_large(stat.size);
+            !(options.own.contains(&(stat.dev, stat.inode)) || is_large && directory.way.is_none())
+        });
+        let Some(filter) = filter else { return wanted };
         let mut path = filter.path.clone();
         path.push(b'/');
         path.extend_from_slice(name);
-        !options.excludes.excluded_entry(&path, is_directory)
-            && !filter.ignore.as_ref().is_some_and(|ignore| ignore.ignores(&path, is_directory))
+        // Asked in any case: a pattern that matches what is left out for another reason is no slip.
+        wanted &= !options.excludes.excluded_entry(&path, is_directory);
+        if stat.is_err() {
+            options.excludes.excluded_entry(&path, true);
+        }
+        wanted = wanted && !filter.ignore.as_ref().is_some_and(|ignore| ignore.ignores(&path, is_directory));
+        if is_directory && !wanted {
+            options.excludes.patterns.pass_over(path);
+        }
+        wanted
     }
 
     /// Whether a child directory lies on another file system that is not to be entered.

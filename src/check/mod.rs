@@ -18,6 +18,7 @@ use crate::model::{Contents, Id};
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Origin;
 use crate::repository::{Error, Repository, Synced};
+use crate::terminal::size::show_count;
 use packs::{choose, read_fact};
 
 /// How much of the packs is read.
@@ -123,8 +124,8 @@ impl Check<'_> {
             }
             if compared.mended > 0 {
                 self.listener.event(Event::Note(&format!(
-                    "the local cache was wrong about {} packs, and was mended: the repository is not hit by that",
-                    compared.mended
+                    "the local cache was wrong about {}, and was mended: the repository is not hit by that",
+                    show_count(compared.mended, "pack")
                 )));
             }
             if unreadable {
@@ -214,7 +215,7 @@ pub fn check(
                 check.find(
                     "pack",
                     pack.name.to_string(),
-                    format!("{length} bytes long instead of {}", pack.length),
+                    format!("{} long instead of {}", show_count(*length, "byte"), pack.length),
                 );
             }
             Some(_) => readable.push(pack.clone()),

@@ -10,6 +10,7 @@ use crate::repository::Error;
 use crate::repository::contents::{Page, Visitor};
 use crate::repository::trees::Nodes;
 use crate::terminal::escape::escape;
+use crate::terminal::size::{agree, show_count};
 
 /// Bytes of a path that a finding shows at each end when it is longer than both together.
 const PATH_SHOWN: usize = 2000;
@@ -163,7 +164,12 @@ impl<'r> Check<'r> {
         let mut contained = Contained { check: self, pages, lost: 0, entered: Vec::new(), page: None };
         match self.repository.visit(&node.content, node.size, &mut contained) {
             Ok(()) if contained.lost > 0 => {
-                let what = format!("{} of its {} bytes are lost", contained.lost, node.size);
+                let what = format!(
+                    "{} of its {} {} lost",
+                    contained.lost,
+                    show_count(node.size, "byte"),
+                    agree(contained.lost, "is", "are")
+                );
                 problem = Some(("file", what, false))
             }
             Ok(()) => {}

@@ -42,14 +42,7 @@ pub fn run(typed: Vec<OsString>) -> Code {
     let json = arguments.global.json;
     exit::keep_panics_quiet();
     let context = Context::new(arguments.global, &environment::process);
-    let run = || {
-        let mut result = Err(Failure::new(Code::Failed, "nothing was done"));
-        let done = crate::repository::caught(|| {
-            result = execute(&context, &arguments.command);
-            Ok(())
-        });
-        done.map_err(|error| context::failure(&error)).and(result)
-    };
+    let run = || without_panic(|| execute(&context, &arguments.command));
     let mut result = run();
     // The cache is disposable: it is made anew, and the command runs once more. Not when its input is used up or half of its output is out.
     let once =
@@ -63,6 +56,16 @@ pub fn run(typed: Vec<OsString>) -> Code {
         result = run();
     }
     finish(result, json)
+}
+
+/// Does `work`; a panic in it is a failure like any other.
+fn without_panic(work: impl FnOnce() -> Result<Code, Failure>) -> Result<Code, Failure> {
+    let mut result = Err(Failure::new(Code::Failed, "nothing was done"));
+    let done = crate::repository::caught(|| {
+        result = work();
+        Ok(())
+    });
+    done.map_err(|error| context::failure(&error)).and(result)
 }
 
 fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
@@ -93,6 +96,72 @@ fn finish(result: Result<Code, Failure>, json: bool) -> Code {
         Err(failure) => {
             failure.print(json);
             failure.code
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Says to a child of this test program what it is to do.
+    const CHILD: &str = "COPAL_TEST_PANIC";
+
+    /// The end of a run in which something panics, as `run` ends it.
+    fn panic_in_a_run(kind: &str) -> Code {
+        exit::keep_panics_quiet();
+        let result = match kind {
+            "thread" => without_panic(|| {
+                let slips = || -> Result<(), crate::repository::Error> { panic!("slipped\nin two lines") };
+                let thread = || std::thread::spawn(move || crate::repository::caught(slips)).join();
+                let (first, second) = (thread(), thread());
+                first.and(second).unwrap().map_err(|error| context::failure(&error)).map(|()| Code::Done)
+            }),
+            _ => without_panic(|| panic!("slipped\nin two lines")),
+        };
+        finish(result, kind == "json")
+    }
+
+    #[test]
+    fn a_panic_is_told_in_one_line_and_ends_with_1() {
+        if let Ok(kind) = std::env::var(CHILD) {
+            std::process::exit(panic_in_a_run(&kind) as i32);
+        }
+        for kind in ["command", "thread", "json"] {
+            for backtrace in [None, Some("1")] {
+                let mut child = Command::new(std::env::current_exe().unwrap());
+                child.args(["--exact", "--nocapture", "--test-threads", "1"]);
+                child.arg("cli::tests::a_panic_is_told_in_one_line_and_ends_with_1");
+                child.env(CHILD, kind).env_remove("RUST_BACKTRACE");
+                child.envs(backtrace.map(|value| ("RUST_BACKTRACE", value)));
+                let output = child.output().unwrap();
+                let text = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(1), "{kind}: {text}");
+                if backtrace.is_some() {
+                    assert!(
+                        text.contains("panicked at") && text.contains("stack backtrace"),
+                        "{kind}: {text}"
+                    );
+                    continue;
+                }
+                let what = "a bug in copal: slipped in two lines; nothing that was saved before is hurt (at src/cli/mod.rs:";
+                let lines: Vec<&str> = text.lines().collect();
+                match (kind, &lines[..]) {
+                    ("json", [line]) => assert!(
+                        line.starts_with("{\"message_type\":\"exit_error\",\"code\":1,")
+                            && line.contains(what),
+                        "{text}"
+                    ),
+                    // The line to report, and what to do, as with every failure.
+                    (_, [line, hint]) if kind != "json" => {
+                        assert!(line.starts_with(&format!("copal: {what}")), "{text}");
+                        assert_eq!(hint.trim(), exit::REPORT);
+                    }
+                    _ => panic!("{kind}: {text}"),
+                }
+            }
         }
     }
 }

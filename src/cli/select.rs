@@ -12,6 +12,7 @@ use crate::model::clock::Clock;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::repository::{Error, Repository};
 use crate::terminal::escape::escape;
+use crate::terminal::size::{agree, show_count};
 use crate::terminal::time;
 
 /// Fewest digits that count as an id's beginning.
@@ -211,7 +212,12 @@ pub fn find(
         return here.iter().rev().nth(back).map(|named| (*named).clone()).ok_or_else(|| {
             Failure::new(
                 Code::Failed,
-                format!("there are only {} snapshots of host {}", here.len(), escape(wanted)),
+                format!(
+                    "there {} only {} of host {}",
+                    agree(here.len() as u64, "is", "are"),
+                    show_count(here.len() as u64, "snapshot"),
+                    escape(wanted)
+                ),
             )
         });
     }

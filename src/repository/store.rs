@@ -2,22 +2,22 @@
 //! Every queue is bounded, so memory is too, whatever is stored.
 
 mod open;
+mod threads;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, RwLock};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Sender, bounded};
 
-use super::{Error, Repository, caught, packs, put_named};
+use super::{Error, Repository, packs, put_named};
 use crate::backend::Kind;
-use crate::compress::{Blocks, Level, looks_random};
+use crate::compress::{Level, looks_random};
 use crate::format::index::{IndexObject, PackEntry};
 use crate::format::limits::{BLOCK_TARGET, INDEX_PACKS};
-use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
 use crate::locks::lock;
 use crate::model::{Contents, Id, Id16, clock::Clock};
-use open::{Finished, OpenPacks};
+use open::OpenPacks;
 
 /// Blocks that wait for a compressor: two for each of a few keep them busy.
 const BLOCKS_QUEUED: usize = 4;
@@ -364,118 +364,5 @@ impl<'r> Store<'r> {
             Err(error) => return Err(error.into()),
         }
         Ok(true)
-    }
-
-    fn compressor(&self, blocks: &Receiver<RawBlock>, ended: &Receiver<()>, level: Level, clock: &dyn Clock) {
-        let mut context = Blocks::new(level);
-        let (mut check, mut stored) = (Vec::new(), Vec::new());
-        loop {
-            let block = select! {
-                recv(blocks) -> block => block,
-                recv(ended) -> _ => return,
-            };
-            let Ok(block) = block else { return };
-            if !self.has_failed() {
-                let placed = caught(|| match &mut context {
-                    // With many compressors and slow storage each would else have a full pack in hand.
-                    Ok(context) => self
-                        .wait(|flight| flight.packs < self.packs_most)
-                        .and_then(|()| self.place(block, context, &mut check, &mut stored, clock)),
-                    Err(error) => Err(Error::Compress(std::io::Error::other(error.to_string()))),
-                });
-                if let Err(error) = placed {
-                    self.fail(error);
-                }
-            }
-            lock(&self.flight).blocks -= 1;
-            self.landed.notify_all();
-        }
-    }
-
-    /// Compresses a block, seals it into an open pack, and proves that it opens to the same bytes.
-    fn place(
-        &self,
-        block: RawBlock,
-        context: &mut Blocks,
-        check: &mut Vec<u8>,
-        stored: &mut Vec<u8>,
-        clock: &dyn Clock,
-    ) -> Result<(), Error> {
-        let RawBlock { contents, random, bytes, chunks } = block;
-        stored.clear();
-        let compressed = !random && context.compress(&bytes, stored).map_err(Error::Compress)?;
-        if !compressed {
-            stored.extend_from_slice(&bytes);
-        }
-        let codec = if compressed { CODEC_ZSTD } else { CODEC_PLAIN };
-        let placed = self.open.place(contents, codec, bytes.len() as u32, chunks, stored, clock)?;
-        placed
-            .key
-            .open_block(placed.number, stored)
-            .map_err(|error| Error::format("a block just sealed", error))?;
-        let same = if compressed {
-            context.decompress(stored, bytes.len(), check).map_err(Error::Compress)?;
-            *check == bytes
-        } else {
-            *stored == bytes
-        };
-        if !same {
-            return Err(Error::Compress(std::io::Error::other(
-                "a block does not come back as it was; nothing was saved",
-            )));
-        }
-        let mut bytes = bytes;
-        bytes.clear();
-        let mut used = lock(&self.used);
-        if used.len() < 2 * BLOCKS_QUEUED {
-            used.push(bytes);
-        }
-        drop(used);
-        if let Some(pack) = placed.full {
-            lock(&self.flight).packs += 1;
-            self.open.hand_over(pack)?;
-        }
-        Ok(())
-    }
-
-    fn uploader(&self, packs: &Receiver<Finished>, ended: &Receiver<()>) {
-        loop {
-            let pack = select! {
-                recv(packs) -> pack => pack,
-                recv(ended) -> _ => return,
-            };
-            let Ok(pack) = pack else { return };
-            if !self.has_failed()
-                && let Err(error) = caught(|| self.upload(pack))
-            {
-                self.fail(error);
-            }
-            lock(&self.flight).packs -= 1;
-            self.landed.notify_all();
-        }
-    }
-
-    fn upload(&self, pack: Finished) -> Result<(), Error> {
-        let (entry, bytes) = pack.finish()?;
-        let name = entry.name.to_string();
-        self.repository.backend.put(Kind::Packs, &name, &bytes)?;
-        // A storage that keeps less than it was given must be noticed before anything refers to the pack.
-        if self.repository.backend.stat(Kind::Packs, &name)? != bytes.len() as u64 {
-            return Err(Error::damaged(
-                Kind::Packs,
-                &name,
-                "the storage kept another length than it was given",
-            ));
-        }
-        self.bytes_stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.packs.fetch_add(1, Ordering::Relaxed);
-        self.open.recycle(bytes);
-        lock(&self.finished).push(entry);
-        let chunks: usize = lock(&self.finished)
-            .iter()
-            .flat_map(|pack| &pack.directory.blocks)
-            .map(|block| block.chunks.len())
-            .sum();
-        self.put_index(if chunks > CHUNKS_PER_INDEX { 1 } else { PACKS_PER_INDEX }).map(|_| ())
     }
 }

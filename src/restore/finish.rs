@@ -224,15 +224,14 @@ fn end_folder(run: &Run<'_>, handle: &Arc<OwnedFd>, folder: &Folder, folder_path
             let mut path = folder_path.to_vec();
             path.push(b'/');
             path.extend_from_slice(name);
-            if run.is_excluded(&path, false) || run.is_excluded(&path, true) || !run.is_included(&path, false)
+            // Both are asked: whatever it is, no pattern that keeps it is a slip.
+            if run.is_excluded(&path, false) | run.is_excluded(&path, true) || !run.is_included(&path, false)
             {
                 continue;
             }
             let keep = |below: &[u8]| {
                 let path = [folder_path, b"/", below].concat();
-                run.is_excluded(&path, false)
-                    || run.is_excluded(&path, true)
-                    || !run.is_included(&path, false)
+                run.is_excluded(&path, false) | run.is_excluded(&path, true) || !run.is_included(&path, false)
             };
             let removal = Removal { spared: &run.options.own, keep: &keep, only_count: run.options.dry_run };
             match removal.run(handle.as_fd(), name) {

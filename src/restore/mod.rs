@@ -66,6 +66,9 @@ pub struct Options {
     pub tell_files: bool,
     /// How a single file that is put beside an existing one is marked.
     pub beside: String,
+    /// Bytes that the run may take, about: half for blocks in the threads' hands (fewer threads where they do not fit), a quarter for two
+    /// windows. The rest is for trees, the index and the program. A block longer than the repository's chunks is more than is counted on.
+    pub memory: u64,
 }
 
 /// What was done. Bytes are exact.
@@ -102,6 +105,7 @@ struct Run<'r> {
     options: &'r Options,
     listener: &'r dyn Listener,
     stop: &'r AtomicBool,
+    bounds: window::Bounds,
     owners: Owners,
     is_root: bool,
     counts: Counts,
@@ -185,7 +189,12 @@ impl Run<'_> {
 
     /// Whether an entry is wanted by the patterns. Folders are gone through in any case; `is_included` says whether they are made for themselves.
     fn is_excluded(&self, path: &[u8], is_directory: bool) -> bool {
-        self.options.exclude.matches_entry(path, is_directory)
+        let excluded = self.options.exclude.matches_entry(path, is_directory);
+        if excluded && is_directory {
+            // What is in it is not looked at.
+            self.options.exclude.look_away();
+        }
+        excluded
     }
 
     fn is_included(&self, path: &[u8], is_directory: bool) -> bool {
@@ -252,6 +261,7 @@ pub fn restore(
         options,
         listener,
         stop,
+        bounds: window::Bounds::new(options.memory, u64::from(repository.config.cutter.maximum)),
         owners: Owners::default(),
         is_root: rustix::process::geteuid().is_root(),
         counts: Counts::default(),
@@ -263,6 +273,9 @@ pub fn restore(
         sources: &named.snapshot.sources,
     };
     listener.event(Event::Started);
+    // A pattern that matches where it begins, or a folder above, is no slip, though it leaves nothing out.
+    let above = options.path.iter().flat_map(|name| [&b"/"[..], name].concat()).collect::<Vec<u8>>();
+    options.exclude.matches(&above, true);
     match start(repository, named, options)? {
         Start::Tree { tree, path } => {
             if options.overwrite == Overwrite::Keep {

@@ -12,10 +12,11 @@ use super::compare::{Comparison, write_all};
 use super::existing::{beside, mark_broken, time_of_broken};
 use crate::files::{self, Target};
 use crate::locks::lock;
-use crate::model::{Contents, Node, SegmentKind};
+use crate::model::{Content, Contents, Node, Segment, SegmentKind, XattrValue};
 use crate::progress::{Event, FileStatus};
 use crate::repository::Error;
 use crate::terminal::escape::escape;
+use crate::terminal::size::{agree, show_count};
 
 /// Zeros that are left out by `--sparse` come in such blocks.
 const HOLE_BLOCK: usize = 4096;
@@ -43,6 +44,25 @@ pub struct Job {
     pub place: Place,
     /// The folder hands no attributes down to what is made in it.
     pub is_bare: bool,
+}
+
+impl Job {
+    /// About the bytes that the file takes until it is at its place.
+    pub fn weight(&self) -> u64 {
+        let node = &self.node;
+        let segments = match &node.content {
+            Content::Inline(segments) => segments.capacity() * size_of::<Segment>(),
+            Content::Page(_) => 0,
+        };
+        let attributes = node.xattrs.iter().map(|xattr| {
+            let value = if let XattrValue::Inline(value) = &xattr.value { value.len() } else { 0 };
+            size_of_val(xattr) + xattr.name.len() + value
+        });
+        let unknown = node.unknown.iter().map(|field| size_of_val(field) + field.1.len());
+        let texts = [&self.path, &node.name, &node.user, &node.group, &node.target, &node.previous];
+        let texts = texts.iter().map(|text| text.len());
+        (size_of::<Output>() + segments) as u64 + attributes.chain(unknown).chain(texts).sum::<usize>() as u64
+    }
 }
 
 /// A file at work.
@@ -161,7 +181,11 @@ impl Output {
             Place::Existing => "what was there before stays there",
             Place::New | Place::Replacing => "zeros stand there",
         };
-        let what = format!("{length} bytes from byte {offset} on are lost, {instead}: {why}");
+        let what = format!(
+            "{} from byte {offset} on {} lost, {instead}: {why}",
+            show_count(length, "byte"),
+            agree(length, "is", "are")
+        );
         tell(&what);
     }
 
@@ -274,7 +298,11 @@ impl Output {
         if wrong > 0 || result.is_err() {
             self.spoil(run);
             mark_broken(there.file(), node.mtime);
-            let what = format!("reading back gave {wrong} other bytes than were written");
+            let what = format!(
+                "reading back gave {wrong} other {} than {} written",
+                agree(wrong, "byte", "bytes"),
+                agree(wrong, "was", "were")
+            );
             run.problem(&self.job.path, &what, "verify_failed");
         }
     }

@@ -9,15 +9,18 @@ use rayon::prelude::*;
 use super::Run;
 use super::output::{Job, Output};
 use crate::files;
+use crate::format::limits::BLOCK_TARGET;
 use crate::index::Location;
 use crate::locks::lock;
 use crate::model::{Contents, Id, Segment, SegmentKind};
 use crate::repository::Error;
 
-/// Pieces in a window.
-const WINDOW_PIECES: usize = 16 << 10;
-/// Plain bytes in a window.
-const WINDOW_BYTES: u64 = 128 << 20;
+/// Of the memory of a run, half is for what the threads have in hand: what was fetched, and the block that is opened, sealed and plain.
+const THREADS_SHARE: u64 = 2;
+/// What is known of pieces and files takes an eighth in each of two windows: one is filled while the other is written.
+const WINDOW_SHARE: u64 = 8;
+/// Plain bytes in a window, as a share of the memory: they pass through, and are what the system has to write at once.
+const BYTES_SHARE: u64 = 2;
 /// Files in a window, and folders that they are in, which both are held open: as many, and a share of the descriptors.
 const WINDOW_FILES: usize = 8 << 10;
 const DESCRIPTOR_SHARE: u64 = 8;
@@ -34,6 +37,45 @@ struct Piece {
     location: Location,
 }
 
+/// What windows and threads may take of a run's memory.
+pub struct Bounds {
+    /// Plain bytes in a window.
+    bytes: u64,
+    /// Bytes that a window itself takes.
+    held: u64,
+    files: usize,
+    /// Bytes that one thread fetches at once.
+    fetch: u64,
+    /// As many threads as fit, when those are fewer than there are cores.
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Bounds {
+    /// The bounds for that memory, where chunks are at most `longest` bytes and so are most blocks.
+    pub fn new(memory: u64, longest: u64) -> Bounds {
+        let cores = rayon::current_num_threads();
+        let (threads, fetch) = threads(memory, longest, cores);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        Bounds {
+            bytes: memory / BYTES_SHARE,
+            held: memory / WINDOW_SHARE,
+            files: (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, WINDOW_FILES as u64) as usize,
+            fetch,
+            // Where no threads can be had, those that there are do it.
+            pool: if threads < cores { pool.build().ok() } else { None },
+        }
+    }
+}
+
+/// How many threads fit into that memory, and how much each may fetch at once.
+fn threads(memory: u64, longest: u64, cores: usize) -> (usize, u64) {
+    let block = longest.max(BLOCK_TARGET as u64);
+    let all = memory / THREADS_SHARE;
+    let threads = (all / (3 * block)).clamp(1, cores as u64);
+    let fetch = (all / threads).saturating_sub(2 * block).clamp(block.min(FETCH), FETCH);
+    (threads as usize, fetch)
+}
+
 #[derive(Default)]
 struct Window {
     pieces: Vec<Piece>,
@@ -41,6 +83,7 @@ struct Window {
     empty: Vec<Arc<Output>>,
     files: usize,
     bytes: u64,
+    held: u64,
 }
 
 /// Collects windows and sends them to the thread that writes them.
@@ -49,7 +92,6 @@ pub struct Windows<'w, 'r> {
     window: Window,
     out: Sender<Window>,
     failure: &'w Mutex<Option<Error>>,
-    most_files: usize,
 }
 
 /// Runs `work` with windows, and gives its result when everything is written.
@@ -62,9 +104,7 @@ pub fn with<'r>(
     let result = std::thread::scope(|scope| {
         let failure = &failure;
         scope.spawn(move || write_windows(run, &windows_in, failure));
-        let most_files =
-            (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, WINDOW_FILES as u64) as usize;
-        let mut windows = Windows { run, window: Window::default(), out, failure, most_files };
+        let mut windows = Windows { run, window: Window::default(), out, failure };
         work(&mut windows)?;
         windows.send()
     });
@@ -91,10 +131,9 @@ impl<'r> Windows<'_, 'r> {
     }
 
     fn send_when_full(&mut self) -> Result<(), Error> {
-        let window = &self.window;
-        let is_full = window.pieces.len() >= WINDOW_PIECES
-            || window.bytes >= WINDOW_BYTES
-            || window.files >= self.most_files;
+        let (window, bounds) = (&self.window, &self.run.bounds);
+        let is_full =
+            window.held >= bounds.held || window.bytes >= bounds.bytes || window.files >= bounds.files;
         if is_full { self.send() } else { Ok(()) }
     }
 
@@ -104,6 +143,7 @@ impl<'r> Windows<'_, 'r> {
             return Err(Error::Stopped);
         }
         let run = self.run;
+        self.window.held += job.weight();
         let file = Arc::new(Output::new(job, run.temporary()));
         let mut existing = file.existing(run)?;
         let (mut offset, mut has_pieces) = (0u64, false);
@@ -134,6 +174,7 @@ impl<'r> Windows<'_, 'r> {
                                 location,
                             });
                             self.window.bytes += segment.length;
+                            self.window.held += size_of::<Piece>() as u64;
                         }
                         None => file.lost(run, start, segment.length, &format!("no pack holds chunk {id}")),
                     }
@@ -183,7 +224,8 @@ fn write_window(run: &Run<'_>, mut window: Window) -> Result<(), Error> {
             (Some(next), last, Some(first)) => {
                 let (next, last, first) = (&next.location, &last.location, &first.location);
                 next.pack.name != first.pack.name
-                    || next.block_offset + u64::from(next.block_stored) - first.block_offset > FETCH
+                    || next.block_offset + u64::from(next.block_stored) - first.block_offset
+                        > run.bounds.fetch
                     || next.block_offset > last.block_offset + u64::from(last.block_stored) + GAP
             }
             _ => true,
@@ -193,8 +235,14 @@ fn write_window(run: &Run<'_>, mut window: Window) -> Result<(), Error> {
             start = place;
         }
     }
-    groups.into_par_iter().try_for_each(|pieces| write_group(run, pieces))?;
-    window.empty.into_par_iter().try_for_each(|file| file.release(run))
+    let write = || {
+        groups.into_par_iter().try_for_each(|pieces| write_group(run, pieces))?;
+        window.empty.into_par_iter().try_for_each(|file| file.release(run))
+    };
+    match &run.bounds.pool {
+        Some(pool) => pool.install(write),
+        None => write(),
+    }
 }
 
 fn write_group(run: &Run<'_>, pieces: &[Piece]) -> Result<(), Error> {
@@ -238,5 +286,30 @@ fn write_piece(run: &Run<'_>, piece: &Piece, block: Result<&Vec<u8>, &Error>) ->
             Ok(())
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_threads_have_in_hand_fits_into_half_of_the_memory() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(threads(256 * MIB, MIB, 2), (2, FETCH));
+        assert_eq!(threads(256 * MIB, MIB, 64), (42, MIB + 49_932));
+        assert_eq!(threads(64 * MIB, MIB, 64), (10, MIB + MIB / 5));
+        assert_eq!(threads(64 * MIB, 4 * MIB, 64), (2, FETCH));
+        for memory in [64, 100, 256, 1000, 1 << 14] {
+            for longest in [1 << 16, MIB, 4 * MIB, 10 * MIB] {
+                for cores in [1, 2, 7, 16, 256] {
+                    let (threads, fetch) = threads(memory * MIB, longest, cores);
+                    let block = longest.max(MIB);
+                    assert!((1..=cores).contains(&threads) && (MIB..=FETCH).contains(&fetch));
+                    let taken = threads as u64 * (fetch.max(block) + 2 * block);
+                    assert!(taken <= memory * MIB / 2, "{memory} MiB, {longest}, {cores}: {taken}");
+                }
+            }
+        }
     }
 }

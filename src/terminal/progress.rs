@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::escape::escape;
-use super::size::show_size;
+use super::size::{show_count, show_size};
 use crate::locks::lock;
 
 /// How often the bar is drawn when `COPAL_PROGRESS_FPS` says nothing.
@@ -156,13 +156,12 @@ fn counts(position: Position<'_>) -> String {
         out = format!("{out} of {}", show_size(total));
     }
     out = match position.files_total {
-        Some(total) => format!("{out}, {} of {total} files", position.files_done),
-        None => format!("{out}, {} files", position.files_done),
+        Some(total) => format!("{out}, {} of {}", position.files_done, show_count(total, "file")),
+        None => format!("{out}, {}", show_count(position.files_done, "file")),
     };
     match position.errors {
         0 => out,
-        1 => format!("{out}, 1 error"),
-        errors => format!("{out}, {errors} errors"),
+        errors => format!("{out}, {}", show_count(errors, "error")),
     }
 }
 
@@ -176,6 +175,10 @@ mod tests {
         assert_eq!(counts(position), "1.50 KiB, 3 files");
         position = Position { bytes_total: Some(1 << 20), files_total: Some(9), errors: 2, ..position };
         assert_eq!(counts(position), "1.50 KiB of 1.00 MiB, 3 of 9 files, 2 errors");
+        position = Position { files_done: 1, files_total: None, errors: 1, ..position };
+        assert_eq!(counts(position), "1.50 KiB of 1.00 MiB, 1 file, 1 error");
+        position = Position { files_total: Some(1), errors: 0, ..position };
+        assert_eq!(counts(position), "1.50 KiB of 1.00 MiB, 1 of 1 file");
     }
 
     #[test]

@@ -44,6 +44,11 @@ pub fn show_count(number: u64, one: &str) -> String {
     }
 }
 
+/// The form of a word that goes with that number: `agree(1, "was", "were")`.
+pub fn agree<'w>(number: u64, one: &'w str, several: &'w str) -> &'w str {
+    if number == 1 { one } else { several }
+}
+
 /// Reads a size in bytes. `K`, `M`, `G`, `T`, `P`, `E` (in either case) and `KiB` ... are powers of 1024, `kB`, `MB` ... of 1000.
 pub fn parse_size(text: &str) -> Result<u64, ValueError> {
     let text = text.trim();
@@ -121,6 +126,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn counts_and_their_words_agree() {
+        for (number, expected) in
+            [(0, "0 entries were, 0 files"), (1, "1 entry was, 1 file"), (2, "2 entries were, 2 files")]
+        {
+            let verb = agree(number, "was", "were");
+            assert_eq!(
+                format!("{} {verb}, {}", show_count(number, "entry"), show_count(number, "file")),
+                expected
+            );
+        }
+    }
 
     #[test]
     fn sizes_are_shown() {

@@ -38,7 +38,7 @@ fn a_damaged_cache_costs_nothing() {
             cache.to_str().unwrap(),
         ],
     );
-    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert_eq!(ran.code, 0, "{}", ran.text());
     for form in ALL {
         failures.case(format!("cache: {form:?}"), |what| {
             let place = world().copy(true);
@@ -51,7 +51,7 @@ fn a_damaged_cache_costs_nothing() {
             fs::copy(foreign_cache.unwrap(), &sibling).unwrap();
             damage(&file, form, &sibling, &place.path_of(Kind::Packs, &world().data_packs[0]));
             let ran = place.run(&["check", "--read-data"]);
-            assert_eq!(ran.code, 0, "{what}: check:\n{}", ran.text);
+            assert_eq!(ran.code, 0, "{what}: check:\n{}", ran.text());
             restore_all(&place, what, &[], &|_| false);
             heal(&place, what);
         });
@@ -75,7 +75,7 @@ fn a_flipped_bit_anywhere_in_the_cache_never_costs_a_file() {
             let latest = &world().snapshots[1];
             let target = temporary();
             let ran = place.run(&["restore", &latest.name, "-t", target.path().to_str().unwrap()]);
-            assert_eq!(ran.code, 0, "{what}: restore:\n{}", ran.text);
+            assert_eq!(ran.code, 0, "{what}: restore:\n{}", ran.text());
             let mut found = Compared::default();
             compare(&latest.root, target.path(), "", &|_| false, &mut found);
             assert!(found.wrong.is_empty(), "{what}: {:?}", found.wrong);
@@ -137,7 +137,7 @@ fn wrong_rows_of_the_cache_are_found_and_mended() {
                     "restore" => assert_eq!(restore_all(&place, what, &[], &|_| false), 0),
                     "check" => {
                         let ran = place.run(&["check", "--read-data"]);
-                        assert_eq!(ran.code, 0, "{what}:\n{}", ran.text);
+                        assert_eq!(ran.code, 0, "{what}:\n{}", ran.text());
                         assert!(place.names(Kind::Damage).is_empty(), "{what}: damage is written down");
                     }
                     _ => {
@@ -145,7 +145,7 @@ fn wrong_rows_of_the_cache_are_found_and_mended() {
                         // What was saved is there for everyone.
                         let elsewhere = Place { cached: false, ..place };
                         let ran = elsewhere.run(&["check", "--read-data"]);
-                        assert_eq!(ran.code, 0, "{what}: check without a cache:\n{}", ran.text);
+                        assert_eq!(ran.code, 0, "{what}: check without a cache:\n{}", ran.text());
                     }
                 }
             });

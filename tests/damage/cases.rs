@@ -106,12 +106,16 @@ pub fn restore_all(place: &Place, what: &str, but: &[&str], hit: &dyn Fn(&Piece)
             wrong.is_empty(),
             "{what}: restoring snapshot {number} ended with {}; {wrong:?}:\n{}",
             ran.code,
-            ran.text
+            ran.text()
         );
         let wanted = if lost.is_empty() { 0 } else { 5 };
-        assert_eq!(ran.code, wanted, "{what}: restoring snapshot {number}, lost {lost:?}:\n{}", ran.text);
+        assert_eq!(ran.code, wanted, "{what}: restoring snapshot {number}, lost {lost:?}:\n{}", ran.text());
         for path in &lost {
-            assert!(ran.text.contains(path.as_str()), "{what}: restore does not name {path}:\n{}", ran.text);
+            assert!(
+                ran.text().contains(path.as_str()),
+                "{what}: restore does not name {path}:\n{}",
+                ran.text()
+            );
         }
         lost_in_all += lost.len();
     }
@@ -122,10 +126,10 @@ pub fn restore_all(place: &Place, what: &str, but: &[&str], hit: &dyn Fn(&Piece)
 pub fn heal(place: &Place, what: &str) {
     let source = world().source();
     let ran = place.run(&["backup", source.to_str().unwrap()]);
-    assert_eq!(ran.code, 0, "{what}: the next backup:\n{}", ran.text);
+    assert_eq!(ran.code, 0, "{what}: the next backup:\n{}", ran.text());
     let target = temporary();
     let ran = place.run(&["restore", "latest", "-t", target.path().to_str().unwrap()]);
-    assert_eq!(ran.code, 0, "{what}: restoring the latest after the next backup:\n{}", ran.text);
+    assert_eq!(ran.code, 0, "{what}: restoring the latest after the next backup:\n{}", ran.text());
     // The source is what the second snapshot holds; its folders above may have changed.
     let below = |root: &Path| root.join(source.strip_prefix("/").unwrap());
     let differs = std::process::Command::new("diff")
@@ -141,9 +145,9 @@ pub fn heal(place: &Place, what: &str) {
 /// Reads everything; must find errors, and name each of these objects.
 pub fn check_names(place: &Place, what: &str, objects: &[&str]) {
     let ran = place.run(&["check", "--read-data"]);
-    assert_eq!(ran.code, 5, "{what}: check:\n{}", ran.text);
+    assert_eq!(ran.code, 5, "{what}: check:\n{}", ran.text());
     for object in objects {
-        assert!(ran.text.contains(object), "{what}: check does not name {object}:\n{}", ran.text);
+        assert!(ran.text().contains(object), "{what}: check does not name {object}:\n{}", ran.text());
     }
 }
 
@@ -212,6 +216,6 @@ pub fn foreign_repository() -> (tempfile::TempDir, PathBuf) {
         home.path(),
         &["init", "-r", repository.to_str().unwrap(), "--key-file", key.to_str().unwrap()],
     );
-    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert_eq!(ran.code, 0, "{}", ran.text());
     (home, repository)
 }

@@ -17,7 +17,7 @@ fn the_prepared_repository_is_sound_and_heals_nothing() {
     for cached in [true, false] {
         let place = world().copy(cached);
         let ran = place.run(&["check", "--read-data"]);
-        assert_eq!(ran.code, 0, "{}", ran.text);
+        assert_eq!(ran.code, 0, "{}", ran.text());
         assert_eq!(restore_all(&place, modes(cached), &[], &|_| false), 0);
         heal(&place, modes(cached));
         assert!(prepared(Kind::Damage).is_empty() && place.names(Kind::Damage).is_empty());
@@ -124,11 +124,11 @@ fn a_backup_made_while_index_objects_are_missing_can_be_restored_by_every_machin
             fs::create_dir(&new).unwrap();
             fs::write(new.join("file"), random_bytes(5, 50_000)).unwrap();
             let ran = place.run(&["backup", world().source().to_str().unwrap(), new.to_str().unwrap()]);
-            assert_eq!(ran.code, 0, "{what}: backup:\n{}", ran.text);
+            assert_eq!(ran.code, 0, "{what}: backup:\n{}", ran.text());
             let elsewhere = Place { cached: false, ..place };
             let target = temporary();
             let ran = elsewhere.run(&["restore", "latest", "-t", target.path().to_str().unwrap()]);
-            assert_eq!(ran.code, 0, "{what}: restoring it:\n{}", ran.text);
+            assert_eq!(ran.code, 0, "{what}: restoring it:\n{}", ran.text());
         });
     }
     failures.end();
@@ -151,7 +151,7 @@ fn what_no_pack_holds_is_written_down_once_and_stored_again_by_who_trusted_it() 
     heal(&place, "lost");
     let target = temporary();
     let ran = elsewhere.run(&["restore", "latest", "-t", target.path().to_str().unwrap()]);
-    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert_eq!(ran.code, 0, "{}", ran.text());
 }
 
 #[test]
@@ -162,10 +162,20 @@ fn packs_that_no_index_object_names_are_named_again_and_nothing_is_stored_twice(
         fs::remove_file(place.path_of(Kind::Index, &name)).unwrap();
     }
     let ran = place.run(&["check"]);
-    assert!(ran.code == 0 && ran.text.contains("named by no index object"), "{}:\n{}", ran.code, ran.text);
+    assert!(
+        ran.code == 0 && ran.text().contains("named by no index object"),
+        "{}:\n{}",
+        ran.code,
+        ran.text()
+    );
     heal(&place, "named again");
     let ran = place.run(&["check"]);
-    assert!(ran.code == 0 && !ran.text.contains("named by no index object"), "{}:\n{}", ran.code, ran.text);
+    assert!(
+        ran.code == 0 && !ran.text().contains("named by no index object"),
+        "{}:\n{}",
+        ran.code,
+        ran.text()
+    );
     // The folders above the source may have changed, and the state with them; its data has not.
     assert!(place.names(Kind::Packs).len() <= packs + 2, "stored again");
 }

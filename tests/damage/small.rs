@@ -41,10 +41,10 @@ fn a_damaged_snapshot_that_is_asked_for_by_name_comes_from_the_cache_or_ends_wit
             return assert!(found.wrong.is_empty(), "{what}: {:?}", found.wrong);
         }
         assert!(
-            ran.code == 5 && ran.text.contains(victim),
+            ran.code == 5 && ran.text().contains(victim),
             "{what}: restore of it ends with {}:\n{}",
             ran.code,
-            ran.text
+            ran.text()
         );
     });
 }
@@ -63,7 +63,7 @@ fn when_the_newest_snapshot_is_damaged_latest_is_not_quietly_an_older_one() {
                 let mut found = Compared::default();
                 compare(&world().snapshots[2].root, target.path(), "", &|_| false, &mut found);
                 let whole = found.wrong.is_empty() && ran.code == 0;
-                assert!(whole || ran.code == 5, "{what}: ended with {}:\n{}", ran.code, ran.text);
+                assert!(whole || ran.code == 5, "{what}: ended with {}:\n{}", ran.code, ran.text());
             });
         }
     }
@@ -79,7 +79,11 @@ fn a_damaged_confirmation_is_named_and_the_snapshot_still_restores() {
         if form == Missing {
             // As if its backup had been killed before its last step: not listed, not lost.
             let ran = place.run(&["check", "--read-data"]);
-            assert!(ran.code == 0 && ran.text.contains("never completed"), "{what}: check:\n{}", ran.text);
+            assert!(
+                ran.code == 0 && ran.text().contains("never completed"),
+                "{what}: check:\n{}",
+                ran.text()
+            );
         } else {
             check_names(place, what, &[&format!("confirmed/{victim}")]);
         }
@@ -132,7 +136,7 @@ fn a_flipped_bit_anywhere_in_the_head_of_config_does_not_lock_anyone_out() {
             bytes[offset] ^= 2;
             fs::write(&path, bytes).unwrap();
             let ran = place.run(&["snapshots"]);
-            assert_eq!(ran.code, 0, "{what}: {}", ran.text);
+            assert_eq!(ran.code, 0, "{what}: {}", ran.text());
         });
     }
     failures.end();
@@ -149,7 +153,7 @@ fn a_damaged_key_slot_is_named_and_the_other_key_still_opens() {
             // Two slots under each other's names: both are damaged, and that is said, not "wrong key".
             for key in ["key", "second"] {
                 let ran = place.run_with(key, &["snapshots"]);
-                assert!(ran.code == 5 || ran.code == 0, "{what}: {key}: {}:\n{}", ran.code, ran.text);
+                assert!(ran.code == 5 || ran.code == 0, "{what}: {key}: {}:\n{}", ran.code, ran.text());
             }
             return;
         }
@@ -160,7 +164,7 @@ fn a_damaged_key_slot_is_named_and_the_other_key_still_opens() {
             wanted.contains(&ran.code),
             "{what}: opening with the key of that slot: {}:\n{}",
             ran.code,
-            ran.text
+            ran.text()
         );
         restore_all(place, what, &[], &|_| false);
         match form {
@@ -203,7 +207,7 @@ fn nothing_is_saved_while_a_removal_record_can_not_be_read() {
     fs::write(&path, "whatever it said").unwrap();
     let before = place.names(Kind::Snapshots);
     let ran = place.run(&["backup", world().source().to_str().unwrap()]);
-    assert!(ran.code == 5 && ran.text.contains("removals/abab"), "{}:\n{}", ran.code, ran.text);
+    assert!(ran.code == 5 && ran.text().contains("removals/abab"), "{}:\n{}", ran.code, ran.text());
     assert_eq!(place.names(Kind::Snapshots), before);
     check_names(&place, "removal", &["removals/abab"]);
 }
@@ -215,5 +219,5 @@ fn a_config_of_a_later_format_is_not_passed_over_for_an_older_copy() {
     later[9] = 2;
     fs::write(place.path_of(Kind::Config, "0000000000000002"), later).unwrap();
     let ran = place.run(&["snapshots"]);
-    assert!(ran.code == 13 && ran.text.contains("0000000000000002"), "{}:\n{}", ran.code, ran.text);
+    assert!(ran.code == 13 && ran.text().contains("0000000000000002"), "{}:\n{}", ran.code, ran.text());
 }

@@ -13,7 +13,7 @@ use copal::format::slot::Unlock;
 use copal::model::{Contents, Id, NodeType, SegmentKind};
 use copal::repository::{self, Repository};
 
-use crate::program::{Ran, copal, temporary};
+use crate::program::{Ended, copal, temporary};
 
 /// A stored block that something needs: its pack, and where it lies in it.
 #[derive(Clone, Copy, Debug)]
@@ -109,12 +109,12 @@ impl Place {
     }
 
     /// Runs a command on this repository.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ended {
         self.run_with("key", arguments)
     }
 
     /// The same with that key file.
-    pub fn run_with(&self, key: &str, arguments: &[&str]) -> Ran {
+    pub fn run_with(&self, key: &str, arguments: &[&str]) -> Ended {
         let (repository, cache, key) = (self.repository(), self.cache(), self.home.join(key));
         let mut all = vec!["-r", repository.to_str().unwrap(), "--key-file", key.to_str().unwrap()];
         match self.cached {
@@ -262,7 +262,7 @@ pub fn world() -> &'static World {
         write(&temporary.join("other/file.bin"), &random_bytes(4, 100_000));
         write(&temporary.join("other/folder/text"), b"the other source");
         let place = Place { home: home.clone(), _owned: None, cached: true };
-        let done = |ran: Ran| assert_eq!(ran.code, 0, "{}", ran.text);
+        let done = |ran: Ended| assert_eq!(ran.code, 0, "{}", ran.text());
         done(place.run(&["init"]));
         let second = home.join("second");
         done(place.run(&["key", "add", "--label", "second", "--new-key-file", second.to_str().unwrap()]));

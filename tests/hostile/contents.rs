@@ -46,10 +46,10 @@ fn content_pages_that_name_one_page_many_times_are_refused_before_they_are_follo
         let snapshot = world.snapshot(make);
         let began = std::time::Instant::now();
         let ran = world.run(&["check"]);
-        assert!(ran.code == 5 && ran.text.contains("/bad"), "{what}: {}", ran.text);
+        assert!(ran.code == 5 && ran.text().contains("/bad"), "{what}: {}", ran.text());
         for more in [&[][..], &["--overwrite", "always", "--verify"]] {
             let ran = world.restore(&snapshot, more, &[5]);
-            assert!(ran.text.contains("/bad"), "{what}: {}", ran.text);
+            assert!(ran.text().contains("/bad"), "{what}: {}", ran.text());
             assert_good(&world);
         }
         assert!(began.elapsed().as_secs() < 30, "{what}: it took {:?}", began.elapsed());
@@ -133,9 +133,9 @@ fn content_pages_that_lie_cost_only_their_file() {
             with_good(trees, vec![file])
         });
         let ran = world.run(&["check"]);
-        assert!(ran.code == 5 && ran.text.contains("/bad"), "{what}: {}", ran.text);
+        assert!(ran.code == 5 && ran.text().contains("/bad"), "{what}: {}", ran.text());
         let ran = world.restore(&snapshot, &[], &[5]);
-        assert!(ran.text.contains("/bad"), "{what}: {}", ran.text);
+        assert!(ran.text().contains("/bad"), "{what}: {}", ran.text());
         assert_good(&world);
     }
 }
@@ -200,7 +200,7 @@ fn packs_that_lie_cost_only_what_is_in_them() {
                 assert!(world.repository.read_chunk(Contents::Data, &id).is_err(), "{what}: {synced:?}");
                 // That a block holds other bytes than its id says has a test of its own.
                 let ran = world.run(&["check", "--read-data"]);
-                assert!(ran.code == 5 || what == "other bytes", "{what}: {}", ran.text);
+                assert!(ran.code == 5 || what == "other bytes", "{what}: {}", ran.text());
             }
         }
     }
@@ -260,13 +260,14 @@ fn a_chunk_shorter_or_longer_than_its_segment_is_lost() {
             with_good(trees, vec![file_of(id, claimed)])
         });
         let ran = world.restore(&snapshot, &[], &[5]);
-        assert!(ran.text.contains("/bad"), "{what}: {}", ran.text);
+        assert!(ran.text().contains("/bad"), "{what}: {}", ran.text());
         assert_good(&world);
         let ran = world.run(&["check", "--read-data"]);
         assert_eq!(
-            ran.code, 5,
+            ran.code,
+            5,
             "check says nothing of a segment {what} than its chunk, and restore fails on it: {}",
-            ran.text
+            ran.text()
         );
     }
 }
@@ -296,11 +297,11 @@ fn the_list_of_a_file_that_can_not_be_written_is_not_read_to_its_end() {
         assert!(locked.success());
     }
     let ran = world.restore(&snapshot, &[], &[3]);
-    assert!(ran.text.contains("/locked/bad") && !ran.text.contains("lost"), "{}", ran.text);
+    assert!(ran.text().contains("/locked/bad") && !ran.text().contains("lost"), "{}", ran.text());
     assert_good(&world);
     // Where it can be written it is, but for that page.
     let elsewhere = world.at("target/elsewhere");
     let arguments = ["restore", &format!("{snapshot}:locked"), "-t", elsewhere.to_str().unwrap()];
     let ran = world.run(&arguments);
-    assert!(ran.code == 5 && ran.text.contains("lost"), "{}", ran.text);
+    assert!(ran.code == 5 && ran.text().contains("lost"), "{}", ran.text());
 }

@@ -98,7 +98,7 @@ fn pages_that_lie_about_what_is_below_are_found_by_check() {
             with_good(trees, vec![folder(b"bad", pages)])
         });
         let ran = world.run(&["check", "--read-data"]);
-        assert_eq!(ran.code, 5, "{what}: {}", ran.text);
+        assert_eq!(ran.code, 5, "{what}: {}", ran.text());
     }
 }
 
@@ -144,8 +144,12 @@ fn damage_that_many_paths_lead_to_is_told_once_for_each_folder_that_names_it() {
         with_good(trees, vec![folder(b"deep", tree), file])
     });
     let ran = world.check(5);
-    assert!(ran.text.contains("42 errors were found"), "{}", &ran.text[ran.text.len().saturating_sub(300)..]);
-    assert!(ran.text.contains("2199023255552 of its 2199023255552 bytes are lost"));
+    assert!(
+        ran.text().contains("42 errors were found"),
+        "{}",
+        &ran.text()[ran.text().len().saturating_sub(300)..]
+    );
+    assert!(ran.text().contains("2199023255552 of its 2199023255552 bytes are lost"));
 }
 
 /// A chain of folders deeper than the limit, beside a good one.
@@ -163,11 +167,11 @@ fn check_tells_of_folders_deeper_than_the_limit_and_hides_nothing_else() {
     world.snapshot(too_deep);
     world.snapshot(|trees| with_good(trees, vec![folder(b"lost", Id([1; 32]))]));
     let ran = world.run(&["check"]);
-    assert_eq!(ran.code, 5, "{}", ran.text);
+    assert_eq!(ran.code, 5, "{}", ran.text());
     assert!(
-        ran.text.contains("/lost"),
+        ran.text().contains("/lost"),
         "one folder too deep hides what else is wrong: {}",
-        &ran.text[..ran.text.len().min(2000)]
+        &ran.text()[..ran.text().len().min(2000)]
     );
 }
 
@@ -184,9 +188,14 @@ fn restore_of_folders_deeper_than_the_limit_gives_back_the_rest_and_tells_what_i
     let world = World::new();
     let snapshot = world.snapshot(too_deep);
     let ran = world.restore(&snapshot, &["-q"], &[0, 3, 5]);
-    assert!(ran.text.len() < 1 << 20, "{} bytes of text", ran.text.len());
+    assert!(ran.text().len() < 1 << 20, "{} bytes of text", ran.text().len());
     assert_good(&world);
-    assert_eq!(ran.code == 0, took_back_to_the_bottom(&world), "{}", &ran.text[..ran.text.len().min(600)]);
+    assert_eq!(
+        ran.code == 0,
+        took_back_to_the_bottom(&world),
+        "{}",
+        &ran.text()[..ran.text().len().min(600)]
+    );
 }
 
 #[test]
@@ -216,6 +225,11 @@ fn folders_deeper_than_there_are_file_handles_come_back_or_are_told_and_hide_not
         with_good(trees, vec![folder(b"deep", tree)])
     });
     let ran = world.restore(&snapshot, &["-q"], &[0, 3, 5]);
-    assert_eq!(ran.code == 0, took_back_to_the_bottom(&world), "{}", &ran.text[..ran.text.len().min(600)]);
+    assert_eq!(
+        ran.code == 0,
+        took_back_to_the_bottom(&world),
+        "{}",
+        &ran.text()[..ran.text().len().min(600)]
+    );
     assert_good(&world);
 }

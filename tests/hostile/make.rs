@@ -16,7 +16,7 @@ use copal::repository::session::Session;
 use copal::repository::store::{self, Store};
 use copal::repository::{self, Creation, Repository};
 
-use crate::program::{Ran, copal, temporary};
+use crate::program::{Ended, copal, temporary};
 
 /// A world with a repository, a target, and things outside that must stay as they are.
 pub struct World {
@@ -218,7 +218,7 @@ impl World {
     }
 
     /// Runs the program on the repository; nothing outside the target and the repository may change.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ended {
         let mut before = Vec::new();
         photograph(&self.at("outside"), &mut before);
         let (repository, key) = (self.at("repository"), self.at("key"));
@@ -228,7 +228,7 @@ impl World {
         let ran = copal(self.folder.path(), &all);
         let mut after = Vec::new();
         photograph(&self.at("outside"), &mut after);
-        assert_eq!(before, after, "{arguments:?} changed something outside:\n{}", ran.text);
+        assert_eq!(before, after, "{arguments:?} changed something outside:\n{}", ran.text());
         let mut here: Vec<String> = fs::read_dir(self.folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -238,14 +238,14 @@ impl World {
             here,
             ["key", "outside", "repository", "target"],
             "{arguments:?} made something beside the target:\n{}",
-            ran.text
+            ran.text()
         );
-        assert!(!ran.text.contains('\u{1b}'), "{arguments:?} prints an escape:\n{:?}", ran.text);
+        assert!(!ran.text().contains('\u{1b}'), "{arguments:?} prints an escape:\n{:?}", ran.text());
         ran
     }
 
     /// Restores a snapshot into the target; its exit code must be one of these.
-    pub fn restore(&self, snapshot: &str, more: &[&str], codes: &[i32]) -> Ran {
+    pub fn restore(&self, snapshot: &str, more: &[&str], codes: &[i32]) -> Ended {
         let target = self.at("target");
         let arguments: Vec<&str> = ["restore", snapshot, "-t", target.to_str().unwrap()]
             .iter()
@@ -258,15 +258,15 @@ impl World {
             codes.contains(&ran.code),
             "restore {more:?} ended with {} instead of {codes:?}:\n{}",
             ran.code,
-            ran.text
+            ran.text()
         );
         ran
     }
 
     /// Checks; the exit code must be that.
-    pub fn check(&self, code: i32) -> Ran {
+    pub fn check(&self, code: i32) -> Ended {
         let ran = self.run(&["check", "--read-data"]);
-        assert_eq!(ran.code, code, "check:\n{}", ran.text);
+        assert_eq!(ran.code, code, "check:\n{}", ran.text());
         ran
     }
 }
@@ -305,9 +305,9 @@ pub fn refused(what: &str, make: impl FnOnce(&Trees<'_, '_>) -> Id) {
     let world = World::new();
     let snapshot = world.snapshot(|trees| with_good(trees, vec![folder(b"bad", make(trees))]));
     let ran = world.restore(&snapshot, &[], &[5]);
-    assert!(ran.text.contains("/bad"), "{what}: {}", ran.text);
+    assert!(ran.text().contains("/bad"), "{what}: {}", ran.text());
     assert_good(&world);
-    assert!(world.check(5).text.contains("/bad"), "{what}");
+    assert!(world.check(5).text().contains("/bad"), "{what}");
     world.restore(&snapshot, &["--overwrite", "always", "--delete"], &[5]);
     assert_good(&world);
 }

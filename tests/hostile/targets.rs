@@ -31,9 +31,14 @@ fn planted(what: &str, plant: impl Fn(&World)) {
                     fs::read(world.at("target/folder/file")).unwrap(),
                     b"hostile",
                     "{what}: {}",
-                    ran.text
+                    ran.text()
                 );
-                assert_eq!(fs::read(world.at("target/secret")).unwrap(), b"hostile", "{what}: {}", ran.text);
+                assert_eq!(
+                    fs::read(world.at("target/secret")).unwrap(),
+                    b"hostile",
+                    "{what}: {}",
+                    ran.text()
+                );
             }
         }
     }

@@ -1,11 +1,16 @@
-//! The program as a person runs it: what it says, how it ends, never longer than a while, and never in a panic.
+//! Runs the program and holds the run to what holds for all of them: it ends, and never in a panic.
+#![allow(dead_code)]
 
-use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
-/// Longer than any run takes, also on a busy machine.
+/// A run that lasts that long hangs; it is killed, and the test fails.
+const HANGS: Duration = Duration::from_secs(240);
+/// Longer than any run takes that meets little, also on a busy machine.
 const TIME_MOST: Duration = Duration::from_secs(30);
 
 /// A folder in memory where there is one: what is tested here is not the disk, and its syncs take most of the time.
@@ -13,44 +18,153 @@ pub fn temporary() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// How a run of the program ended.
-#[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub text: String,
+/// Runs copal as a person does, with that home and nothing else, never longer than `TIME_MOST`.
+pub fn copal(home: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
+    command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home).stdin(Stdio::null());
+    let ended = end_within(command, b"", TIME_MOST);
+    assert!(ended.code != 101 && ended.code < 128, "{ended}");
+    ended
 }
 
-/// Runs copal, never longer than `TIME_MOST`, and never in a panic.
-pub fn copal(home: &Path, arguments: &[&str]) -> Ran {
-    let said = tempfile::NamedTempFile::new_in(home).unwrap();
-    let out = || fs::OpenOptions::new().append(true).open(said.path()).unwrap();
-    let began = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_copal"))
-        .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", home)
-        .stdin(Stdio::null())
-        .stdout(out())
-        .stderr(out())
-        .spawn()
-        .unwrap();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code, or 128 and the signal.
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    what: String,
+}
+
+pub fn end(command: Command) -> Ended {
+    end_with(command, b"")
+}
+
+pub fn end_with(command: Command, input: &[u8]) -> Ended {
+    end_within(command, input, HANGS)
+}
+
+/// Runs with that on standard input, and at most that long.
+fn end_within(mut command: Command, input: &[u8], most: Duration) -> Ended {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let what = format!("{command:?}");
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let stdin = child.stdin.take();
+    std::thread::scope(|scope| {
+        // Whoever does not read his input closes it: no failure of ours.
+        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
+        end_child_within(child, what, most)
+    })
+}
+
+/// Waits for a child whose output is piped, at most until it hangs.
+pub fn end_child(child: Child, what: String) -> Ended {
+    end_child_within(child, what, HANGS)
+}
+
+fn end_child_within(mut child: Child, what: String, most: Duration) -> Ended {
+    let id = rustix::process::Pid::from_child(&child);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (done, waiting) = mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        let hangs = waiting.recv_timeout(most) == Err(mpsc::RecvTimeoutError::Timeout);
+        if hangs {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
         }
-        if began.elapsed() > TIME_MOST {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("copal {arguments:?} did not end within {TIME_MOST:?}");
-        }
-        std::thread::sleep(Duration::from_millis(2));
+        hangs
+    });
+    let read = |pipe: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
     };
-    let text = String::from_utf8_lossy(&fs::read(said.path()).unwrap()).into_owned();
-    let code = status.code().unwrap_or(-1);
-    assert!(
-        code != 101 && code != -1 && !text.contains("panicked") && !text.contains("a bug in copal"),
-        "copal {arguments:?} ended with {status}:\n{text}"
-    );
-    Ran { code, text }
+    let (stdout, stderr) = std::thread::scope(|scope| {
+        let stderr = scope.spawn(|| stderr.map_or_else(Vec::new, |mut pipe| read(&mut pipe)));
+        (stdout.map_or_else(Vec::new, |mut pipe| read(&mut pipe)), stderr.join().unwrap())
+    });
+    let status = child.wait().unwrap();
+    let _ = done.send(());
+    assert!(!watchdog.join().unwrap(), "it hangs: {what}\n{}", String::from_utf8_lossy(&stderr));
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap());
+    let ended = Ended { code, stdout, stderr, what };
+    let panicked = ["panicked", "a bug in copal"].iter().any(|words| ended.err().contains(words));
+    assert!(!panicked, "{ended}");
+    ended
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}\nexit code {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.what,
+            self.code,
+            self.out(),
+            self.err()
+        )
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.code, code, "another exit code than {code} was expected\n{self}");
+        self
+    }
+
+    /// Demands that standard output holds that.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Ended {
+        assert!(self.out().contains(text), "stdout does not hold {text:?}\n{self}");
+        self
+    }
+
+    /// Demands that standard error holds that.
+    #[track_caller]
+    pub fn warns(self, text: &str) -> Ended {
+        assert!(self.err().contains(text), "stderr does not hold {text:?}\n{self}");
+        self
+    }
+
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// All that was said.
+    pub fn text(&self) -> String {
+        self.out() + &self.err()
+    }
+
+    /// Standard output as JSON lines, each with a `message_type`.
+    #[track_caller]
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let lines: Vec<serde_json::Value> = self
+            .out()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{self}")))
+            .collect();
+        assert!(
+            lines.iter().all(|line| line["message_type"].is_string()),
+            "a line without message_type\n{self}"
+        );
+        lines
+    }
+
+    /// The JSON lines of one type.
+    #[track_caller]
+    pub fn messages(&self, message_type: &str) -> Vec<serde_json::Value> {
+        self.json().into_iter().filter(|line| line["message_type"] == message_type).collect()
+    }
+
+    #[track_caller]
+    pub fn summary(&self) -> serde_json::Value {
+        let mut all = self.messages("summary");
+        assert_eq!(all.len(), 1, "not one summary\n{self}");
+        all.remove(0)
+    }
 }

@@ -39,6 +39,7 @@ fn restored(repository: &Repository, named: &Named, saved: &Saved, target: &Path
         verify: false,
         numeric_ids: false,
         sparse: false,
+        memory: copal::repository::store::MEMORY,
         own: HashSet::new(),
         tell_files: false,
         beside: String::new(),

@@ -53,7 +53,7 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// About how much memory a backup may take: 64M at least, 256M by default; less means fewer threads and shorter packs. Example: --memory 1G
+    /// About how much memory a backup or a restore may take: 64M at least, 256M by default; less means fewer threads, shorter packs and smaller steps. Example: --memory 1G
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::memory)]
     pub memory: Option<u64>,
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::init;
+use super::{idle, init};
 use crate::backup::exclude::Excludes;
 use crate::backup::{self, CHECKPOINT_SECONDS, Options, Outcome, RACY_SECONDS, Stream};
 use crate::cli::arguments::Backup;
@@ -22,6 +22,7 @@ use crate::model::clock::Clock;
 use crate::progress::{Event, Listener};
 use crate::repository::{Error, Repository, store};
 use crate::terminal::escape::escape;
+use crate::terminal::size::show_count;
 use crate::terminal::time;
 
 /// What lies in the repository is never part of a backup: a source there would be saved as nothing.
@@ -202,19 +203,30 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let outcome = outcome?;
     report::report(context, &outcome, wanted, began.elapsed().as_secs_f64())?;
     report::advise(context, &repository, &outcome, &sources);
+    if !is_stream && !outcome.snapshot.incomplete {
+        let given = wanted.exclude.iter().map(|pattern| ("--exclude", pattern));
+        let given: Vec<_> =
+            given.chain(wanted.iexclude.iter().map(|pattern| ("--iexclude", pattern))).collect();
+        idle::look_into_left_out(&options.excludes.patterns);
+        idle::warn(context, &options.excludes.patterns, &given);
+    }
     let summary = &outcome.snapshot.summary;
     if outcome.snapshot.incomplete {
         let mut parts = Vec::new();
         if summary.unreadable > 0 {
-            parts.push(format!("{} entries could not be read", summary.unreadable));
+            parts.push(format!("{} could not be read", show_count(summary.unreadable, "entry")));
         }
         if summary.changed_while_read > 0 {
-            parts.push(format!("{} files changed while they were read", summary.changed_while_read));
+            let those = match summary.changed_while_read {
+                1 => "1 file changed while it was read".to_owned(),
+                count => format!("{count} files changed while they were read"),
+            };
+            parts.push(those);
         }
         if outcome.metadata_unread > 0 {
             parts.push(format!(
-                "attributes or flags of {} entries could not be read",
-                outcome.metadata_unread
+                "attributes or flags of {} could not be read",
+                show_count(outcome.metadata_unread, "entry")
             ));
         }
         context.warn(&format!("the snapshot is incomplete: {}", parts.join(", ")));

@@ -9,7 +9,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
 use crate::cli::signals;
 use crate::repository::session;
-use crate::terminal::size::{show_count, show_size};
+use crate::terminal::size::{agree, show_count, show_size};
 
 #[derive(Serialize)]
 struct FindingLine<'a> {
@@ -82,20 +82,25 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         ))?;
         if report.leftover_packs > 0 {
             context.out.write(format!(
-                "{} packs are left over from interrupted backups: harmless\n",
-                report.leftover_packs
+                "{} {} left over from interrupted backups: harmless\n",
+                show_count(report.leftover_packs, "pack"),
+                agree(report.leftover_packs, "is", "are")
             ))?;
         }
         if report.unnamed_packs > 0 {
             context.out.write(format!(
-                "{} packs are named by no index object; the next backup names them again\n",
-                report.unnamed_packs
+                "{} {} named by no index object; the next backup names {} again\n",
+                show_count(report.unnamed_packs, "pack"),
+                agree(report.unnamed_packs, "is", "are"),
+                agree(report.unnamed_packs, "it", "them")
             ))?;
         }
         if report.unconfirmed > 0 {
-            context
-                .out
-                .write(format!("{} snapshots were never completed: harmless\n", report.unconfirmed))?;
+            context.out.write(format!(
+                "{} {} never completed: harmless\n",
+                show_count(report.unconfirmed, "snapshot"),
+                agree(report.unconfirmed, "was", "were")
+            ))?;
         }
     }
     if report.findings.is_empty() {
@@ -112,12 +117,10 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         )
         .with_hint("Check with a newer copal. What is not of that version can be restored as ever."));
     }
+    let errors = report.findings.len() as u64;
     Err(Failure::new(
         Code::Damaged,
-        match report.findings.len() {
-            1 => "1 error was found".to_owned(),
-            count => format!("{count} errors were found"),
-        },
+        format!("{} {} found", show_count(errors, "error"), agree(errors, "was", "were")),
     )
     .with_hint(
         "Files still on this machine heal it: run the backup again. What is not hit can be restored as ever.",

@@ -103,7 +103,7 @@ fn show(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
                 escape(reasons.join(", ").as_bytes()).into_owned(),
             ]);
         }
-        context.out.write(format!("{}\n{}\n", title(&group.key), table.render()))?;
+        context.out.write(format!("{}\n{}\n", title(&group.key), table.show()))?;
     }
     Ok(())
 }

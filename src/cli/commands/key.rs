@@ -68,7 +68,7 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
                 time::show(slot.description.made),
             ]);
         }
-        context.out.write(table.render())?;
+        context.out.write(table.render(None))?;
     }
     match problems.into_iter().next() {
         None => Ok(Code::Done),

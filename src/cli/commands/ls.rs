@@ -12,6 +12,7 @@ use crate::model::{Id, Node, NodeType};
 use crate::repository::Repository;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
+use crate::terminal::size::agree;
 use crate::terminal::time;
 
 #[derive(Serialize)]
@@ -201,13 +202,21 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
     match (unlisted.damaged, unlisted.later) {
         (0, 0) if doubtful => Err(select::doubt()),
         (0, 0) => Ok(Code::Done),
-        (0, later) => {
-            Err(Failure::new(Code::Incomplete, format!("{later} entries or folders are of a later version"))
-                .with_hint("Everything else is shown. A newer copal shows these."))
-        }
+        (0, later) => Err(Failure::new(
+            Code::Incomplete,
+            format!(
+                "{later} {} of a later version",
+                agree(later, "entry or folder is", "entries or folders are")
+            ),
+        )
+        .with_hint("Everything else is shown. A newer copal shows the rest.")),
         (damaged, later) => Err(Failure::new(
             Code::Damaged,
-            format!("{} entries or folders could not be listed", damaged + later),
+            format!(
+                "{} {} could not be listed",
+                damaged + later,
+                agree(damaged + later, "entry or folder", "entries or folders")
+            ),
         )
         .with_hint("Everything else is shown. See what is hit: copal check")),
     }

@@ -4,6 +4,7 @@ pub mod about;
 pub mod backup;
 pub mod check;
 pub mod forget;
+mod idle;
 pub mod init;
 pub mod key;
 pub mod ls;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::idle;
 use crate::cli::arguments::{Overwrite, Restore};
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
@@ -12,11 +13,11 @@ use crate::cli::listener::Show;
 use crate::cli::{paths, select, signals};
 use crate::model::NodeType;
 use crate::patterns::{Patterns, PatternsBuilder};
-use crate::repository::Repository;
 use crate::repository::session::reading;
 use crate::repository::snapshots::{Named, Snapshots};
+use crate::repository::{Repository, store};
 use crate::restore::{self, Options, Restored};
-use crate::terminal::size::{show_count, show_duration, show_size};
+use crate::terminal::size::{agree, show_count, show_duration, show_size};
 use crate::terminal::time;
 
 fn patterns(context: &Context<'_>, list: &[std::ffi::OsString]) -> Result<Patterns, Failure> {
@@ -132,6 +133,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             sparse: wanted.sparse,
             own: context.own_files().into_iter().map(|(_, id)| id).collect(),
             tell_files: show.wants_files(),
+            memory: context.global.memory.unwrap_or(store::MEMORY),
             beside: time::show(named.snapshot.time).replace(' ', "T").replace(':', ""),
         };
         if options.path.is_empty() && include.is_empty() {
@@ -174,14 +176,18 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             show_duration(seconds)
         );
         if sum.skipped > 0 {
-            text += &format!("; {} were there already", sum.skipped);
+            text += &format!("; {} {} there already", sum.skipped, agree(sum.skipped, "was", "were"));
         }
         if sum.deleted > 0 {
-            let verb = if wanted.dry_run { "would be" } else { "were" };
+            let verb = if wanted.dry_run { "would be" } else { agree(sum.deleted, "was", "were") };
             text += &format!("; {} {verb} removed", sum.deleted);
         }
         text.push('\n');
         context.out.write(text)?;
+    }
+    if [sum.problems, sum.damaged] == [0; 2] {
+        let given: Vec<_> = wanted.exclude.iter().map(|pattern| ("--exclude", pattern)).collect();
+        idle::warn(context, &exclude, &given);
     }
     if sum.damaged > 0 {
         return Err(Failure::new(
@@ -200,7 +206,12 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         return Err(Failure::new(Code::Failed, "nothing in the snapshot matches what --include asks for"));
     }
     if sum.problems > 0 {
-        context.warn(&format!("{} things could not be given back as they were", sum.problems));
+        context.warn(&format!(
+            "{} could not be given back as {} {}",
+            show_count(sum.problems, "thing"),
+            agree(sum.problems, "it", "they"),
+            agree(sum.problems, "was", "were")
+        ));
         return Ok(Code::Incomplete);
     }
     Ok(Code::Done)

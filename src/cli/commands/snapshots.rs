@@ -13,7 +13,7 @@ use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
 use crate::terminal::size::{show_count, show_size};
-use crate::terminal::table::{Align, Table};
+use crate::terminal::table::{Align, PART, Table};
 use crate::terminal::time;
 
 /// A snapshot as programs get it; field names are restic's where restic has them.
@@ -88,13 +88,13 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
         columns.push(("Forgotten", Align::Left));
     }
     columns.extend([
-        ("Host", Align::Left),
-        ("Tags", Align::Left),
+        ("Host", Align::Cut),
+        ("Tags", Align::Cut),
         ("Files", Align::Right),
         ("Size", Align::Right),
         ("Added", Align::Right),
         // Last, since they may be longer than a line.
-        ("Paths", Align::Left),
+        ("Paths", Align::Cut),
     ]);
     let mut table = Table::new(&columns);
     for named in chosen {
@@ -112,11 +112,11 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
             snapshot.summary.files.to_string(),
             show_size(snapshot.summary.bytes),
             show_size(snapshot.summary.bytes_stored),
-            paths.join(" "),
+            paths.join(PART),
         ]);
         table.row(row);
     }
-    context.out.write(table.render())?;
+    context.out.write(table.show())?;
     if chosen.iter().any(|named| named.snapshot.incomplete) {
         context.out.write("! something could not be read when this snapshot was made\n")?;
     }
@@ -158,9 +158,14 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
         table(context, wanted, &chosen)?;
     }
     if !all.unconfirmed.is_empty() {
+        let count = all.unconfirmed.len() as u64;
+        let (verb, whose, they) = match count {
+            1 => ("was", "its", "it is"),
+            _ => ("were", "their", "they are"),
+        };
         context.warn(&format!(
-            "{} snapshots were never completed (their backup was interrupted at the very end); they are not listed",
-            all.unconfirmed.len()
+            "{} {verb} never completed ({whose} backup was interrupted at the very end); {they} not listed",
+            show_count(count, "snapshot")
         ));
     }
     if all.problems.is_empty() {

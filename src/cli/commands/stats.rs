@@ -8,7 +8,7 @@ use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::select;
 use crate::repository::snapshots::Named;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 
 #[derive(Serialize, Default)]
 struct Numbers {
@@ -77,12 +77,12 @@ pub fn run(context: &Context<'_>, stats: &Stats) -> Result<Code, Failure> {
         return Ok(Code::Done);
     }
     let text = format!(
-        "snapshots      {}\nfiles in them  {}\nsize of them   {}\nstored         {} in {} packs, {} of index\nchunks         {}, {} before compression ({:.2} times)\nlocal cache    {}\n",
+        "snapshots      {}\nfiles in them  {}\nsize of them   {}\nstored         {} in {}, {} of index\nchunks         {}, {} before compression ({:.2} times)\nlocal cache    {}\n",
         numbers.snapshots_count,
         numbers.total_file_count,
         show_size(numbers.total_restore_size),
         show_size(numbers.packs_size),
-        numbers.packs_count,
+        show_count(numbers.packs_count, "pack"),
         show_size(numbers.index_size),
         numbers.chunks_count,
         show_size(numbers.chunks_size),

@@ -11,7 +11,7 @@ use crate::cli::arguments::Backup;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 use crate::repository::Repository;
-use crate::terminal::size::{show_duration, show_size};
+use crate::terminal::size::{show_count, show_duration, show_size};
 
 #[derive(Serialize)]
 struct Summary {
@@ -86,7 +86,7 @@ pub(super) fn report(
             removed => text += &format!(", {removed} gone\n"),
         }
     } else {
-        text += &format!("files   {}, in {} folders\n", summary.files, summary.directories);
+        text += &format!("files   {}, in {}\n", summary.files, show_count(summary.directories, "folder"));
     }
     let verb = if wanted.dry_run { "would be new" } else { "new" };
     text += &format!("size    {}, {} of it {verb}", show_size(summary.bytes), show_size(summary.bytes_new));
