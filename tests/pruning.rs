@@ -1,6 +1,8 @@
 //! Pruning as a library: what goes, what stays, and that being cut off anywhere loses nothing.
 
 mod common;
+#[path = "pruning/found.rs"]
+mod found;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;

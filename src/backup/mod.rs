@@ -212,7 +212,9 @@ fn attempt_backup(
     // And only while nothing was found missing or damaged since: what counts as absent must be read and stored again.
     let absence = repository.absence()?;
     let absence_fact = format!("absence {source}");
-    let same_absence = repository.index.fact(&absence_fact)?.as_deref() == Some(&absence[..]);
+    // With the snapshot whose rows these are: two runs of one source may write them at the same time.
+    let known = |name: Option<Id>| [&absence[..], &name.unwrap_or_default().0].concat();
+    let same_absence = repository.index.fact(&absence_fact)?.as_deref() == Some(&known(lineage)[..]);
     if !options.dry_run {
         synced.check_writable()?;
         if !same_absence && repository.knows_of_losses()? {
@@ -292,7 +294,7 @@ fn attempt_backup(
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
     }
     let name = snapshot::commit(repository, &session, &mut snapshot, &all)?;
-    repository.index.set_fact(&absence_fact, &absence).or_else(passing)?;
+    repository.index.set_fact(&absence_fact, &known(Some(name))).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
     drop(session);
     listener.event(Event::Finished);

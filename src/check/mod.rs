@@ -105,6 +105,12 @@ impl Check<'_> {
         lock(&self.bad_packs).insert(name);
     }
 
+    /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it.
+    fn is_going(&self, pack: &Id) -> Result<bool, Error> {
+        let removals = self.repository.removals()?;
+        Ok(removals.removed().contains(pack) || removals.marked().contains(pack))
+    }
+
     fn check_stop(&self) -> Result<(), Error> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }
@@ -206,6 +212,7 @@ pub fn check(
     let mut readable = Vec::new();
     for pack in &packs {
         match stored.get(&pack.name) {
+            None if check.is_going(&pack.name)? => {}
             None => {
                 check.bad_pack(pack.name);
                 check.find("pack", pack.name.to_string(), "missing".to_owned());

@@ -62,6 +62,7 @@ impl Check<'_> {
         let name = pack.name.to_string();
         let bytes = match self.repository.read_pack_range(&pack.name, 0, pack.length as usize) {
             Ok(bytes) => bytes,
+            Err(error) if error.is_damage() && self.is_going(&pack.name)? => return Ok(0),
             Err(error) if error.is_damage() => {
                 self.bad_pack(pack.name);
                 self.find("pack", name, error.to_string());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::usage::Usage;
+use super::usage::{Standing, Usage};
 use super::{New, Run};
 use crate::format::index::PackEntry;
 use crate::index::Location;
@@ -61,13 +61,17 @@ pub(super) fn copy(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copi
     let mut copied = Copied::default();
     // What is to go counts as absent from here on, so that it is stored again.
     let mut hidden: Vec<Id> = repository.damaged_packs()?.into_iter().collect();
-    hidden.extend(repository.removals()?.marked());
+    let removals = repository.removals()?;
+    hidden.extend(removals.marked());
+    hidden.extend(removals.removed());
+    // Nor is a copy what is not there, whatever the index says.
+    hidden.extend(usage.packs.iter().filter(|pack| pack.standing != Standing::Good).map(|pack| pack.name));
     hidden.extend(needed.keys().filter_map(|row| usage.pack(*row)).map(|pack| pack.name));
     repository.index.set_hidden(&hidden, &[])?;
     let mut by_owner: BTreeMap<[u8; 16], Vec<(u64, PackEntry)>> = BTreeMap::new();
     for row in needed.keys() {
         run.check_stop()?;
-        let Some(pack) = usage.pack(*row) else { continue };
+        let pack = usage.pack(*row).ok_or_else(moved)?;
         let entry = repository.read_pack_entry(&pack.name, pack.length)?;
         by_owner.entry(entry.directory.domain.0).or_default().push((*row, entry));
     }
@@ -93,6 +97,11 @@ pub(super) fn copy(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copi
     Ok(copied)
 }
 
+/// The index is not what it was a moment ago: nothing may go then.
+fn moved() -> Error {
+    Error::Overtaken
+}
+
 /// Copies what is needed of one pack.
 fn one(
     run: &Run<'_>,
@@ -101,7 +110,8 @@ fn one(
     needed: &HashSet<(u32, u32)>,
 ) -> Result<(), Error> {
     let contents = entry.directory.contents;
-    let Some(pack) = run.repository.index.pack(&entry.name)? else { return Ok(()) };
+    let pack = run.repository.index.pack(&entry.name)?.ok_or_else(moved)?;
+    let mut copied = 0;
     for (number, block) in entry.directory.blocks.iter().enumerate() {
         run.check_stop()?;
         let number = number as u32;
@@ -133,8 +143,9 @@ fn one(
                 ));
             }
             store.save_hashed(0, contents, *id, chunk)?;
+            copied += 1;
         }
         run.listener.event(Event::Bytes(u64::from(block.stored)));
     }
-    Ok(())
+    if copied == needed.len() { Ok(()) } else { Err(moved()) }
 }

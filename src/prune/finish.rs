@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::usage::Standing;
+use super::usage::{Standing, Usage};
 use super::{MARK_SECONDS, Outcome, Run, copy, sweep};
 use crate::format::note::Link;
 use crate::format::session::Removal;
@@ -63,27 +63,22 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
     if due.is_empty() {
         return Ok(());
     }
-    // Who is neither over nor alive may wake up: it must not commit then. After this, what it committed before is listed.
-    for peer in peers.iter().filter(|peer| peer.id != session.id && !peer.is_ended && !peer.is_alive(now)) {
-        repository.put_fence(&peer.id, now)?;
-    }
+    // After this, what others committed before is listed.
+    fence(run, session, &peers)?;
     run.settle()?;
     let snapshots: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.snapshots.iter().copied()).collect();
     let peers = repository.sessions()?;
     let (roots, usage) = super::look(run, &peers, Some(session.id), Some(&snapshots))?;
     let packs: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
-    let mut needed: HashMap<u64, HashSet<(u32, u32)>> = HashMap::new();
-    usage.each(run, &mut |places| {
-        if let Some((Standing::Marked, best)) = usage.best(places) {
-            let is_going = |row| usage.pack(row).is_some_and(|pack| packs.contains(&pack.name));
-            if places.iter().any(|place| is_going(place.pack)) {
-                needed.entry(best.pack).or_default().insert((best.block, best.offset));
-            }
-        }
-    })?;
+    let needed = needed(run, &usage, &packs)?;
     if !needed.is_empty() {
         // Somebody who began before the mark committed what needs these: they are written anew.
         outcome.bytes_rewritten += copy::copy(run, &usage, &needed)?.bytes;
+        let (again, usage) = super::look(run, &peers, Some(session.id), Some(&snapshots))?;
+        if again.going.len() != roots.going.len() || !self::needed(run, &usage, &packs)?.is_empty() {
+            // Somebody else moved something: a later run sees it as it is then.
+            return Ok(());
+        }
     }
     run.check_stop()?;
     // Once more: who names one of these snapshots since keeps it.
@@ -95,44 +90,79 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
         return Ok(());
     }
     let lengths: HashMap<Id, u64> = usage.packs.iter().map(|pack| (pack.name, pack.length)).collect();
-    for (name, mark) in due {
-        remove(run, session, name, mark, &going, &lengths, outcome)?;
-    }
+    remove(run, session, due, &going, &lengths, outcome)?;
     run.sync()
 }
 
-/// Removes what one mark names: snapshots, index objects, packs. The tombstone first, so that whoever still hears of these packs knows
-/// that they are gone.
+/// Chunks in use that lie nowhere but in marked packs, one of which is among `packs`.
+fn needed(run: &Run<'_>, usage: &Usage, packs: &HashSet<Id>) -> Result<copy::Needed, Error> {
+    let mut needed = copy::Needed::new();
+    usage.each(run, &mut |places| {
+        if let Some((Standing::Marked, best)) = usage.best(places) {
+            let is_going = |row| usage.pack(row).is_some_and(|pack| packs.contains(&pack.name));
+            if places.iter().any(|place| is_going(place.pack)) {
+                needed.entry(best.pack).or_default().insert((best.block, best.offset));
+            }
+        }
+    })?;
+    Ok(needed)
+}
+
+/// Says of every session that is neither over nor alive that it must not commit: it may wake up.
+pub(super) fn fence(run: &Run<'_>, session: &Session<'_>, peers: &[Peer]) -> Result<(), Error> {
+    let now = session.check_alive()?;
+    for peer in peers.iter().filter(|peer| peer.id != session.id && !peer.is_ended && !peer.is_alive(now)) {
+        run.repository.put_fence(&peer.id, now)?;
+    }
+    Ok(())
+}
+
+/// Removes what marks name: snapshots, index objects, packs. The tombstones before those, so that whoever still hears of these packs knows
+/// that they are gone, and the marks only when the tombstones are listed.
 fn remove(
     run: &Run<'_>,
     session: &Session<'_>,
-    name: Id,
-    mark: Removal,
+    due: Vec<(Id, Removal)>,
     going: &HashMap<Id, Link>,
     lengths: &HashMap<Id, u64>,
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
     let repository = run.repository;
     run.check_stop()?;
-    for (snapshot, link) in mark.snapshots.iter().filter_map(|name| Some((name, going.get(name)?))) {
-        repository.remove_snapshot(snapshot, *link)?;
-        outcome.snapshots_removed += 1;
+    let mut packs = HashSet::new();
+    for (_, mark) in &due {
+        for (snapshot, link) in mark.snapshots.iter().filter_map(|name| Some((name, going.get(name)?))) {
+            repository.remove_snapshot(snapshot, *link)?;
+            outcome.snapshots_removed += 1;
+        }
+        packs.extend(mark.packs.iter().copied());
     }
-    let packs: HashSet<Id> = mark.packs.iter().copied().collect();
-    let index_objects = repository.rewrite_index(&packs)?;
-    let tombstone = Removal {
-        packs: mark.packs,
-        time: session.check_alive()?,
-        session: session.id,
-        index_objects,
-        done: true,
-        answers: Some(name),
-        snapshots: mark.snapshots,
-    };
-    repository.put_removal(&tombstone)?;
-    outcome.packs_removed += tombstone.packs.len() as u64;
-    outcome.bytes_removed += tombstone.packs.iter().filter_map(|pack| lengths.get(pack)).sum::<u64>();
-    sweep::tombstone(run, &tombstone)
+    let mut index_objects = repository.rewrite_index(&packs)?;
+    let mut tombstones = Vec::new();
+    for (name, mark) in due {
+        let tombstone = Removal {
+            packs: mark.packs,
+            time: session.check_alive()?,
+            session: session.id,
+            // They go when all tombstones are there.
+            index_objects: std::mem::take(&mut index_objects),
+            done: true,
+            answers: Some(name),
+            // What came back meanwhile is not gone.
+            snapshots: mark.snapshots.into_iter().filter(|name| going.contains_key(name)).collect(),
+        };
+        tombstones.push(tombstone);
+    }
+    // The one that lets index objects go is the last.
+    for tombstone in tombstones.iter().rev() {
+        repository.put_removal(tombstone)?;
+    }
+    for tombstone in &tombstones {
+        outcome.packs_removed += tombstone.packs.len() as u64;
+        outcome.bytes_removed += tombstone.packs.iter().filter_map(|pack| lengths.get(pack)).sum::<u64>();
+        sweep::tombstone(run, tombstone)?;
+    }
+    sweep::marks(run, tombstones.iter().filter_map(|tombstone| tombstone.answers))
 }
 
 /// Counts what waits.

@@ -158,7 +158,16 @@ fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
     run.settle()?;
     run.sync()?;
+    if run.repository.may_doubt_cache() {
+        // What goes hangs on it: one flipped bit in the cache must not make a pack look useless.
+        let compared = run.repository.compare_index(run.stop)?;
+        if let Some(problem) = compared.problems.into_iter().next() {
+            return Err(problem);
+        }
+    }
     sweep::leftovers(run)?;
+    // Who may wake up and holds a snapshot that is to go would hold it for ever.
+    finish::fence(run, session, &run.repository.sessions()?)?;
     finish::marks(run, session, &mut outcome)?;
     run.sync()?;
     let new = plan_new(run, Some(session))?;
@@ -235,7 +244,8 @@ fn look(
                 run.repository.name_adopted()?;
             }
         }
-        match usage::usage(run, &roots) {
+        let usage = usage::usage(run, &roots);
+        match usage {
             Ok(usage) => match usage.missing {
                 None => return Ok((roots, usage)),
                 Some(missing) if looks == LOOKS => return Err(missing_error(&missing)),
@@ -250,7 +260,11 @@ fn look(
 fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> {
     let own = session.map(|session| session.id);
     let peers = run.repository.sessions()?;
-    let (roots, usage) = look(run, &peers, own, None)?;
+    let (mut roots, usage) = look(run, &peers, own, None)?;
+    // What waits already is not marked once more.
+    let waiting: HashSet<Id> =
+        run.repository.removals()?.marks.into_iter().flat_map(|(_, mark)| mark.snapshots).collect();
+    roots.going.retain(|(name, _)| !waiting.contains(name));
     let now = run.repository.storage_time()?;
     let alive: Vec<&Peer> = peers.iter().filter(|peer| Some(peer.id) != own && peer.is_alive(now)).collect();
     let spared = spared(run, &usage, &alive)?;

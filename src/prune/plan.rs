@@ -108,7 +108,8 @@ pub fn plan(
     let most = options.max_repack_bytes.unwrap_or(u64::MAX);
     for (pack, dead, part, is_small) in partly {
         let wanted = unused_all > allowed && dead + part > 0;
-        if !wanted && !(is_small && small > 1) || plan.bytes_repack + pack.length > most {
+        let is_chosen = wanted || (is_small && small > 1);
+        if !is_chosen || plan.bytes_repack + pack.length > most {
             continue;
         }
         plan.repack.push(pack.name);

@@ -20,7 +20,7 @@ fn remove(run: &Run<'_>, kind: Kind, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Removes what a tombstone names, in the order in which nothing that is left points to what is gone; the mark that it answers last.
+/// Removes what a tombstone names, in the order in which nothing that is left points to what is gone.
 pub(super) fn tombstone(run: &Run<'_>, tombstone: &Removal) -> Result<(), Error> {
     for name in &tombstone.index_objects {
         remove(run, Kind::Index, &name.to_string())?;
@@ -28,10 +28,16 @@ pub(super) fn tombstone(run: &Run<'_>, tombstone: &Removal) -> Result<(), Error>
     for name in &tombstone.packs {
         remove(run, Kind::Packs, &name.to_string())?;
     }
-    match tombstone.answers {
-        Some(mark) => remove(run, Kind::Removals, &mark.to_string()),
-        None => Ok(()),
+    Ok(())
+}
+
+/// Removes marks that tombstones answer, once everybody sees those: until then the marks say what is going.
+pub(super) fn marks(run: &Run<'_>, answered: impl IntoIterator<Item = Id>) -> Result<(), Error> {
+    let mut answered = answered.into_iter().peekable();
+    if answered.peek().is_some() {
+        run.settle()?;
     }
+    answered.try_for_each(|mark| remove(run, Kind::Removals, &mark.to_string()))
 }
 
 /// Removes what a run that was cut off left: objects that tombstones name, and marks that they answer.
@@ -54,13 +60,11 @@ pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
             remove(run, Kind::Packs, &name.to_string())?;
         }
     }
-    for snapshot in run.repository.snapshots()?.removed {
+    let all = run.repository.snapshots()?;
+    for snapshot in all.removed.into_iter().chain(all.notes.left_of_removed()) {
         run.repository.remove_rest(&snapshot)?;
     }
-    for mark in removals.answered {
-        remove(run, Kind::Removals, &mark.to_string())?;
-    }
-    Ok(())
+    marks(run, removals.answered)
 }
 
 /// Removes the objects of sessions that are long over, the fenced ones among them. Fences stay: who sleeps for a year must still find

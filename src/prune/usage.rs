@@ -13,10 +13,10 @@ use crate::repository::Error;
 pub enum Standing {
     /// They count.
     Good,
-    /// Found damaged, in whatever part: better than none.
-    Damaged,
     /// Marked for removal: none that counts.
     Marked,
+    /// Found damaged, in whatever part: better than none.
+    Damaged,
     /// Not in storage, or not in its length.
     Missing,
 }
@@ -37,6 +37,7 @@ pub struct PackUse {
     pub name: Id,
     pub length: u64,
     pub standing: Standing,
+    pub is_damaged: bool,
     pub live: u64,
     pub blocks: Vec<BlockUse>,
 }
@@ -52,6 +53,8 @@ pub struct Usage {
     pub packs: Vec<PackUse>,
     by_row: HashMap<u64, usize>,
     used: Used,
+    /// Of snapshots that were never completed: what of it is there stays.
+    perhaps_used: Used,
     pub missing: Option<Missing>,
     /// Packs in storage that no index object names, with no mark and no tombstone.
     pub leftovers: Vec<Id>,
@@ -59,14 +62,14 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn standing(&self, place: &Place) -> Option<(Standing, Id)> {
+    fn standing(&self, place: &Place) -> Option<(Standing, (bool, Id))> {
         let pack = self.packs.get(*self.by_row.get(&place.pack)?)?;
         // A row of the cache that makes no sense is no copy.
         let block = pack.blocks.get(place.block as usize)?;
         if place.length == 0 || u64::from(place.offset) + u64::from(place.length) > u64::from(block.plain) {
             return None;
         }
-        Some((pack.standing, pack.name))
+        Some((pack.standing, (pack.is_damaged, pack.name)))
     }
 
     /// The best of a chunk's places: one that counts, the same for everyone who looks.
@@ -84,10 +87,21 @@ impl Usage {
         self.packs.get(*self.by_row.get(&row)?)
     }
 
-    /// Tells `each` of every chunk in use with all its places.
+    /// Tells `each` of every chunk in use with all its places. A chunk may come twice, the second time for a snapshot that was never
+    /// completed: then it has a place.
     pub fn each(&self, run: &Run<'_>, each: &mut dyn FnMut(&[Place])) -> Result<(), Error> {
-        Ok(run.repository.index.each_used(&self.used, &mut |_, places| {
+        let index = &run.repository.index;
+        index.each_used(&self.used, &mut |_, places| {
             each(places);
+            Ok(())
+        })?;
+        if self.perhaps_used.is_empty() {
+            return Ok(());
+        }
+        Ok(index.each_used(&self.perhaps_used, &mut |_, places| {
+            if self.best(places).is_some() {
+                each(places);
+            }
             Ok(())
         })?)
     }
@@ -96,9 +110,13 @@ impl Usage {
 /// Looks at all that `roots` need. The index must just have been synchronised.
 pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     let repository = run.repository;
-    let mut gather = Gather::new(repository.index.folder().as_deref())?;
-    walk::gather(run, &roots.stay, &mut gather)?;
-    let used = gather.finish()?;
+    let gathered = |is_confirmed: bool| {
+        let mut gather = Gather::new(repository.index.folder().as_deref())?;
+        let roots = roots.stay.iter().filter(|root| root.is_confirmed == is_confirmed);
+        walk::gather(run, roots, &mut gather)?;
+        Ok::<Used, Error>(gather.finish()?)
+    };
+    let (used, perhaps_used) = (gathered(true)?, gathered(false)?);
     let removals = repository.removals()?;
     if let Some(problem) = removals.problems.into_iter().next() {
         return Err(problem);
@@ -115,6 +133,7 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
         known.insert(pack.name);
         let standing = match stored.get(&pack.name) {
             Some(length) if *length == pack.length => match () {
+                () if removed.contains(&pack.name) => Standing::Missing,
                 () if marked.contains(&pack.name) => Standing::Marked,
                 () if damaged.contains(&pack.name) => Standing::Damaged,
                 () => Standing::Good,
@@ -127,6 +146,7 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
             name: pack.name,
             length: pack.length,
             standing,
+            is_damaged: damaged.contains(&pack.name),
             live: 0,
             blocks: blocks.map(|b| BlockUse { stored: b.stored, plain: b.plain, live: 0 }).collect(),
         });
@@ -136,13 +156,16 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     let mut leftovers: Vec<Id> = stored.keys().filter(|name| strange(name)).copied().collect();
     leftovers.sort_unstable();
     let leftover_bytes = leftovers.iter().filter_map(|name| stored.get(name)).sum();
-    let mut usage = Usage { packs, by_row, used, missing: None, leftovers, leftover_bytes };
+    let mut usage = Usage { packs, by_row, used, perhaps_used, missing: None, leftovers, leftover_bytes };
     let mut live: Vec<(u64, u32, u32)> = Vec::new();
     let mut missing = 0;
     let mut counts: HashMap<(u64, u32), u32> = HashMap::new();
     usage.each(run, &mut |places| match usage.best(places) {
         None => missing += 1,
-        Some((_, place)) => *counts.entry((place.pack, place.block)).or_default() += place.length,
+        Some((_, place)) => {
+            let count = counts.entry((place.pack, place.block)).or_default();
+            *count = count.saturating_add(place.length);
+        }
     })?;
     live.extend(counts.into_iter().map(|((row, block), bytes)| (row, block, bytes)));
     for (row, block, bytes) in live {

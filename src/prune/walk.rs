@@ -35,7 +35,11 @@ struct Walk<'a> {
 
 /// Gathers what the roots need. Nothing of a root that was saved may be unreadable; of one that was never completed, what can not be
 /// read is passed over.
-pub(super) fn gather(run: &Run<'_>, roots: &[Root], gather: &mut Gather) -> Result<(), Error> {
+pub(super) fn gather<'a>(
+    run: &Run<'_>,
+    roots: impl Iterator<Item = &'a Root>,
+    gather: &mut Gather,
+) -> Result<(), Error> {
     let (trees, pages) = (Seen::default(), Seen::default());
     let mut walk = Walk { run, gather, trees, pages, open: Vec::new(), open_pages: Vec::new() };
     for root in roots {

@@ -132,6 +132,12 @@ impl Notes {
         self.of(snapshot).iter().any(|(_, note)| note.verb == Verb::Removed)
     }
 
+    /// Removed snapshots of which other notes are still there.
+    pub fn left_of_removed(&self) -> Vec<Id> {
+        let left = self.of.iter().filter(|(name, notes)| notes.len() > 1 && self.is_removed(name));
+        left.map(|(name, _)| *name).collect()
+    }
+
     /// Where removed snapshots stood in the chains of their clients.
     pub fn removed_links(&self) -> impl Iterator<Item = (Id, Link)> {
         let all = self.of.values().flatten().map(|(_, note)| note);

@@ -53,7 +53,11 @@ impl Peer {
     }
 
     fn add(&mut self, name: Id, object: &SessionObject) {
-        self.objects.push(name);
+        // The end last: they are removed in this order, and without the end it would look as if it were at work.
+        match object.state {
+            State::End => self.objects.push(name),
+            _ => self.objects.insert(0, name),
+        }
         self.parents.extend(&object.parents);
         self.begun = self.begun.min(object.time);
         self.begun_stored = self.begun_stored.into_iter().chain(object.storage_time).min();

@@ -115,6 +115,8 @@ impl Repository {
         if !removals.packs.is_empty() {
             self.index.drop_packs(&removals.packs)?;
         }
+        let mut hidden_packs = hidden_packs;
+        hidden_packs.extend(&removals.packs);
         {
             let mut seen = self.seen();
             seen.removed = removals.packs.into_iter().collect();

@@ -352,9 +352,20 @@ impl<'r> Worker<'r> {
             Some((before, _)) => crate::format::node::encode(&before),
             None => Vec::new(),
         };
+        if !job.trusted && !self.can_keep(&node.previous)? {
+            node.previous.clear();
+        }
         job.builder.push(name, crate::format::node::encode(&node))?;
         job.side.push(&Seen { inode: 0, ctime: node.mtime, racy: true, tree: None });
         Ok(())
+    }
+
+    /// Whether all that a node of before needs is known to be stored. Of a folder that would be all below it: it is not looked for.
+    fn can_keep(&self, previous: &[u8]) -> Result<bool, Error> {
+        match crate::format::node::decode(previous) {
+            Ok(node) => Ok(node.tree.is_none() && self.run.is_stored(&node)?),
+            Err(_) => Ok(false),
+        }
     }
 
     fn put(
