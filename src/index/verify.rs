@@ -15,6 +15,24 @@ fn place_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Place> {
 }
 
 impl Index {
+    /// Forgets every place of the chunks of these packs: a row that was changed says of one that it lies where it does not, and would
+    /// outlive the pack that it was changed from.
+    pub fn forget_places(&self, packs: &[PackRecord]) -> Result<(), Error> {
+        self.flush()?;
+        self.change(|transaction| {
+            let mut one = transaction.prepare("DELETE FROM chunks WHERE key = ?1 AND confirm = ?2")?;
+            let mut more = transaction.prepare("DELETE FROM more_chunks WHERE key = ?1 AND confirm = ?2")?;
+            for pack in packs {
+                for (id, ..) in pack.places() {
+                    let place = chunks::key(pack.contents, id);
+                    one.execute(place)?;
+                    more.execute(place)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Whether a pack may be relied on: a known index object lists it, or this process wrote or read it itself.
     pub fn relies_on(&self, name: &Id) -> Result<bool, Error> {
         if read(&self.pending).pack(name).is_some() {

@@ -85,6 +85,7 @@ impl Repository {
         }
         let names: Vec<Id> = records.iter().map(|record| record.name).collect();
         self.index.drop_packs(&names)?;
+        self.index.forget_places(records)?;
         Ok(self.index.add_packs(Some(object), records)?)
     }
 
