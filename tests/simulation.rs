@@ -169,9 +169,18 @@ fn is_found_out(seeds: u64, cast: &(dyn Fn(&mut Cast, &mut Random) + Sync)) {
     eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
 }
 
+/// Writers that take over rows whatever was removed since, and the shipped pruner.
+fn careless_writers() -> impl Fn(&mut Cast, &mut Random) + Sync {
+    move |cast: &mut Cast, random: &mut Random| {
+        (0..3).for_each(|_| cast.careless_writer(6, random));
+        cast.add(Retirer, 10);
+        cast.add(Pruner::default(), 10);
+    }
+}
+
 #[test]
-fn a_writer_that_takes_over_what_was_forgotten_is_found_out() {
-    is_found_out(400, &blind_writers(Kind::Notes));
+fn the_parent_that_a_session_names_is_guard_enough() {
+    seeds::all("the_parent_that_a_session_names_is_guard_enough", 40, &careless_writers());
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Repository {
         let last_row = self.index.last_pack_row()?;
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let (mut named, mut unreadable) = (HashSet::new(), Vec::new());
+        let mut gone_meanwhile = false;
         for name in list_names(&*self.backend, Kind::Index)? {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
@@ -42,6 +43,11 @@ impl Repository {
             });
             let object = match read {
                 Ok(object) => object,
+                // A pruner removed it meanwhile.
+                Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => {
+                    gone_meanwhile = true;
+                    continue;
+                }
                 Err(error) if error.is_damage() => {
                     unreadable.push(name);
                     compared.problems.push(error);
@@ -74,6 +80,10 @@ impl Repository {
                 strange.push(pack.name);
             }
         })?;
+        if gone_meanwhile {
+            // What it named is perhaps named by one that came after the listing: that is for a synchronisation to say.
+            strange.clear();
+        }
         compared.mended += strange.len() as u64;
         self.index.drop_packs(&strange)?;
         Ok(compared)

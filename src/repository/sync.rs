@@ -45,6 +45,8 @@ pub struct Synced {
     pub unreadable_removals: Vec<Id>,
     /// Packs whose own directories had to be read, since no index object named them.
     pub rebuilt_packs: usize,
+    /// An index object went away while others were read: a pruner wrote a new one before, which is perhaps not known yet.
+    moved: bool,
 }
 
 impl Synced {
@@ -77,6 +79,7 @@ impl Repository {
         for _ in 1..TRIES {
             match self.sync_once() {
                 Err(Error::Index(index::Error::Busy)) => {}
+                Ok(synced) if synced.moved => {}
                 other => return other,
             }
         }
@@ -105,6 +108,9 @@ impl Repository {
                 Ok(object) => {
                     let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                     self.index.add_packs(Some(*name), &records)?;
+                }
+                Err(error) if error.is_damage() && !self.backend_has(Kind::Index, name)? => {
+                    synced.moved = true;
                 }
                 Err(error) => {
                     unreadable.push(*name);

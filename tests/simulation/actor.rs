@@ -65,6 +65,14 @@ impl Cast {
         self.add(writer, rounds);
     }
 
+    /// A writer that takes it that nothing is absent which was not before.
+    pub fn careless_writer(&mut self, rounds: u64, random: &mut Random) {
+        let mut writer = Writer::new(self.writers, &self.path, &self.common, random);
+        writer.careless = true;
+        self.writers += 1;
+        self.add(writer, rounds);
+    }
+
     pub fn reader(&mut self, rounds: u64) {
         self.add(Reader::default(), rounds);
     }

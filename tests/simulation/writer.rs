@@ -41,6 +41,8 @@ pub struct Writer {
     repository: Option<Repository>,
     caches: u64,
     pub blind: Vec<Kind>,
+    /// Takes it that nothing is absent that was not before: a guard that is not there.
+    pub careless: bool,
 }
 
 impl Writer {
@@ -54,6 +56,7 @@ impl Writer {
             repository: None,
             caches: 0,
             blind: Vec::new(),
+            careless: false,
         }
     }
 
@@ -126,6 +129,13 @@ impl Actor for Writer {
             Some(repository) => repository,
             None => context.open(Some(&context.folder.join("cache")))?,
         };
+        if self.careless {
+            repository.sync()?;
+            let absence = repository.absence()?;
+            for (name, known) in repository.index.facts_with_prefix("absence ")? {
+                repository.index.set_fact(&name, &[&absence[..], &known[32..]].concat())?;
+            }
+        }
         let hears = context.hears();
         let outcome = backup::backup(&repository, &options, &context.clock, &hears, &AtomicBool::new(false))?;
         let summary = &outcome.snapshot.summary;
