@@ -3,6 +3,8 @@
 mod common;
 #[path = "pruning/found.rs"]
 mod found;
+#[path = "pruning/guards.rs"]
+mod guards;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
