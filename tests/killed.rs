@@ -56,9 +56,9 @@ fn sandbox() -> (Sandbox, String) {
 fn what_a_killed_restore_left_behind_is_removed_by_the_next_one() {
     let (sandbox, from) = sandbox();
     let out = sandbox.path("out");
-    // Killed when the first file would get its name.
+    // Killed when a file would get its name; the first to get one is what says in the repository that somebody reads.
     let words = ["restore", &from, "-t", "out"];
-    injected(&sandbox, "inject=renameat2:signal=KILL:when=1", &words).expect(137);
+    injected(&sandbox, "inject=renameat2:signal=KILL:when=2", &words).expect(137);
     let left = leftovers(&out);
     assert!(!left.is_empty());
     // Where it was not told to go, nothing is removed.
@@ -74,7 +74,7 @@ fn what_a_killed_restore_left_behind_is_removed_by_the_next_one() {
     std::fs::remove_file(out.join("a link")).unwrap();
     std::os::unix::fs::symlink("elsewhere", out.join("a link")).unwrap();
     let words = ["restore", &from, "-t", "out", "--overwrite", "if-changed"];
-    injected(&sandbox, "inject=renameat,renameat2:signal=KILL:when=1", &words).expect(137);
+    injected(&sandbox, "inject=renameat,renameat2:signal=KILL:when=2", &words).expect(137);
     assert!(!leftovers(&out).is_empty());
     sandbox.run(words).expect(0).warns("left behind");
     assert_eq!(leftovers(&out), [] as [PathBuf; 0]);

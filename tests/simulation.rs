@@ -142,15 +142,6 @@ fn a_writer_that_does_not_see_tombstones_is_found_out() {
     eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
 }
 
-/// Writers that do not see a kind of objects, and the shipped pruner.
-fn blind_writers(kind: Kind) -> impl Fn(&mut Cast, &mut Random) + Sync {
-    move |cast: &mut Cast, random: &mut Random| {
-        (0..3).for_each(|_| cast.writer_blind_to(kind, 6, random));
-        cast.add(Retirer, 8);
-        cast.add(Pruner::default(), 8);
-    }
-}
-
 /// Writers, and pruners that lack a guard.
 fn careless(make: fn() -> Pruner, lag: Option<i64>) -> impl Fn(&mut Cast, &mut Random) + Sync {
     move |cast: &mut Cast, random: &mut Random| {
@@ -181,11 +172,6 @@ fn careless_writers() -> impl Fn(&mut Cast, &mut Random) + Sync {
 #[test]
 fn the_parent_that_a_session_names_is_guard_enough() {
     seeds::all("the_parent_that_a_session_names_is_guard_enough", 40, &careless_writers());
-}
-
-#[test]
-fn a_writer_that_does_not_see_marks_is_found_out() {
-    is_found_out(28, &blind_writers(Kind::Removals));
 }
 
 #[test]

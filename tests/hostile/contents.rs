@@ -281,7 +281,7 @@ fn the_list_of_a_file_that_can_not_be_written_is_not_read_to_its_end() {
         let segments = ContentPage::Segments(vec![data; limits::SEGMENTS_INLINE]);
         let covers = 64 * limits::SEGMENTS_INLINE as u64;
         let page = trees.page(&content::encode_page(&segments));
-        let mut pages = vec![(page, covers); 60];
+        let mut pages = vec![(page, covers); 400];
         pages.push((Id([7; 32]), covers));
         let mut file = Node::new(b"bad", NodeType::File);
         file.size = pages.iter().map(|(_, covers)| covers).sum();
@@ -296,7 +296,7 @@ fn the_list_of_a_file_that_can_not_be_written_is_not_read_to_its_end() {
         let locked = std::process::Command::new("chattr").arg("+i").arg(&locked).status().unwrap();
         assert!(locked.success());
     }
-    let ran = world.restore(&snapshot, &[], &[3]);
+    let ran = world.restore(&snapshot, &["--memory", "64M"], &[3]);
     assert!(ran.text().contains("/locked/bad") && !ran.text().contains("lost"), "{}", ran.text());
     assert_good(&world);
     // Where it can be written it is, but for that page.

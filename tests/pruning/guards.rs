@@ -136,3 +136,31 @@ fn a_writer_takes_over_nothing_of_a_snapshot_that_was_forgotten() {
 fn taking_over_what_was_forgotten_would_lose_something() {
     assert!(!begins_at_the_last_moment(Some(Kind::Notes)));
 }
+
+/// A writer begins long after a mark, which so does not wait for it, and finds all that it needs in marked packs.
+fn begins_after_the_mark(hidden: Option<Kind>) -> bool {
+    let (place, ..) = one_forgotten();
+    as_at_first(&place);
+    let place = Arc::new(place);
+    let elsewhere = place.open();
+    let session =
+        Session::begin(&elsewhere, &place.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
+    assert!(place.prune(&at_once()).packs_waiting > 0);
+    drop(session);
+    place.days(2);
+    let other = place.clone();
+    let prune = move || assert!(other.prune(&at_once()).packs_removed > 0);
+    let writer = place.open_on(Midst::new(&place, Kind::Snapshots, prune, hidden));
+    let name = place.back_up_in(&writer).unwrap();
+    is_whole(&place, name)
+}
+
+#[test]
+fn a_writer_relies_on_nothing_that_is_marked() {
+    assert!(begins_after_the_mark(None));
+}
+
+#[test]
+fn without_marks_it_would_lose_something() {
+    assert!(!begins_after_the_mark(Some(Kind::Removals)));
+}

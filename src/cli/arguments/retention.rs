@@ -36,6 +36,9 @@ pub struct Forget {
     /// Only show what would be forgotten
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Prune afterwards: what was just forgotten stays for seven days all the same
+    #[arg(long, conflicts_with = "dry_run")]
+    pub prune: bool,
     #[command(flatten)]
     pub keep: Keep,
     /// Only snapshots of that host; several times: of any of them

@@ -6,7 +6,7 @@ use super::snapshots::{Line, line};
 use crate::cli::arguments::Forget;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::select;
+use crate::cli::{select, signals};
 use crate::model::Time;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::retention::{self, Group, Key, Plan};
@@ -225,6 +225,15 @@ pub fn run(context: &Context<'_>, wanted: &Forget) -> Result<Code, Failure> {
     }
     let code = select::noted(context, done.forgotten.len(), &done.failed)?;
     match all.problems.len() {
+        0 if wanted.prune => {
+            let options = crate::prune::Options { host: context.host(), ..Default::default() };
+            super::prune::execute(context, &repository, &options, signals::stop()).map(
+                |pruned| match pruned {
+                    Code::Done => code,
+                    other => other,
+                },
+            )
+        }
         0 => Ok(code),
         count => Err(Failure::new(Code::Damaged, format!("{count} of the snapshots can not be read"))
             .with_hint("They are left as they are. See what is hit: copal check")),
