@@ -30,6 +30,8 @@ fn prune(sandbox: &Sandbox, options: &[&str]) -> serde_json::Value {
 fn prune_says_what_it_would_do_then_does_it_and_then_has_nothing_to_do() {
     let sandbox = forgotten();
     let before = bytes(&sandbox);
+    let id =
+        sandbox.run(["snapshots", "--forgotten", "--json"]).expect(0).messages("snapshot")[0]["id"].clone();
     sandbox.run(["prune", "--dry-run"]).expect(0).says("would remove 0 packs");
     let none = prune(&sandbox, &[]);
     assert_eq!((&none["snapshots_removed"], bytes(&sandbox)), (&0.into(), before), "seven days are not over");
@@ -47,7 +49,7 @@ fn prune_says_what_it_would_do_then_does_it_and_then_has_nothing_to_do() {
     sandbox.run(["check", "--read-data"]).expect(0).says("no errors");
     let restored = sandbox.restore("out");
     common::assert_same(&sandbox.source(), &restored);
-    sandbox.run(["undelete", "latest~1"]).expect(1);
+    sandbox.run(["undelete", id.as_str().unwrap()]).expect(1);
     let again = prune(&sandbox, &["--grace", "0", "--max-unused", "0"]);
     assert_eq!((&again["packs_removed"], &again["bytes_rewritten"]), (&0.into(), &0.into()));
 }
