@@ -56,7 +56,19 @@ pub(super) fn repack(run: &Run<'_>, new: &New) -> Result<Copied, Error> {
 }
 
 /// Copies chunks into new packs, and names those in the index. They are stored wholly when this returns.
+///
+/// Errors: `Overtaken` when another pruner removed one of the packs meanwhile: it copied what was needed.
 pub(super) fn copy(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Error> {
+    let error = match copy_all(run, usage, needed) {
+        Err(error) if error.is_damage() => error,
+        other => return other,
+    };
+    let removed = run.repository.removals()?.removed();
+    let is_gone = |row: &u64| usage.pack(*row).is_some_and(|pack| removed.contains(&pack.name));
+    if needed.keys().any(is_gone) { Err(moved()) } else { Err(error) }
+}
+
+fn copy_all(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Error> {
     let repository = run.repository;
     let mut copied = Copied::default();
     // What is to go counts as absent from here on, so that it is stored again.

@@ -24,7 +24,11 @@ impl Repository {
             if !self.index.names_any(&name, packs)? {
                 continue;
             }
-            let object = get_named(&*self.backend, Kind::Index, &name)?;
+            let object = match get_named(&*self.backend, Kind::Index, &name) {
+                // Another pruner wrote anew what it said, and removed it.
+                Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => continue,
+                other => other?,
+            };
             let object = index::decode(&self.keys, &object)
                 .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))?;
             old.push(name);

@@ -45,11 +45,13 @@ impl Retirer {
         let Some(named) = all.forgotten.last().cloned() else { return Ok(()) };
         let client = repository.client()?;
         let done = undelete(&repository, &context.clock, client, b"host", &mut all.notes, &[named.name])?;
+        let now = context.simulation.lock().now;
         let mut world = context.simulation.world();
         match done.into_iter().next() {
             Some(Ok(())) => {
                 if let Some(saved) = world.saved.iter_mut().find(|saved| saved.name == named.name) {
-                    saved.forgotten = false;
+                    // The note that says so is perhaps not listed yet.
+                    (saved.forgotten, saved.at) = (false, now);
                 }
                 world.count("brought back");
                 drop(world);

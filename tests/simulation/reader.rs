@@ -113,7 +113,13 @@ impl Actor for Reader {
         let mut world = context.simulation.world();
         match result {
             Ok(()) => world.count(if self.restores { "restored" } else { "read" }),
-            Err(_) if world.is_forgotten(saved.name) => world.count("was forgotten while it was read"),
+            // Also when it was brought back since.
+            Err(_)
+                if world.is_forgotten(saved.name)
+                    || world.find(saved.name).is_some_and(|known| known.at != saved.at) =>
+            {
+                world.count("was forgotten while it was read")
+            }
             Err(error) if context.has_faulted() => return Err(error),
             Err(error) => {
                 drop(world);
