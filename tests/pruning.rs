@@ -1,6 +1,9 @@
 //! Pruning as a library: what goes, what stays, and that being cut off anywhere loses nothing.
 
 mod common;
+#[macro_use]
+#[path = "pruning/through.rs"]
+mod through;
 #[path = "pruning/found.rs"]
 mod found;
 #[path = "pruning/guards.rs"]
@@ -31,7 +34,7 @@ const DAY: i64 = 24 * 3600;
 /// Storage in memory whose clock is set by hand, and the same clock as a machine's.
 #[derive(Clone)]
 struct Timed {
-    memory: Memory,
+    inner: Memory,
     seconds: Arc<AtomicI64>,
 }
 
@@ -45,32 +48,9 @@ impl Clock for Timed {
 }
 
 impl Backend for Timed {
-    fn location(&self) -> String {
-        self.memory.location()
-    }
-    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.memory.put(kind, name, bytes)
-    }
-    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
-        self.memory.get(kind, name)
-    }
-    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
-        self.memory.get_range(kind, name, offset, length)
-    }
-    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
-        self.memory.list(kind, each)
-    }
-    fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
-        self.memory.stat(kind, name)
-    }
-    fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
-        self.memory.remove(kind, name)
-    }
+    through! { location put get get_range list stat remove create }
     fn time(&self) -> Result<Time, StorageError> {
         Ok(self.now())
-    }
-    fn create(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 }
 
@@ -85,7 +65,7 @@ impl Place {
     fn new() -> Place {
         let key = MasterKey::generate().unwrap();
         let bytes = *key.bytes();
-        let storage = Timed { memory: Memory::new(), seconds: Arc::default() };
+        let storage = Timed { inner: Memory::new(), seconds: Arc::default() };
         let creation = Creation {
             unlock: Unlock::KeyFile(&key),
             cost: Cost::default(),
@@ -106,7 +86,7 @@ impl Place {
     /// The same, as it is at this moment, to go another way from here.
     fn copy(&self) -> Place {
         let seconds = Arc::new(AtomicI64::new(self.storage.seconds.load(Ordering::SeqCst)));
-        let storage = Timed { memory: self.storage.memory.copy(), seconds };
+        let storage = Timed { inner: self.storage.inner.copy(), seconds };
         let source = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
         Place { storage, key: self.key, source }
     }
@@ -378,17 +358,11 @@ impl Place {
 
 #[test]
 fn storage_that_does_not_say_how_long_its_listings_take_is_not_pruned() {
-    struct Unknown(Timed);
+    struct Unknown {
+        inner: Timed,
+    }
     impl Backend for Unknown {
-        fn location(&self) -> String {
-            self.0.location()
-        }
-        fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-            self.0.put(kind, name, bytes)
-        }
-        fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
-            self.0.get(kind, name)
-        }
+        through! { location put get list stat remove time create }
         fn get_range(
             &self,
             k: Kind,
@@ -396,30 +370,15 @@ fn storage_that_does_not_say_how_long_its_listings_take_is_not_pruned() {
             offset: u64,
             length: usize,
         ) -> Result<Vec<u8>, StorageError> {
-            self.0.get_range(k, name, offset, length)
-        }
-        fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
-            self.0.list(kind, each)
-        }
-        fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
-            self.0.stat(kind, name)
-        }
-        fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
-            self.0.remove(kind, name)
-        }
-        fn time(&self) -> Result<Time, StorageError> {
-            self.0.time()
+            self.inner.get_range(k, name, offset, length)
         }
         fn listing_lag_seconds(&self) -> Option<u64> {
             None
         }
-        fn create(&self) -> Result<(), StorageError> {
-            Ok(())
-        }
     }
     let (place, ..) = one_forgotten();
     let before = place.packs();
-    let repository = place.open_on(Unknown(place.storage.clone()));
+    let repository = place.open_on(Unknown { inner: place.storage.clone() });
     assert!(matches!(place.prune_on(&repository, &at_once()), Err(Error::Refused(_))));
     assert!(before.is_subset(&place.packs()));
 }

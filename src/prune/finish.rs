@@ -44,10 +44,7 @@ fn is_due(mark: &Removal, peers: &[Peer], own: Id16, now: Time, outcome: &mut Ou
 /// Acts on every mark whose time has come.
 pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome) -> Result<(), Error> {
     let repository = run.repository;
-    let removals = repository.removals()?;
-    if let Some(problem) = removals.problems.into_iter().next() {
-        return Err(problem);
-    }
+    let removals = repository.removals()?.whole()?;
     if removals.marks.is_empty() {
         return Ok(());
     }

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::compress::Level;
 use crate::format::session::{Removal, Role};
-use crate::locks::lock;
 use crate::model::clock::Clock;
 use crate::model::{Id, Id16, Time};
 use crate::progress::{Event, Listener};
@@ -141,11 +140,7 @@ pub fn prune(
         let client = repository.client()?;
         let session = Session::begin_as(Role::Pruner, repository, clock, client, &options.host, Vec::new())?;
         listener.event(Event::Started);
-        let why = std::sync::Mutex::new(None);
-        let overtaken = |error| {
-            lock(&why).get_or_insert(error);
-            lost.store(true, Ordering::Relaxed);
-        };
+        let overtaken = |_| lost.store(true, Ordering::Relaxed);
         let outcome = kept_alive(Some(&session), overtaken, || work(&run, &session))?;
         drop(session);
         outcome
@@ -169,7 +164,6 @@ fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
     // Who may wake up and holds a snapshot that is to go would hold it for ever.
     finish::fence(run, session, &run.repository.sessions()?)?;
     finish::marks(run, session, &mut outcome)?;
-    run.sync()?;
     let new = plan_new(run, Some(session))?;
     let mut packs = new.plan.remove.clone();
     packs.extend(&new.plan.leftovers);
@@ -182,7 +176,6 @@ fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
     if !packs.is_empty() || !new.snapshots.is_empty() {
         run.check_stop()?;
         mark(run, session, packs, new.snapshots)?;
-        run.sync()?;
         finish::marks(run, session, &mut outcome)?;
     }
     finish::waiting(run, &mut outcome)?;
@@ -244,8 +237,7 @@ fn look(
                 run.repository.name_adopted()?;
             }
         }
-        let usage = usage::usage(run, &roots);
-        match usage {
+        match usage::usage(run, &roots) {
             Ok(usage) => match usage.missing {
                 None => return Ok((roots, usage)),
                 Some(missing) if looks == LOOKS => return Err(missing_error(&missing)),

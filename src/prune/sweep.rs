@@ -42,12 +42,8 @@ pub(super) fn marks(run: &Run<'_>, answered: impl IntoIterator<Item = Id>) -> Re
 
 /// Removes what a run that was cut off left: objects that tombstones name, and marks that they answer.
 pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
-    let removals = run.repository.removals()?;
-    if let Some(problem) = removals.problems.into_iter().next() {
-        return Err(problem);
-    }
-    let removed: HashSet<Id> =
-        removals.tombstones.iter().flat_map(|done| done.packs.iter().copied()).collect();
+    let removals = run.repository.removals()?.whole()?;
+    let removed = removals.removed();
     let index: HashSet<Id> =
         removals.tombstones.iter().flat_map(|done| done.index_objects.iter().copied()).collect();
     let mut names = Vec::new();

@@ -117,14 +117,8 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
         Ok::<Used, Error>(gather.finish()?)
     };
     let (used, perhaps_used) = (gathered(true)?, gathered(false)?);
-    let removals = repository.removals()?;
-    if let Some(problem) = removals.problems.into_iter().next() {
-        return Err(problem);
-    }
-    let marked: HashSet<Id> =
-        removals.marks.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
-    let removed: HashSet<Id> =
-        removals.tombstones.iter().flat_map(|done| done.packs.iter().copied()).collect();
+    let removals = repository.removals()?.whole()?;
+    let (marked, removed) = (removals.marked(), removals.removed());
     let damaged = repository.damaged_packs()?;
     let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
     let mut packs = Vec::new();

@@ -3,13 +3,13 @@
 pub mod contents;
 pub mod doubt;
 mod error;
+mod index_objects;
 pub mod keys;
 pub mod notes;
 mod open;
 pub mod packs;
 pub mod reader;
 pub mod removals;
-mod rewrite;
 pub mod session;
 pub mod sessions;
 pub mod snapshots;
@@ -183,10 +183,7 @@ impl Repository {
         // What is written down already need not be so again at every check.
         let (mut packs, mut lost) = (HashSet::new(), damage.lost.is_none());
         for name in list_names(&*self.backend, Kind::Damage)? {
-            let known = get_named(&*self.backend, Kind::Damage, &name)
-                .ok()
-                .and_then(|object| format::session::decode_damage(&self.keys, &object).ok());
-            if let Some(known) = known {
+            if let Ok(known) = self.damage(&name) {
                 lost |= known.lost == damage.lost;
                 packs.extend(known.packs);
             }
@@ -227,15 +224,18 @@ impl Repository {
         }
     }
 
+    /// One damage record.
+    fn damage(&self, name: &Id) -> Result<format::session::Damage, Error> {
+        let object = get_named(&*self.backend, Kind::Damage, name)?;
+        format::session::decode_damage(&self.keys, &object)
+            .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))
+    }
+
     /// Packs that were found damaged.
     pub fn damaged_packs(&self) -> Result<HashSet<Id>, Error> {
         let mut packs = HashSet::new();
         for name in list_names(&*self.backend, Kind::Damage)? {
-            let damage = get_named(&*self.backend, Kind::Damage, &name).and_then(|object| {
-                format::session::decode_damage(&self.keys, &object)
-                    .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))
-            })?;
-            packs.extend(damage.packs);
+            packs.extend(self.damage(&name)?.packs);
         }
         Ok(packs)
     }

@@ -24,6 +24,13 @@ pub struct Removals {
 }
 
 impl Removals {
+    /// The same, when all of them could be read.
+    ///
+    /// Errors: what is wrong with one that can not: then it is not known what is going.
+    pub fn whole(mut self) -> Result<Removals, Error> {
+        self.problems.pop().map_or(Ok(self), Err)
+    }
+
     /// Packs that are gone.
     pub fn removed(&self) -> HashSet<Id> {
         self.tombstones.iter().flat_map(|removal| removal.packs.iter().copied()).collect()

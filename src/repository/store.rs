@@ -10,11 +10,11 @@ use std::sync::{Condvar, Mutex, RwLock};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::{Error, Repository, packs, put_named};
-use crate::backend::Kind;
+use super::index_objects::fitting;
+use super::{Error, Repository, packs};
 use crate::compress::{Level, looks_random};
 use crate::format::index::{IndexObject, PackEntry};
-use crate::format::limits::{BLOCK_TARGET, INDEX_PACKS};
+use crate::format::limits::BLOCK_TARGET;
 use crate::locks::lock;
 use crate::model::{Contents, Id, Id16, clock::Clock};
 use open::OpenPacks;
@@ -34,10 +34,6 @@ pub const MEMORY: u64 = 256 << 20;
 pub const MEMORY_LEAST: u64 = 64 << 20;
 /// Threads that put packs when nothing is said: they mostly wait for the storage.
 pub const UPLOADERS: usize = 2;
-/// Finished packs after which an index object is written.
-const PACKS_PER_INDEX: usize = 256;
-/// Chunks in one index object: some 14 MB.
-const CHUNKS_PER_INDEX: usize = 400_000;
 /// Locks over the ids in flight.
 const SHARDS: usize = 16;
 
@@ -328,28 +324,16 @@ impl<'r> Store<'r> {
     /// Writes an index object when at least `least` packs wait for one; whether it did.
     fn put_index(&self, least: usize) -> Result<bool, Error> {
         let _turn = lock(&self.index_turn);
-        let waiting: Vec<PackEntry> = {
+        let packs: Vec<PackEntry> = {
             let mut finished = lock(&self.finished);
             if finished.len() < least.max(1) {
                 return Ok(false);
             }
-            let mut chunks = 0;
-            let fits = |entry: &&PackEntry| {
-                chunks += entry.directory.blocks.iter().map(|block| block.chunks.len()).sum::<usize>();
-                chunks <= CHUNKS_PER_INDEX
-            };
-            let count =
-                finished.iter().take(INDEX_PACKS.min(PACKS_PER_INDEX)).take_while(fits).count().max(1);
+            let count = fitting(&finished);
             finished.drain(..count).collect()
         };
-        let object = IndexObject {
-            packs: waiting,
-            config: self.repository.config_object.clone(),
-            ..Default::default()
-        };
-        let bytes = crate::format::index::encode(&self.repository.keys, &object)
-            .map_err(|error| Error::format("the new index object", error))?;
-        let name = put_named(&*self.repository.backend, Kind::Index, &bytes)?;
+        let mut object = IndexObject { packs, ..Default::default() };
+        let name = self.repository.put_index_object(&mut object)?;
         let records: Vec<_> = object.packs.iter().map(packs::record).collect();
         match self.repository.index.add_packs(Some(name), &records) {
             Ok(()) => {

@@ -2,19 +2,17 @@
 
 use std::collections::HashSet;
 
+use super::index_objects::fitting;
 use super::{Error, Repository, get_named, list_names, packs};
 use crate::backend::Kind;
 use crate::format;
-use crate::format::index::PackEntry;
+use crate::format::index::{IndexObject, PackEntry};
 use crate::index;
 use crate::locks::lock;
 use crate::model::Id;
 
 /// Index objects whose packs go into the database at once.
 const BATCH_PACKS: usize = 512;
-/// Packs, and chunks in them, that one index object names again: some 14 MB.
-pub(super) const NAMED_PACKS: usize = 256;
-pub(super) const NAMED_CHUNKS: usize = 400_000;
 /// Under which the index objects are remembered that went away unexplained.
 const LOST_INDEX_FACT: &str = "lost index objects";
 
@@ -202,29 +200,16 @@ impl Repository {
     /// Writes index objects for packs that had none: what a writer relies on must be found by everyone.
     pub fn name_adopted(&self) -> Result<(), Error> {
         loop {
-            let mut chunks = 0;
-            let fits = |entry: &&PackEntry| {
-                chunks += entry.directory.blocks.iter().map(|block| block.chunks.len()).sum::<usize>();
-                chunks <= NAMED_CHUNKS
-            };
-            let group: Vec<PackEntry> = {
+            let packs: Vec<PackEntry> = {
                 let adopted = &self.seen().adopted;
-                let count = adopted.iter().take(NAMED_PACKS).take_while(fits).count().max(1);
-                adopted.iter().take(count).cloned().collect()
+                adopted[..fitting(adopted)].to_vec()
             };
-            if group.is_empty() {
+            if packs.is_empty() {
                 return Ok(());
             }
-            let count = group.len();
-            let records: Vec<_> = group.iter().map(packs::record).collect();
-            let object = format::index::IndexObject {
-                packs: group,
-                config: self.config_object.clone(),
-                ..Default::default()
-            };
-            let bytes = format::index::encode(&self.keys, &object)
-                .map_err(|error| Error::format("the new index object", error))?;
-            let name = super::put_named(&*self.backend, Kind::Index, &bytes)?;
+            let count = packs.len();
+            let records: Vec<_> = packs.iter().map(packs::record).collect();
+            let name = self.put_index_object(&mut IndexObject { packs, ..Default::default() })?;
             match self.index.add_packs(Some(name), &records) {
                 // The cache is only a help: these packs come with the next synchronisation.
                 Err(error) if error.is_passing() => {}
@@ -251,11 +236,7 @@ impl Repository {
             seen.marked = hidden_packs.iter().copied().collect();
         }
         for name in list_names(&*self.backend, Kind::Damage)? {
-            let damage = get_named(&*self.backend, Kind::Damage, &name).and_then(|object| {
-                format::session::decode_damage(&self.keys, &object)
-                    .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))
-            });
-            match damage {
+            match self.damage(&name) {
                 Ok(damage) => hidden_packs.extend(damage.packs),
                 Err(error) => synced.problems.push(error),
             }

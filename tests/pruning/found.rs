@@ -83,7 +83,7 @@ fn a_damaged_pack_is_no_copy_that_lets_another_go() {
     for byte in &mut bytes[200..150_000] {
         *byte ^= 1
     }
-    place.storage.memory.overwrite(Kind::Packs, &x.to_string(), &bytes);
+    place.storage.inner.overwrite(Kind::Packs, &x.to_string(), &bytes);
     let repository = place.open();
     let synced = repository.sync().unwrap();
     check::check(&repository, &synced, Reading::Everything, &place.storage, &Silent, &AtomicBool::new(false))
@@ -104,7 +104,7 @@ fn a_marked_pack_that_is_damaged_is_passed_by() {
     for byte in &mut bytes[200..150_000] {
         *byte ^= 1
     }
-    place.storage.memory.overwrite(Kind::Packs, &x.to_string(), &bytes);
+    place.storage.inner.overwrite(Kind::Packs, &x.to_string(), &bytes);
     let repository = place.open();
     let session = copal::model::Id16([7; 16]);
     let removal = copal::format::session::Removal {
@@ -213,18 +213,7 @@ struct Wakes {
     tombstone: std::sync::Mutex<Option<Vec<u8>>>,
 }
 impl Backend for Wakes {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.inner.put(kind, name, bytes)
-    }
-    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
-        self.inner.get(kind, name)
-    }
-    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
-        self.inner.get_range(kind, name, offset, length)
-    }
+    through! { location put get get_range stat remove time create }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
         if kind == Kind::Fences {
             self.armed.fetch_add(1, Ordering::SeqCst);
@@ -236,18 +225,6 @@ impl Backend for Wakes {
             self.inner.put(Kind::Removals, &copal::crypto::object_name(&bytes).to_string(), &bytes).unwrap();
         }
         self.inner.list(kind, each)
-    }
-    fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
-        self.inner.stat(kind, name)
-    }
-    fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
-        self.inner.remove(kind, name)
-    }
-    fn time(&self) -> Result<Time, StorageError> {
-        self.inner.time()
-    }
-    fn create(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 }
 
@@ -385,35 +362,15 @@ impl Stops {
     }
 }
 impl Backend for Stops {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.inner.put(kind, name, bytes)
-    }
+    through! { location put get_range stat remove time create }
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
         let bytes = self.inner.get(kind, name);
         self.stop("get", kind);
         bytes
     }
-    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
-        self.inner.get_range(kind, name, offset, length)
-    }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
         self.stop("list", kind);
         self.inner.list(kind, each)
-    }
-    fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
-        self.inner.stat(kind, name)
-    }
-    fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
-        self.inner.remove(kind, name)
-    }
-    fn time(&self) -> Result<Time, StorageError> {
-        self.inner.time()
-    }
-    fn create(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 }
 
@@ -515,15 +472,7 @@ struct Hiccup {
     left: AtomicI64,
 }
 impl Backend for Hiccup {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.inner.put(kind, name, bytes)
-    }
-    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
-        self.inner.get(kind, name)
-    }
+    through! { location put get list stat remove time create }
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
         if name == self.pack && self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Err(StorageError::Io {
@@ -533,21 +482,6 @@ impl Backend for Hiccup {
             });
         }
         self.inner.get_range(kind, name, offset, length)
-    }
-    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
-        self.inner.list(kind, each)
-    }
-    fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
-        self.inner.stat(kind, name)
-    }
-    fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
-        self.inner.remove(kind, name)
-    }
-    fn time(&self) -> Result<Time, StorageError> {
-        self.inner.time()
-    }
-    fn create(&self) -> Result<(), StorageError> {
-        Ok(())
     }
 }
 
@@ -645,26 +579,12 @@ struct Late {
 }
 
 impl Backend for Late {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
+    through! { location get get_range list stat time create }
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
         if kind == Kind::Removals {
             self.last.store(self.inner.now().seconds, Ordering::SeqCst);
         }
         self.inner.put(kind, name, bytes)
-    }
-    fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
-        self.inner.get(kind, name)
-    }
-    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
-        self.inner.get_range(kind, name, offset, length)
-    }
-    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
-        self.inner.list(kind, each)
-    }
-    fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
-        self.inner.stat(kind, name)
     }
     fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
         if kind == Kind::Removals {
@@ -673,12 +593,6 @@ impl Backend for Late {
             self.went.store(true, Ordering::SeqCst);
         }
         self.inner.remove(kind, name)
-    }
-    fn time(&self) -> Result<Time, StorageError> {
-        self.inner.time()
-    }
-    fn create(&self) -> Result<(), StorageError> {
-        Ok(())
     }
     fn listing_lag_seconds(&self) -> Option<u64> {
         Some(60)

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, select};
 
 use super::open::Finished;
-use super::{BLOCKS_QUEUED, CHUNKS_PER_INDEX, PACKS_PER_INDEX, RawBlock, Store};
+use super::{BLOCKS_QUEUED, RawBlock, Store};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level};
 use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
 use crate::locks::lock;
 use crate::model::clock::Clock;
+use crate::repository::index_objects::{CHUNKS_PER_INDEX, PACKS_PER_INDEX, chunks_of};
 use crate::repository::{Error, caught};
 
 impl Store<'_> {
@@ -124,12 +125,11 @@ impl Store<'_> {
         self.bytes_stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.packs.fetch_add(1, Ordering::Relaxed);
         self.open.recycle(bytes);
-        lock(&self.finished).push(entry);
-        let chunks: usize = lock(&self.finished)
-            .iter()
-            .flat_map(|pack| &pack.directory.blocks)
-            .map(|block| block.chunks.len())
-            .sum();
+        let chunks: usize = {
+            let mut finished = lock(&self.finished);
+            finished.push(entry);
+            finished.iter().map(chunks_of).sum()
+        };
         self.put_index(if chunks > CHUNKS_PER_INDEX { 1 } else { PACKS_PER_INDEX }).map(|_| ())
     }
 }

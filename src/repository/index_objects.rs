@@ -1,0 +1,78 @@
+//! Index objects as they are written: how much goes into one, and new ones without packs that are to go. docs/concurrency.md says why
+//! that is safe beside others.
+
+use std::collections::HashSet;
+
+use super::{Error, Repository, get_named, list_names, put_named};
+use crate::backend::Kind;
+use crate::format::index::{self, IndexObject, PackEntry};
+use crate::format::limits::INDEX_PACKS;
+use crate::model::Id;
+
+/// Packs in one index object.
+pub(super) const PACKS_PER_INDEX: usize = 256;
+const _: () = assert!(PACKS_PER_INDEX <= INDEX_PACKS);
+/// Chunks in one index object: some 14 MB.
+pub(super) const CHUNKS_PER_INDEX: usize = 400_000;
+
+/// Number of chunks in a pack.
+pub(super) fn chunks_of(entry: &PackEntry) -> usize {
+    entry.directory.blocks.iter().map(|block| block.chunks.len()).sum()
+}
+
+/// How many of these packs, from the first on, go into one index object: one at least, when there is one.
+pub(super) fn fitting(entries: &[PackEntry]) -> usize {
+    let mut chunks = 0;
+    let fits = |entry: &&PackEntry| {
+        chunks += chunks_of(entry);
+        chunks <= CHUNKS_PER_INDEX
+    };
+    entries.iter().take(PACKS_PER_INDEX).take_while(fits).count().max(1).min(entries.len())
+}
+
+impl Repository {
+    /// Puts an index object, with a copy of `config` in it.
+    pub(super) fn put_index_object(&self, object: &mut IndexObject) -> Result<Id, Error> {
+        object.config.clone_from(&self.config_object);
+        let bytes = index::encode(&self.keys, object)
+            .map_err(|error| Error::format("the new index object", error))?;
+        put_named(&*self.backend, Kind::Index, &bytes)
+    }
+
+    /// Writes anew what index objects say of other packs than these, and gives the names of those that can go then. What tombstones name
+    /// is left out too.
+    ///
+    /// Errors: also when an index object can not be read: then none can go.
+    pub fn rewrite_index(&self, packs: &HashSet<Id>) -> Result<Vec<Id>, Error> {
+        let mut old = Vec::new();
+        let mut new = IndexObject::default();
+        // A pack that two name is named once.
+        let mut named = HashSet::new();
+        for name in list_names(&*self.backend, Kind::Index)? {
+            if !self.index.names_any(&name, packs)? {
+                continue;
+            }
+            let object = match get_named(&*self.backend, Kind::Index, &name) {
+                // Another pruner wrote anew what it said, and removed it.
+                Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => continue,
+                other => other?,
+            };
+            let object = index::decode(&self.keys, &object)
+                .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))?;
+            old.push(name);
+            new.replaces.push(name);
+            let stays = |entry: &PackEntry| !packs.contains(&entry.name) && !self.is_removed(&entry.name);
+            new.packs
+                .extend(object.packs.into_iter().filter(|entry| stays(entry) && named.insert(entry.name)));
+            while fitting(&new.packs) < new.packs.len() {
+                let packs = new.packs.split_off(fitting(&new.packs));
+                self.put_index_object(&mut new)?;
+                new = IndexObject { packs, ..Default::default() };
+            }
+        }
+        if !new.packs.is_empty() {
+            self.put_index_object(&mut new)?;
+        }
+        Ok(old)
+    }
+}
