@@ -15,7 +15,7 @@ fn merge(into: &Place, from: &Place) {
 }
 
 /// c lies in two packs: X of snapshot one, and P, of snapshot two, with junk beside. Gives place, one, two, X, P.
-fn twice() -> (Place, Id, Id, Id, Id) {
+pub(super) fn twice() -> (Place, Id, Id, Id, Id) {
     loop {
         let place = Place::new();
         let other = place.copy();

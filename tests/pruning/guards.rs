@@ -1,11 +1,12 @@
 //! Guards that only matter in a moment which a seed would hardly find: the moment is made, and with the guard taken away something is
 //! lost.
 
+use super::found::twice;
 use super::*;
 
 /// Storage that lets others do something in the midst of one operation, and can hide a kind of objects.
 struct Midst {
-    inner: Timed,
+    inner: Arc<dyn Backend>,
     at: Kind,
     then: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
     hidden: Option<Kind>,
@@ -13,8 +14,17 @@ struct Midst {
 
 impl Midst {
     fn new(place: &Place, at: Kind, then: impl FnOnce() + Send + 'static, hidden: Option<Kind>) -> Midst {
+        Midst::on(Arc::new(place.storage.clone()), at, then, hidden)
+    }
+
+    fn on(
+        inner: Arc<dyn Backend>,
+        at: Kind,
+        then: impl FnOnce() + Send + 'static,
+        hidden: Option<Kind>,
+    ) -> Midst {
         let then: Box<dyn FnOnce() + Send> = Box::new(then);
-        Midst { inner: place.storage.clone(), at, then: std::sync::Mutex::new(Some(then)), hidden }
+        Midst { inner, at, then: std::sync::Mutex::new(Some(then)), hidden }
     }
 }
 
@@ -146,4 +156,146 @@ fn a_writer_relies_on_nothing_that_is_marked() {
 #[test]
 fn without_marks_it_would_lose_something() {
     assert!(!begins_after_the_mark(Some(Kind::Removals)));
+}
+
+/// Seconds for which some listings are late.
+const LATE: i64 = 60;
+
+/// Storage whose listings of a kind have what was put through this only a minute later. All who look share what was put when.
+#[derive(Clone)]
+struct Late {
+    inner: Timed,
+    put: Arc<std::sync::Mutex<std::collections::HashMap<String, i64>>>,
+    kind: Kind,
+    /// It says that listings are never late: who prunes does not wait.
+    hurried: bool,
+}
+
+impl Backend for Late {
+    through! { location get get_range stat remove time create }
+
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.put.lock().unwrap().insert(name.to_owned(), self.inner.now().seconds);
+        self.inner.put(kind, name, bytes)
+    }
+
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
+        let (put, now) = (self.put.lock().unwrap().clone(), self.inner.now().seconds);
+        self.inner.list(kind, &mut |entry| {
+            if kind != self.kind || put.get(&entry.name).is_none_or(|put| put + LATE <= now) {
+                each(entry);
+            }
+        })
+    }
+
+    fn listing_lag_seconds(&self) -> Option<u64> {
+        Some(if self.hurried { 0 } else { LATE as u64 })
+    }
+}
+
+/// A writer begins just after a mark, which it does not see listed yet; nor does the pruner see the writer's session.
+fn begins_just_after_the_mark(hurried: bool) -> bool {
+    let (place, ..) = one_forgotten();
+    as_at_first(&place);
+    let place = Arc::new(place);
+    let late = |kind| Late { inner: place.storage.clone(), put: Default::default(), kind, hurried: true };
+    let looks = late(Kind::Removals);
+    let prunes = Late { kind: Kind::Sessions, ..looks.clone() };
+    let elsewhere = place.open();
+    let session =
+        Session::begin(&elsewhere, &place.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
+    assert!(place.prune_on(&place.open_on(prunes.clone()), &at_once()).unwrap().packs_waiting > 0);
+    drop(session);
+    let other = place.clone();
+    let prune = move || {
+        let pruner = other.open_on(Late { hurried, ..prunes });
+        other.prune_on(&pruner, &at_once()).unwrap();
+    };
+    let writer = place.open_on(Midst::on(Arc::new(looks), Kind::Snapshots, prune, None));
+    let name = place.back_up_in(&writer).unwrap();
+    place.days(2);
+    let pruned = place.prune_on(&place.open(), &at_once());
+    let whole = is_whole(&place, name);
+    assert_eq!(pruned.is_ok(), whole, "what is lost ends a prune");
+    whole
+}
+
+#[test]
+fn a_pruner_waits_until_everybody_is_listed() {
+    assert!(begins_just_after_the_mark(false));
+}
+
+#[test]
+fn a_pruner_that_does_not_wait_would_lose_something() {
+    assert!(!begins_just_after_the_mark(true));
+}
+
+/// Storage that shows only those removal records that were put through it, and one more.
+struct Selfish {
+    inner: Timed,
+    own: std::sync::Mutex<BTreeSet<String>>,
+    sees_all: bool,
+}
+
+impl Backend for Selfish {
+    through! { location get get_range stat remove time create }
+
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.own.lock().unwrap().insert(name.to_owned());
+        self.inner.put(kind, name, bytes)
+    }
+
+    fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), StorageError> {
+        let own = self.own.lock().unwrap().clone();
+        self.inner.list(kind, &mut |entry| {
+            if self.sees_all || kind != Kind::Removals || own.contains(&entry.name) {
+                each(entry);
+            }
+        })
+    }
+}
+
+/// A chunk lies in two packs, each marked by another pruner. One acts on its mark while the other is about to put its tombstone.
+fn each_acts_on_its_mark(sees_all: bool) -> bool {
+    let (place, one, two, x, p) = twice();
+    place.note(&two, Verb::Forget);
+    let place = Arc::new(place);
+    let repository = place.open();
+    let pruner = copal::format::session::Role::Pruner;
+    let mark = |pack| {
+        let (client, time) = (Default::default(), place.storage.now());
+        let session =
+            Session::begin_as(pruner, &repository, &place.storage, client, b"marks", Vec::new()).unwrap();
+        let removal = copal::format::session::Removal {
+            packs: vec![pack],
+            time,
+            session: session.id,
+            ..Default::default()
+        };
+        let name = repository.put_removal(&removal).unwrap().to_string();
+        let own = std::sync::Mutex::new(BTreeSet::from([name]));
+        Selfish { inner: place.storage.clone(), own, sees_all }
+    };
+    let (of_x, of_p) = (mark(x), mark(p));
+    place.days(3);
+    let other = place.clone();
+    let second = move || {
+        let pruner = other.open_on(of_p);
+        assert!(other.prune_on(&pruner, &at_once()).unwrap().packs_removed > 0);
+    };
+    let first = place.open_on(Midst::on(Arc::new(of_x), Kind::Removals, second, None));
+    let pruned = place.prune_on(&first, &at_once());
+    let whole = is_whole(&place, one);
+    assert_eq!(pruned.is_ok(), whole, "what is lost ends a prune");
+    whole
+}
+
+#[test]
+fn a_copy_in_a_pack_that_another_pruner_marked_is_none() {
+    assert!(each_acts_on_its_mark(true));
+}
+
+#[test]
+fn pruners_that_see_only_their_own_marks_would_lose_something() {
+    assert!(!each_acts_on_its_mark(false));
 }

@@ -27,16 +27,6 @@ pub trait Actor: Send {
         &[]
     }
 
-    /// Kinds of objects of which the actor sees only its own: another guard that is not there.
-    fn selfish(&self) -> &[Kind] {
-        &[]
-    }
-
-    /// Whether its storage says that listings do not lag, even when they do: a guard that is not there.
-    fn is_hurried(&self) -> bool {
-        false
-    }
-
     /// One round. An error ends the round; it must come of an injected fault, or be `Overtaken`.
     fn round(&mut self, context: &Context) -> Result<(), Error>;
 }
@@ -213,8 +203,6 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
         .map(|((actor, rounds), number)| {
             let mut context = Context::new(&simulation, number, seed, folders[number].clone());
             context.blind = actor.blind().to_vec();
-            context.selfish = actor.selfish().to_vec();
-            context.is_hurried = actor.is_hurried();
             std::thread::spawn(move || play(&context, actor, rounds))
         })
         .collect();

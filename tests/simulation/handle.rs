@@ -32,10 +32,6 @@ pub struct Handle {
     actor: usize,
     /// Kinds of which it shows nothing.
     blind: Vec<Kind>,
-    /// Kinds of which it shows only what this actor put.
-    selfish: Vec<Kind>,
-    /// It says that listings do not lag.
-    is_hurried: bool,
 }
 
 impl Handle {
@@ -59,7 +55,6 @@ impl Backend for Handle {
     }
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.simulation.step(self.actor, Operation::Put, Some(kind), |state| {
-            state.storage.actor = self.actor;
             state.storage.put(kind, name, bytes, state.now)
         })
     }
@@ -72,12 +67,7 @@ impl Backend for Handle {
     }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         let listed = self.simulation.step(self.actor, Operation::List, Some(kind), |state| {
-            let mut listed = state.storage.list(kind, state.now, &mut state.random);
-            if self.selfish.contains(&kind) {
-                state.storage.actor = self.actor;
-                listed.retain(|entry| state.storage.is_own(kind, &entry.name));
-            }
-            Ok(listed)
+            Ok(state.storage.list(kind, state.now, &mut state.random))
         })?;
         if !self.blind.contains(&kind) {
             listed.into_iter().for_each(each);
@@ -98,7 +88,7 @@ impl Backend for Handle {
     }
     fn listing_lag_seconds(&self) -> Option<u64> {
         let lag = self.simulation.lock().config.lag;
-        Some(if self.is_hurried { 0 } else { (lag as u64).div_ceil(SECOND as u64) })
+        Some((lag as u64).div_ceil(SECOND as u64))
     }
     fn create(&self) -> Result<(), Error> {
         Ok(())
@@ -151,10 +141,6 @@ pub struct Context {
     pub folder: std::path::PathBuf,
     /// Kinds of which it sees nothing.
     pub blind: Vec<Kind>,
-    /// Kinds of which it sees only its own.
-    pub selfish: Vec<Kind>,
-    /// Its storage says that listings do not lag.
-    pub is_hurried: bool,
     random: Mutex<Random>,
 }
 
@@ -164,16 +150,7 @@ impl Context {
         let skew = if random.percent(50) { 0 } else { random.range(-72 * HOUR, 72 * HOUR) };
         let simulation = simulation.clone();
         let clock = Skewed { simulation: simulation.clone(), actor, skew };
-        Context {
-            simulation,
-            actor,
-            clock,
-            folder,
-            blind: Vec::new(),
-            selfish: Vec::new(),
-            is_hurried: false,
-            random: Mutex::new(random),
-        }
+        Context { simulation, actor, clock, folder, blind: Vec::new(), random: Mutex::new(random) }
     }
 
     /// Numbers of the actor's own.
@@ -187,13 +164,7 @@ impl Context {
     }
 
     pub fn backend(&self) -> Handle {
-        Handle {
-            simulation: self.simulation.clone(),
-            actor: self.actor,
-            blind: self.blind.clone(),
-            selfish: self.selfish.clone(),
-            is_hurried: self.is_hurried,
-        }
+        Handle { simulation: self.simulation.clone(), actor: self.actor, blind: self.blind.clone() }
     }
 
     /// Opens the repository, with a cache in that folder or without.

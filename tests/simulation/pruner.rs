@@ -84,10 +84,6 @@ impl Actor for Retirer {
 pub struct Pruner {
     /// Kinds of objects of which it sees none: a guard that is not there.
     pub blind: Vec<Kind>,
-    /// Kinds of objects of which it sees only its own.
-    pub selfish: Vec<Kind>,
-    /// Its storage says that listings do not lag, whether they do or not.
-    pub hurried: bool,
 }
 
 impl Actor for Pruner {
@@ -97,14 +93,6 @@ impl Actor for Pruner {
 
     fn blind(&self) -> &[Kind] {
         &self.blind
-    }
-
-    fn selfish(&self) -> &[Kind] {
-        &self.selfish
-    }
-
-    fn is_hurried(&self) -> bool {
-        self.hurried
     }
 
     fn round(&mut self, context: &Context) -> Result<(), Error> {

@@ -12,7 +12,6 @@ struct Object {
     bytes: Arc<[u8]>,
     put: i64,
     removed: Option<i64>,
-    by: usize,
     /// Which one of its kind it is, in the order of putting.
     number: u64,
 }
@@ -24,8 +23,6 @@ pub struct Storage {
     counts: HashMap<Kind, u64>,
     /// For how long a listing may be behind, nanoseconds.
     pub lag: i64,
-    /// Whose turn it is.
-    pub actor: usize,
     /// Which object the last operation was about, or how many it listed.
     pub number: u64,
 }
@@ -77,22 +74,10 @@ impl Storage {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         self.number = *count;
-        let object = Object {
-            name: name.to_owned(),
-            bytes: bytes.into(),
-            put: now,
-            removed: None,
-            by: self.actor,
-            number: *count,
-        };
+        let object =
+            Object { name: name.to_owned(), bytes: bytes.into(), put: now, removed: None, number: *count };
         self.kinds.entry(kind).or_default().push(object);
         Ok(())
-    }
-
-    /// Whether the one whose turn it is put that object.
-    pub fn is_own(&mut self, kind: Kind, name: &str) -> bool {
-        let actor = self.actor;
-        self.find(kind, name).is_ok_and(|object| object.by == actor)
     }
 
     pub fn get(&mut self, kind: Kind, name: &str) -> Result<Arc<[u8]>, Error> {
