@@ -5,16 +5,17 @@ mod packs;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
 
 use crate::format::session::Damage;
+use crate::index::PackInfo;
 use crate::locks::lock;
 use crate::model::clock::Clock;
-use crate::model::{Contents, Id};
+use crate::model::{Contents, Id, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Origin;
 use crate::repository::{Error, Repository, Synced};
@@ -152,6 +153,33 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Reads packs wholly, several at a time; which ones, and their bytes.
+    fn read_packs(
+        &self,
+        packs: &[Arc<PackInfo>],
+        deadline: Option<Time>,
+        clock: &dyn Clock,
+    ) -> Result<Vec<(Id, u64)>, Error> {
+        packs
+            .par_iter()
+            .filter(|_| deadline.is_none_or(|deadline| clock.now() < deadline))
+            .map(|pack| {
+                let bytes = self.read_pack(pack)?;
+                self.listener.event(Event::Bytes(bytes));
+                Ok((pack.name, bytes))
+            })
+            .collect()
+    }
+
+    /// Walks snapshots: label and root.
+    fn walk_all(&self, roots: &[(String, Id)]) -> Result<walk::Walked, Error> {
+        let mut walked = walk::Walked::default();
+        for (label, root) in roots {
+            self.walk(label, *root, &mut walked)?;
+        }
+        Ok(walked)
+    }
+
     /// Writes a damage record, so that later backups store again what is damaged or lost. A repository that can not be written is only
     /// checked.
     fn write_down(&self, clock: &dyn Clock) -> Result<(), Error> {
@@ -236,32 +264,29 @@ pub fn check(
         Reading::Time(budget) => Some(clock.now().plus_seconds(budget.as_secs() as i64)),
         _ => None,
     };
-    let read: Vec<(Id, u64)> = chosen
-        .par_iter()
-        .filter(|_| deadline.is_none_or(|deadline| clock.now() < deadline))
-        .map(|pack| {
-            let bytes = check.read_pack(pack)?;
-            listener.event(Event::Bytes(bytes));
-            Ok((pack.name, bytes))
-        })
-        .collect::<Result<_, Error>>()?;
-    let now = clock.now().seconds.to_le_bytes();
-    for (name, bytes) in &read {
-        report.packs_read += 1;
-        report.bytes_read += bytes;
-        let _ = repository.index.set_fact(&read_fact(name), &now);
-    }
-
     let snapshots = repository.snapshots_from(Origin::Storage)?;
     for problem in &snapshots.problems {
         check.find_error("snapshot", repository.location(), problem);
     }
     report.unconfirmed = snapshots.unconfirmed.len() as u64;
-    let mut memory = walk::Memory::default();
-    for named in snapshots.saved() {
-        report.snapshots += 1;
-        check.walk(&named.name.short(), named.snapshot.root, &mut memory, &mut report)?;
+    let roots: Vec<_> = snapshots.saved().map(|named| (named.name.short(), named.snapshot.root)).collect();
+
+    // Side by side, since looking up chunks is the work of one thread. What reading finds may change what the walk has seen.
+    let bad_before = lock(&check.bad_packs).len();
+    let (read, walked) =
+        rayon::join(|| check.read_packs(&chosen, deadline, clock), || check.walk_all(&roots));
+    let mut walked = walked?;
+    let now = clock.now().seconds.to_le_bytes();
+    for (name, bytes) in &read? {
+        report.packs_read += 1;
+        report.bytes_read += bytes;
+        let _ = repository.index.set_fact(&read_fact(name), &now);
     }
+    if lock(&check.bad_packs).len() > bad_before {
+        walked = check.walk_all(&roots)?;
+    }
+    (report.snapshots, report.trees, report.files) = (roots.len() as u64, walked.trees, walked.files);
+    walked.findings.into_iter().for_each(|finding| check.found(finding));
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(clock)?;
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());

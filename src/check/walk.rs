@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Check, Finding, Report, lock};
+use super::{Check, Finding, lock};
 use crate::format::limits::DEPTH_MAX;
 use crate::model::{Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
 use crate::repository::Error;
@@ -48,12 +48,15 @@ struct Known {
     damage: Option<Hit>,
 }
 
-/// What was walked already.
+/// What was walked already, and what was found there.
 #[derive(Default)]
-pub(super) struct Memory {
-    trees: HashMap<Id, Known>,
+pub(super) struct Walked {
+    known: HashMap<Id, Known>,
     /// Bytes that are lost below each page of a list of contents.
     pages: HashMap<Page, u64>,
+    pub trees: u64,
+    pub files: u64,
+    pub findings: Vec<Finding>,
 }
 
 /// A folder being walked.
@@ -158,9 +161,9 @@ impl<'r> Check<'r> {
         Ok(())
     }
 
-    fn node_problem(&self, node: &Node, memory: &mut Memory) -> Result<Option<Problem>, Error> {
+    fn node_problem(&self, node: &Node, walked: &mut Walked) -> Result<Option<Problem>, Error> {
         let mut problem = None;
-        let pages = &mut memory.pages;
+        let pages = &mut walked.pages;
         let mut contained = Contained { check: self, pages, lost: 0, entered: Vec::new(), page: None };
         match self.repository.visit(&node.content, node.size, &mut contained) {
             Ok(()) if contained.lost > 0 => {
@@ -200,20 +203,14 @@ impl<'r> Check<'r> {
     }
 
     /// Walks one snapshot; what was walked before is passed over.
-    pub(super) fn walk(
-        &self,
-        label: &str,
-        root: Id,
-        memory: &mut Memory,
-        report: &mut Report,
-    ) -> Result<(), Error> {
-        if let Some(Known { damage: Some(hit), .. }) = memory.trees.get(&root) {
+    pub(super) fn walk(&self, label: &str, root: Id, walked: &mut Walked) -> Result<(), Error> {
+        if let Some(Known { damage: Some(hit), .. }) = walked.known.get(&root) {
             let is_of_later_version = hit.is_later;
             let (object, what) = (format!("{label}:/"), hit.words());
-            self.found(Finding { kind: "tree", object, what, is_of_later_version });
+            walked.findings.push(Finding { kind: "tree", object, what, is_of_later_version });
             return Ok(());
         }
-        if memory.trees.contains_key(&root) {
+        if walked.known.contains_key(&root) {
             return Ok(());
         }
         let mut stack = vec![self.open(root, Vec::new())];
@@ -226,19 +223,19 @@ impl<'r> Check<'r> {
                     if !is_later {
                         self.not_read(&page)?;
                     }
-                    self.find_in(&mut stack, ("tree", error.to_string(), is_later), label, b"");
+                    find_in(walked, &mut stack, ("tree", error.to_string(), is_later), label, b"");
                     continue;
                 }
                 Some(Err(error)) => return Err(error),
                 None => {
-                    close(&mut stack, memory, report);
+                    close(&mut stack, walked);
                     continue;
                 }
             };
             let problem = match (node.kind, node.tree) {
                 (NodeType::Directory, Some(tree)) => {
                     let depth = stack.len();
-                    match memory.trees.get(&tree) {
+                    match walked.known.get(&tree) {
                         Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),
                         Some(Known { damage: Some(hit), .. }) => Some(("tree", hit.words(), hit.is_later)),
                         Some(known) => {
@@ -256,38 +253,38 @@ impl<'r> Check<'r> {
                     }
                 }
                 _ => {
-                    report.files += 1;
-                    self.node_problem(&node, memory)?
+                    walked.files += 1;
+                    self.node_problem(&node, walked)?
                 }
             };
             if let Some(problem) = problem {
-                self.find_in(&mut stack, problem, label, &node.name);
+                find_in(walked, &mut stack, problem, label, &node.name);
             }
         }
         Ok(())
     }
+}
 
-    /// Damage to an entry of the folder that is being walked, or to the folder itself.
-    fn find_in(&self, stack: &mut [Open<'r>], problem: Problem, label: &str, name: &[u8]) {
-        let (kind, what, is_of_later_version) = problem;
-        let object = show(label, &path_of(stack, name));
-        if let Some(last) = stack.last_mut() {
-            let hit = Hit { place: Arc::from(object.as_str()), is_later: is_of_later_version };
-            last.damage = Hit::worse(last.damage.take(), Some(hit));
-        }
-        self.found(Finding { kind, object, what, is_of_later_version });
+/// Damage to an entry of the folder that is being walked, or to the folder itself.
+fn find_in(walked: &mut Walked, stack: &mut [Open<'_>], problem: Problem, label: &str, name: &[u8]) {
+    let (kind, what, is_of_later_version) = problem;
+    let object = show(label, &path_of(stack, name));
+    if let Some(last) = stack.last_mut() {
+        let hit = Hit { place: Arc::from(object.as_str()), is_later: is_of_later_version };
+        last.damage = Hit::worse(last.damage.take(), Some(hit));
     }
+    walked.findings.push(Finding { kind, object, what, is_of_later_version });
 }
 
 /// A folder was walked to its end.
-fn close(stack: &mut Vec<Open<'_>>, memory: &mut Memory, report: &mut Report) {
+fn close(stack: &mut Vec<Open<'_>>, walked: &mut Walked) {
     let Some(Open { tree, height, damage, .. }) = stack.pop() else { return };
-    report.trees += 1;
+    walked.trees += 1;
     if let Some(parent) = stack.last_mut() {
         parent.damage = Hit::worse(parent.damage.take(), damage.clone());
         parent.height = parent.height.max(height + 1);
     }
-    memory.trees.insert(tree, Known { height, damage });
+    walked.known.insert(tree, Known { height, damage });
 }
 
 fn too_deep() -> Option<Problem> {
