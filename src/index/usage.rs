@@ -28,6 +28,8 @@ pub struct UsedChunk {
     pub(super) key: i64,
     pub(super) confirm: i64,
     pub contents: Contents,
+    /// The lowest rank among those who need it (`Gather::set_rank`).
+    pub rank: u32,
 }
 
 /// Where a chunk lies: the row of its pack (`PackInfo::row`), and where in the pack. Not compared with the pack's blocks.
@@ -45,6 +47,7 @@ pub struct Gather {
     batch: Vec<UsedChunk>,
     batch_max: usize,
     runs_max: usize,
+    rank: u32,
 }
 
 /// The gathered chunks: each once, in the order of the index's keys. They lie in a temporary file.
@@ -56,7 +59,12 @@ impl UsedChunk {
     /// How the index knows a chunk.
     pub fn of(contents: Contents, id: &Id) -> UsedChunk {
         let (key, confirm) = chunks::key(contents, id);
-        UsedChunk { key, confirm, contents }
+        UsedChunk { key, confirm, contents, rank: 0 }
+    }
+
+    /// What tells it from others, whoever needs it.
+    pub(super) fn whole_key(&self) -> (i64, i64, Contents) {
+        (self.key, self.confirm, self.contents)
     }
 
     /// The first 16 bytes of its id.
@@ -75,7 +83,7 @@ impl fmt::Display for UsedChunk {
 }
 
 impl Gather {
-    /// Begins; the temporary file (17 bytes a chunk, up to three times) lies in `folder`, without one in the system's folder for these.
+    /// Begins; the temporary file (20 bytes a chunk, up to three times) lies in `folder`, without one in the system's folder for these.
     pub fn new(folder: Option<&Path>) -> Result<Gather, Error> {
         Gather::with(folder, BATCH, RUNS_MAX)
     }
@@ -85,12 +93,18 @@ impl Gather {
         let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
         // Taken whole, so that growing never has it twice; what is not used of it is no memory yet.
         let batch = Vec::with_capacity(batch_max);
-        Ok(Gather { runs: Runs::new(&folder)?, batch, batch_max, runs_max })
+        Ok(Gather { runs: Runs::new(&folder)?, batch, batch_max, runs_max, rank: 0 })
+    }
+
+    /// Of what rank those are for whom chunks are added from here on: of a chunk that is added several times the lowest rank stays.
+    /// Ranks are below 2^31; it is 0 in the beginning.
+    pub fn set_rank(&mut self, rank: u32) {
+        self.rank = rank;
     }
 
     /// Adds a chunk, as often as one likes. After an error nothing more is to be expected of it.
     pub fn add(&mut self, contents: Contents, id: &Id) -> Result<(), Error> {
-        self.batch.push(UsedChunk::of(contents, id));
+        self.batch.push(UsedChunk { rank: self.rank, ..UsedChunk::of(contents, id) });
         if self.batch.len() < self.batch_max {
             return Ok(());
         }
@@ -107,7 +121,7 @@ impl Gather {
 
     fn sort(&mut self) {
         self.batch.sort_unstable();
-        self.batch.dedup();
+        self.batch.dedup_by_key(|chunk| chunk.whole_key());
     }
 
     fn write(&mut self) -> Result<(), Error> {
@@ -238,7 +252,7 @@ fn page(reader: &Connection, packs: &PackKinds, from: i64, most: usize) -> Resul
         (page.end, seen) = (Some(key), seen + 1);
         if let Some(contents) = packs.get(pack) {
             let place = Place { pack: pack as u64, block, offset, length };
-            page.rows.push((UsedChunk { key, confirm, contents }, place));
+            page.rows.push((UsedChunk { key, confirm, contents, rank: 0 }, place));
         }
         let rows = if from_more { &mut more } else { &mut one };
         next[usize::from(from_more)] = rows.next()?.map(found).transpose()?;
@@ -279,9 +293,10 @@ impl Index {
             };
             let mut rows = &page.rows[..];
             while let Some(chunk) = next.filter(|chunk| page.end.is_none_or(|end| chunk.key <= end)) {
-                let before = rows.iter().take_while(|row| row.0 < chunk).count();
+                let unranked = UsedChunk { rank: 0, ..chunk };
+                let before = rows.iter().take_while(|row| row.0 < unranked).count();
                 rows = &rows[before..];
-                let count = rows.iter().take_while(|row| row.0 == chunk).count();
+                let count = rows.iter().take_while(|row| row.0 == unranked).count();
                 places.clear();
                 places.extend(rows[..count].iter().map(|row| row.1));
                 rows = &rows[count..];

@@ -150,6 +150,41 @@ fn many_runs_become_one_list_in_order() {
 }
 
 #[test]
+fn a_chunk_has_the_lowest_rank_of_those_who_need_it() {
+    let ranks = |number: u64| [number % 7, (number * 5) % 11, 3].map(|rank| rank as u32);
+    for (batch, runs) in [(1, 2), (5, 3), (100_000, 2)] {
+        let mut gather = Gather::with(None, batch, runs).unwrap();
+        for turn in 0..3 {
+            for number in 0..200 {
+                gather.set_rank(ranks(number)[turn]);
+                gather.add(KINDS[number as usize % 2], &odd_id(number)).unwrap();
+            }
+        }
+        let mut wanted = BTreeMap::new();
+        for number in 0..200 {
+            let chunk = UsedChunk::of(KINDS[number as usize % 2], &odd_id(number));
+            let rank = wanted.entry(chunk).or_insert(u32::MAX);
+            *rank = ranks(number).into_iter().min().unwrap().min(*rank);
+        }
+        let used = gather.finish().unwrap();
+        let found: Vec<_> = used.iter().map(Result::unwrap).collect();
+        assert!(found.iter().eq(
+            wanted.iter().map(|(chunk, rank)| UsedChunk { rank: *rank, ..*chunk }).collect::<Vec<_>>().iter()
+        ));
+        let index = index();
+        let ids: Vec<Id> = (0..200).step_by(2).map(odd_id).collect();
+        index.add_packs(Some(id(900)), &[pack(1000, &ids)]).unwrap();
+        let mut told = BTreeMap::new();
+        let mut each = |chunk: UsedChunk, places: &[Place]| {
+            told.insert(chunk, places.len());
+            Ok(())
+        };
+        index.each_used_by(3, &used, &mut each).unwrap();
+        assert!(told.keys().eq(&found) && told.values().any(|places| *places > 0));
+    }
+}
+
+#[test]
 fn both_kinds_of_one_id_are_two_chunks() {
     let index = index();
     index.add_packs(Some(id(900)), &[pack(1, &[id(10)])]).unwrap();
@@ -227,7 +262,7 @@ fn the_list_has_no_name_and_says_what_is_wrong_with_it() {
     let whole = |used: &Used| used.iter().collect::<Result<Vec<_>, _>>();
     assert_eq!(whole(&used).unwrap().len(), 100);
     let file = used.runs().file();
-    for at in [0, 40, 17 * 50 + 16, 17 * 99 + 15] {
+    for at in [0, 45, 20 * 50 + 16, 20 * 50 + 18, 20 * 99 + 15] {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
@@ -235,6 +270,6 @@ fn the_list_has_no_name_and_says_what_is_wrong_with_it() {
         assert!(matches!(&error, Error::Io(text) if text.contains("read back")), "{at}: {error}");
         file.write_all_at(&byte, at).unwrap();
     }
-    file.set_len(17 * 99).unwrap();
+    file.set_len(20 * 99).unwrap();
     assert!(matches!(whole(&used), Err(Error::Io(_))));
 }
