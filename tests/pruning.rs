@@ -8,6 +8,8 @@ mod through;
 mod found;
 #[path = "pruning/guards.rs"]
 mod guards;
+#[path = "pruning/outlook.rs"]
+mod outlook;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;

@@ -3,6 +3,7 @@
 
 mod copy;
 mod finish;
+mod outlook;
 mod plan;
 mod roots;
 mod sweep;
@@ -22,6 +23,7 @@ use crate::repository::sessions::Peer;
 use crate::repository::store;
 use crate::repository::{Error, Repository};
 
+pub use outlook::{Freed, Outlook, outlook};
 pub use plan::{Plan, Unused};
 pub use roots::GRACE_SECONDS;
 use roots::Roots;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Options;
-use super::usage::{PackUse, Standing, Usage};
+use super::usage::{BlockUse, PackUse, Standing, Usage};
 use crate::model::Id;
 
 /// How much unused room may stay in packs that are partly in use.
@@ -38,6 +38,18 @@ pub struct Plan {
     pub bytes_unused_left: u64,
     /// All bytes of packs.
     pub bytes_all: u64,
+}
+
+/// At most so many bytes of a block are freed when it is written anew without what is not in use: what stays takes at least what it takes
+/// now, less all of what goes as if that were not compressed at all.
+pub(super) fn at_most(block: &BlockUse) -> u64 {
+    u64::from(block.stored.min(block.plain.saturating_sub(block.live)))
+}
+
+/// Bytes of a pack that are in no block: its directory, what keeps its length from telling anything, and its ends. Written anew they may be
+/// fewer.
+pub(super) fn around_blocks(pack: &PackUse) -> u64 {
+    pack.length.saturating_sub(pack.blocks.iter().map(|block| u64::from(block.stored)).sum())
 }
 
 /// A pack is small below this part of the target, in percent.
@@ -115,7 +127,8 @@ pub fn plan(
         plan.repack.push(pack.name);
         plan.bytes_repack += pack.length;
         plan.bytes_dead_blocks += dead;
-        plan.bytes_at_most += part;
+        let partly = pack.blocks.iter().filter(|block| block.live > 0);
+        plan.bytes_at_most += partly.map(at_most).sum::<u64>() + around_blocks(pack);
         unused_all -= dead + part;
     }
     plan.bytes_unused_left = unused_all;

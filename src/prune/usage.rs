@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::Run;
 use super::roots::Roots;
-use super::{Run, walk};
-use crate::index::{Gather, Place, Used};
+use super::walk::{self, Walked};
+use crate::index::{Gather, Index, Place, Used};
 use crate::model::Id;
 use crate::repository::Error;
 
@@ -82,6 +83,20 @@ impl Usage {
             .map(|((standing, _), place)| (standing, place))
     }
 
+    /// Tells `each` of every chunk that was gathered for certain: the lowest rank of those who need it, and its best place, the pack by its
+    /// number in `packs`.
+    pub fn each_ranked(
+        &self,
+        index: &Index,
+        each: &mut dyn FnMut(u32, Option<(usize, &Place)>),
+    ) -> Result<(), Error> {
+        Ok(index.each_used(&self.used, &mut |chunk, places| {
+            let best = self.best(places).map(|(_, place)| place);
+            each(chunk.rank, best.and_then(|place| Some((*self.by_row.get(&place.pack)?, place))));
+            Ok(())
+        })?)
+    }
+
     /// The pack of a row.
     pub fn pack(&self, row: u64) -> Option<&PackUse> {
         self.packs.get(*self.by_row.get(&row)?)
@@ -107,16 +122,9 @@ impl Usage {
     }
 }
 
-/// Looks at all that `roots` need. The index must just have been synchronised.
-pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
+/// The packs there are, and what may be said of each; what of them is in use is still to be counted.
+pub(super) fn laid_out(run: &Run<'_>, used: Used, perhaps_used: Used) -> Result<Usage, Error> {
     let repository = run.repository;
-    let gathered = |is_confirmed: bool| {
-        let mut gather = Gather::new(repository.index.folder().as_deref())?;
-        let roots = roots.stay.iter().filter(|root| root.is_confirmed == is_confirmed);
-        walk::gather(run, roots, &mut gather)?;
-        Ok::<Used, Error>(gather.finish()?)
-    };
-    let (used, perhaps_used) = (gathered(true)?, gathered(false)?);
     let removals = repository.removals()?.whole()?;
     let (marked, removed) = (removals.marked(), removals.removed());
     let damaged = repository.damaged_packs()?;
@@ -150,7 +158,20 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     let mut leftovers: Vec<Id> = stored.keys().filter(|name| strange(name)).copied().collect();
     leftovers.sort_unstable();
     let leftover_bytes = leftovers.iter().filter_map(|name| stored.get(name)).sum();
-    let mut usage = Usage { packs, by_row, used, perhaps_used, missing: None, leftovers, leftover_bytes };
+    Ok(Usage { packs, by_row, used, perhaps_used, missing: None, leftovers, leftover_bytes })
+}
+
+/// Looks at all that `roots` need. The index must just have been synchronised.
+pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
+    let repository = run.repository;
+    let gathered = |is_confirmed: bool| {
+        let mut gather = Gather::new(repository.index.folder().as_deref())?;
+        let roots = roots.stay.iter().filter(|root| root.is_confirmed == is_confirmed);
+        walk::gather(run, roots, &mut gather, &mut Walked::default())?;
+        Ok::<Used, Error>(gather.finish()?)
+    };
+    let (used, perhaps_used) = (gathered(true)?, gathered(false)?);
+    let mut usage = laid_out(run, used, perhaps_used)?;
     let mut live: Vec<(u64, u32, u32)> = Vec::new();
     let mut missing = 0;
     let mut counts: HashMap<(u64, u32), u32> = HashMap::new();

@@ -24,24 +24,30 @@ impl Seen {
     }
 }
 
+/// Pages of trees and of contents that were walked through: nothing below one is gathered again.
+#[derive(Default)]
+pub(super) struct Walked {
+    trees: Seen,
+    pages: Seen,
+}
+
 struct Walk<'a> {
     run: &'a Run<'a>,
     gather: &'a mut Gather,
-    trees: Seen,
-    pages: Seen,
+    walked: &'a mut Walked,
     open: Vec<Id>,
     open_pages: Vec<Id>,
 }
 
-/// Gathers what the roots need. Nothing of a root that was saved may be unreadable; of one that was never completed, what can not be
-/// read is passed over.
+/// Gathers what the roots need and what was not walked through before. Nothing of a root that was saved may be unreadable; of one that was
+/// never completed, what can not be read is passed over.
 pub(super) fn gather<'a>(
     run: &Run<'_>,
     roots: impl Iterator<Item = &'a Root>,
     gather: &mut Gather,
+    walked: &mut Walked,
 ) -> Result<(), Error> {
-    let (trees, pages) = (Seen::default(), Seen::default());
-    let mut walk = Walk { run, gather, trees, pages, open: Vec::new(), open_pages: Vec::new() };
+    let mut walk = Walk { run, gather, walked, open: Vec::new(), open_pages: Vec::new() };
     for root in roots {
         walk.segments(&root.state)?;
         walk.open.push(root.tree);
@@ -78,7 +84,7 @@ impl Walk<'_> {
     }
 
     fn tree(&mut self, id: Id) -> Result<(), Error> {
-        if !self.trees.add(&id) {
+        if !self.walked.trees.add(&id) {
             return Ok(());
         }
         self.gather.add(Contents::Trees, &id)?;
@@ -117,7 +123,7 @@ impl Walk<'_> {
     }
 
     fn page(&mut self, id: Id) -> Result<(), Error> {
-        if !self.pages.add(&id) {
+        if !self.walked.pages.add(&id) {
             return Ok(());
         }
         self.gather.add(Contents::Trees, &id)?;
