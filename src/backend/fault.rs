@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::{Backend, Entry, Error, Kind};
+use super::{Backend, Entry, Error, Kind, Space};
 use crate::locks::lock;
 use crate::model::Time;
 
@@ -196,6 +196,10 @@ impl<B: Backend> Backend for Faulty<B> {
 
     fn listing_lag_seconds(&self) -> Option<u64> {
         self.inner.listing_lag_seconds()
+    }
+
+    fn space(&self) -> Result<Option<Space>, Error> {
+        self.run(|| self.inner.location(), "ask for its room", |inner| inner.space(), unharmed)
     }
 
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {

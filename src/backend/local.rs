@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::kind::is_hex;
-use super::{Backend, Entry, Error, Kind, checked_path, room};
+use super::{Backend, Entry, Error, Kind, Space, checked_path, room};
 use crate::model::Time;
 use folders::Folders;
 use handles::{Handles, Open};
@@ -330,6 +330,16 @@ impl Backend for Local {
         let stat = rustix::fs::fstat(&file.file)
             .map_err(|errno| self.sort(temporary::FOLDER, "ask for the time", errno))?;
         Ok(Time::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)))
+    }
+
+    fn space(&self) -> Result<Option<Space>, Error> {
+        let root = self.folders.root()?;
+        let stat = retry_on_intr(|| rustix::fs::fstatvfs(&*root))
+            .map_err(|errno| self.sort("", "ask for its room", errno))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        // Network mounts that do not know say nothing but zeros.
+        let space = Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) };
+        Ok((space.total > 0).then_some(space))
     }
 
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {

@@ -25,6 +25,14 @@ pub struct Entry {
     pub size: u64,
 }
 
+/// How much room there is where objects lie, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// What this user may still fill.
+    pub free: u64,
+}
+
 /// A place that holds a repository's objects. Only what every storage can do: no rename, no lock, no compare-and-swap.
 ///
 /// A name that the kind cannot have (`Kind::is_name`) is refused with `Error::Unsupported`, so no name leads elsewhere.
@@ -62,6 +70,11 @@ pub trait Backend: Send + Sync {
     /// Seconds after which every listing has what was put, and not what was removed; none when that is not known.
     fn listing_lag_seconds(&self) -> Option<u64> {
         Some(0)
+    }
+
+    /// How much room there is; none where the storage does not tell.
+    fn space(&self) -> Result<Option<Space>, Error> {
+        Ok(None)
     }
 
     /// Removes what interrupted `put`s left that were begun before that time (by the storage's clock), where such things lie; how
@@ -112,6 +125,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn listing_lag_seconds(&self) -> Option<u64> {
         (**self).listing_lag_seconds()
+    }
+    fn space(&self) -> Result<Option<Space>, Error> {
+        (**self).space()
     }
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         (**self).remove_leftovers(before)

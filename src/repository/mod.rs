@@ -245,6 +245,11 @@ impl Repository {
         Ok(self.backend.time()?)
     }
 
+    /// How much room there is where it lies; none where that is not known.
+    pub fn space(&self) -> Result<Option<backend::Space>, Error> {
+        Ok(self.backend.space()?)
+    }
+
     /// Stored bytes and number of objects of a kind.
     pub fn usage(&self, kind: Kind) -> Result<(u64, u64), Error> {
         let (mut bytes, mut count) = (0, 0);
