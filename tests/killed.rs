@@ -12,7 +12,6 @@ use common::{Ended, Item, Kind, Sandbox, assert_same, end, is_root, make, noise}
 use copal::backend::Local;
 use copal::crypto::MasterKey;
 use copal::format::slot::Unlock;
-use copal::patterns::PatternsBuilder;
 use copal::progress::{Event, Listener};
 use copal::restore::{self, Options, Overwrite};
 
@@ -155,7 +154,6 @@ fn a_restore_at_work_keeps_its_temporary_files() {
     repository.sync().unwrap();
     let all = repository.snapshots().unwrap();
     let named = &all.confirmed[0];
-    let none = || PatternsBuilder::new(None).build().unwrap();
     let source = sandbox.source();
     let options = Options {
         target: sandbox.path("out/folder"),
@@ -165,18 +163,9 @@ fn a_restore_at_work_keeps_its_temporary_files() {
             .skip(1)
             .map(|name| std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec())
             .collect(),
-        include: none(),
-        exclude: none(),
         overwrite: Overwrite::Always,
-        delete: false,
-        dry_run: false,
-        verify: false,
-        numeric_ids: false,
-        sparse: false,
-        memory: copal::repository::store::MEMORY,
-        own: Default::default(),
-        tell_files: false,
         beside: "then".to_owned(),
+        ..Options::default()
     };
     let ((wrote, has_written), (go, wait)) = (channel(), channel());
     let held = Held { wrote: Mutex::new(Some(wrote)), go: Mutex::new(wait) };

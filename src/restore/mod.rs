@@ -28,12 +28,13 @@ use crate::model::{Id, Id16, Node, NodeType};
 use crate::patterns::Patterns;
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Named;
-use crate::repository::{Error, Repository};
+use crate::repository::{Error, Repository, store};
 
 /// What to do with what is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overwrite {
     /// What differs is kept: a single file is put beside it, a folder stops before anything is written.
+    #[default]
     Keep,
     Always,
     /// Only what differs in size or time.
@@ -61,7 +62,7 @@ pub struct Options {
     /// Blocks of zeros become holes in new files.
     pub sparse: bool,
     /// Device and inode of copal's own files and folders: never removed.
-    pub own: std::collections::HashSet<(u64, u64)>,
+    pub own: HashSet<(u64, u64)>,
     /// Tell the listener of each entry.
     pub tell_files: bool,
     /// How a single file that is put beside an existing one is marked.
@@ -69,6 +70,28 @@ pub struct Options {
     /// Bytes that the run may take, about: half for blocks in the threads' hands (fewer threads where they do not fit), a quarter for two
     /// windows. The rest is for trees, the index and the program. A block longer than the repository's chunks is more than is counted on.
     pub memory: u64,
+}
+
+impl Default for Options {
+    /// Everything, into no target yet; what is there and differs is kept.
+    fn default() -> Options {
+        Options {
+            target: PathBuf::new(),
+            path: Vec::new(),
+            include: Patterns::none(),
+            exclude: Patterns::none(),
+            overwrite: Overwrite::default(),
+            delete: false,
+            dry_run: false,
+            verify: false,
+            numeric_ids: false,
+            sparse: false,
+            own: HashSet::new(),
+            tell_files: false,
+            beside: String::new(),
+            memory: store::MEMORY,
+        }
+    }
 }
 
 /// What was done. Bytes are exact.

@@ -1,11 +1,9 @@
 //! Who reads a snapshot that was saved, while others work: by trees and chunks, or as a restore does.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use copal::patterns::Patterns;
 use copal::progress::Silent;
 use copal::repository::snapshots::Named;
 use copal::repository::{Error, Repository};
@@ -30,19 +28,8 @@ pub struct Reader {
 fn restored(repository: &Repository, named: &Named, saved: &Saved, target: &Path) -> Result<(), Error> {
     let options = restore::Options {
         target: target.to_path_buf(),
-        path: Vec::new(),
-        include: Patterns::none(),
-        exclude: Patterns::none(),
         overwrite: Overwrite::Always,
-        delete: false,
-        dry_run: false,
-        verify: false,
-        numeric_ids: false,
-        sparse: false,
-        memory: copal::repository::store::MEMORY,
-        own: HashSet::new(),
-        tell_files: false,
-        beside: String::new(),
+        ..restore::Options::default()
     };
     let _turn = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let done = restore::restore(repository, named, &options, &Silent, &AtomicBool::new(false))?;
