@@ -692,25 +692,35 @@ fn a_list_of_snapshots_fits_the_terminal_and_is_whole_elsewhere() {
 }
 
 #[test]
-fn several_tags_choose_snapshots_with_any_of_them() {
+fn tags_of_a_list_are_meant_together_and_several_lists_as_any_of_them() {
     let sandbox = Sandbox::new();
     sandbox.write("source/file", "content");
-    for tag in ["red", "blue", "green"] {
-        sandbox.back_up_with(&["--tag", tag]);
+    for tags in ["red", "blue", "red,blue,green", ""] {
+        sandbox.back_up_with(if tags.is_empty() { &[] } else { &["--tag", tags][..] });
     }
-    // As the help says.
-    assert_eq!(
-        sandbox.run(["snapshots", "--json", "--tag", "red,blue"]).expect(0).messages("snapshot").len(),
-        2
-    );
-    assert_eq!(
-        sandbox
-            .run(["snapshots", "--json", "--tag", "red", "--tag", "blue"])
+    let count = |options: &[&str]| {
+        let ended = sandbox.run(["snapshots", "--json"].iter().chain(options)).expect(0);
+        let forgotten = sandbox
+            .run(["forget", "--json", "-n", "--keep-last", "9", "--group-by", ""].iter().chain(options))
             .expect(0)
-            .messages("snapshot")
-            .len(),
-        2
-    );
+            .summary()["snapshots_kept"]
+            .clone();
+        // The same words mean the same in every command.
+        assert_eq!(ended.messages("snapshot").len(), forgotten, "{options:?}");
+        forgotten
+    };
+    for (options, expected) in [
+        (&["--tag", "red"][..], 2),
+        (&["--tag", "red,blue"], 1),
+        (&["--tag", "red, blue"], 1),
+        (&["--tag", "red", "--tag", "blue"], 3),
+        (&["--tag", "red,green", "--tag", "blue,yellow"], 1),
+        (&["--tag", ""], 1),
+        (&["--tag", "", "--tag", "green"], 2),
+        (&[], 4),
+    ] {
+        assert_eq!(count(options), expected, "{options:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use clap::Args;
 use clap_complete::Shell;
 
 use super::values::{self, Subset};
+use crate::retention::policy::Tags;
 
 /// List snapshots
 #[derive(Clone, Debug, Args)]
@@ -18,9 +19,9 @@ pub struct Snapshots {
     /// Only those of that host
     #[arg(short = 'H', long, value_name = "NAME", value_parser = values::bytes())]
     pub host: Option<OsString>,
-    /// Only those with that tag; several: with any of them
-    #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = values::text)]
-    pub tag: Vec<String>,
+    /// Only those that have all tags of that list; several times: of any of the lists. '' stands for having none
+    #[arg(long, value_name = "TAG,...", value_parser = values::tags)]
+    pub tag: Vec<Tags>,
     /// Only those that saved this source
     #[arg(long, value_name = "PATH", value_parser = values::bytes())]
     pub path: Vec<OsString>,

@@ -147,7 +147,7 @@ pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
     chosen.retain(|named| {
         let Named { snapshot, standing, .. } = named;
         host.is_none_or(|host| snapshot.host == host)
-            && (wanted.tag.is_empty() || wanted.tag.iter().any(|tag| standing.tags.contains(tag)))
+            && (wanted.tag.is_empty() || wanted.tag.iter().any(|tags| tags.are_in(&standing.tags)))
             && wanted.path.iter().all(|path| snapshot.sources.iter().any(|source| source == path.as_bytes()))
     });
     if context.global.json {
