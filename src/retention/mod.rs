@@ -1,12 +1,13 @@
 //! Retention: which snapshots are forgotten, and the notes that say so. Nothing is removed from storage here.
 
 pub mod calendar;
+pub mod fit;
 pub mod policy;
 #[cfg(test)]
 mod tests;
 pub mod undelete;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use calendar::Calendar;
 use policy::{Item, Policy, Reason};
@@ -114,6 +115,26 @@ impl Plan {
     /// What is to be forgotten.
     pub fn forgotten(&self) -> impl Iterator<Item = &Named> {
         self.entries().filter(|entry| !entry.is_kept()).map(|entry| &entry.named)
+    }
+
+    /// What is to be forgotten, in the order in which it goes when not all of it has to: the oldest first, whatever its group.
+    pub fn oldest_first(&self) -> Vec<Id> {
+        let mut all: Vec<&Named> = self.forgotten().collect();
+        // docs/format.md, section 8.
+        all.sort_by_key(|named| {
+            (named.snapshot.time, named.snapshot.client, named.snapshot.sequence, named.name)
+        });
+        all.into_iter().map(|named| named.name).collect()
+    }
+
+    /// Lets all stay but these, for the reason that what stays fits.
+    pub fn keep_others(&mut self, gone: &[Id]) {
+        let gone: HashSet<&Id> = gone.iter().collect();
+        for entry in self.groups.iter_mut().flat_map(|group| &mut group.entries) {
+            if !entry.is_kept() && !gone.contains(&entry.named.name) {
+                entry.reasons.push(Reason::Fits);
+            }
+        }
     }
 
     /// How many are kept.

@@ -75,6 +75,8 @@ pub enum Reason {
     Count(Period, Place),
     Within(Period, Place, Span),
     Protected,
+    /// It may go, and need not: what stays fits.
+    Fits,
     /// It says that it was made later than it can have been; nobody knows where it belongs.
     Ahead,
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Reason {
                 write!(f, "{}{} within {span}", oldest(place), period.adjective())
             }
             Reason::Protected => f.write_str("protected"),
+            Reason::Fits => f.write_str("fits"),
             Reason::Ahead => f.write_str("time lies ahead"),
         }
     }

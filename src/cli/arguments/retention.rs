@@ -8,6 +8,7 @@ use clap::Args;
 use super::values;
 use crate::retention::Grouping;
 use crate::retention::calendar::{Calendar, Period, Span};
+use crate::retention::fit::{Free, Limits};
 use crate::retention::policy::{Count, Policy, Tags};
 
 /// Forget snapshots by a policy, or by name
@@ -16,9 +17,10 @@ use crate::retention::policy::{Count, Policy, Tags};
 /// has them back. Snapshots are first divided into groups (--group-by), and the policy is applied to each. Of each hour, day, week, month
 /// or year the newest snapshot is kept; while a rule's number is not used up, the oldest snapshot of the group is kept as well. N is a
 /// number or `unlimited`; DURATION, such as 1y5m7d2h, counts back from the newest snapshot. Protected snapshots are never forgotten.
+/// With --keep-size and --free only as many go as have to, the oldest first; their room comes back with `copal prune`, seven days later.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  copal forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run\n  copal forget --keep-within 30d --keep-tag release\n  copal forget 3fa91c20"
+    after_help = "Examples:\n  copal forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run\n  copal forget --keep-within 30d --keep-tag release\n  copal forget --keep-size 500G --keep-daily 7 --dry-run\n  copal forget 3fa91c20"
 )]
 pub struct Forget {
     /// These, whatever policy there is
@@ -41,6 +43,12 @@ pub struct Forget {
     pub prune: bool,
     #[command(flatten)]
     pub keep: Keep,
+    /// Forget no more than it takes, the oldest first, until what stays takes at most that size: of what the rules do not keep, or without rules of all but the newest of each group
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Rules")]
+    pub keep_size: Option<u64>,
+    /// The same until so much is free where the repository lies: 20% of it, or 100G
+    #[arg(long, value_name = "ROOM", value_parser = Free::parse, help_heading = "Rules")]
+    pub free: Option<Free>,
     /// Only snapshots of that host; several times: of any of them
     #[arg(long, value_name = "NAME", value_parser = values::bytes(), help_heading = "Which snapshots")]
     pub host: Vec<OsString>,
@@ -97,6 +105,14 @@ pub struct Keep {
 }
 
 impl Keep {
+    /// The policy that the rules make; without any, when only room counts, the newest of each group stays.
+    pub fn policy_or_newest(&self) -> Policy {
+        match self.is_given() {
+            true => self.policy(),
+            false => Policy { counts: BTreeMap::from([(Period::Each, Count::Most(1))]), ..Policy::default() },
+        }
+    }
+
     /// The policy that the rules make.
     pub fn policy(&self) -> Policy {
         let counts = [
@@ -145,9 +161,15 @@ impl Choice {
 }
 
 impl Forget {
+    /// What has to fit.
+    pub fn limits(&self) -> Limits {
+        Limits { size: self.keep_size, free: self.free }
+    }
+
     /// Refuses what does not say clearly what is to go.
     pub fn check(&self) -> Result<(), String> {
-        let wanted = [!self.snapshots.is_empty(), self.keep.is_given(), self.all];
+        let has_rules = self.keep.is_given() || self.limits().is_given();
+        let wanted = [!self.snapshots.is_empty(), has_rules, self.all];
         match wanted.iter().filter(|is_wanted| **is_wanted).count() {
             0 => {
                 return Err(

@@ -1,5 +1,7 @@
 //! `copal forget`: which snapshots stay, by what rule, and the notes that forget the others.
 
+mod room;
+
 use serde::Serialize;
 
 use super::snapshots::{Line, line};
@@ -8,6 +10,7 @@ use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{select, signals};
 use crate::model::Time;
+use crate::model::clock::Clock;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::retention::{self, Group, Key, Plan};
 use crate::terminal::escape::escape;
@@ -39,6 +42,8 @@ struct Summary {
     snapshots_forgotten: u64,
     snapshots_failed: u64,
     dry_run: bool,
+    #[serde(flatten)]
+    room: Option<room::Line>,
 }
 
 /// What the snapshots of a group have in common, in words.
@@ -144,7 +149,7 @@ fn policy_plan(context: &Context<'_>, wanted: &Forget, chosen: &[Named], now: Ti
         )));
     }
     let calendar = wanted.timezone.clone().unwrap_or_default();
-    let plan = retention::plan(chosen, &wanted.keep.policy(), wanted.group_by, &calendar, now);
+    let plan = retention::plan(chosen, &wanted.keep.policy_or_newest(), wanted.group_by, &calendar, now);
     for named in plan.ahead() {
         context.warn(&format!(
             "snapshot {} says that it was made at {}, which lies ahead of when it was stored; it is kept, and takes no other's place. To forget it: copal forget {}",
@@ -176,26 +181,41 @@ pub fn run(context: &Context<'_>, wanted: &Forget) -> Result<Code, Failure> {
     let repository = context.open()?;
     let mut all = select::load(context, &repository)?;
     all.notes.check_known().map_err(|error| failure(&error))?;
-    let now = repository.storage_time().map_err(|error| failure(&error))?;
-    let plan = if wanted.snapshots.is_empty() {
-        let chosen = select::chosen(&all.confirmed, &wanted.host, &wanted.choice)?;
-        let plan = match wanted.all {
-            true => retention::plan_all(&chosen, wanted.group_by),
-            false => policy_plan(context, wanted, &chosen, now)?,
-        };
-        // A try shows what would be refused.
-        if wanted.dry_run {
-            show(context, &plan)?;
+    let now = match repository.storage_time() {
+        // Storage that can only be read does not tell its time; a try needs it only to judge the others.
+        Err(_) if wanted.dry_run => context.clock.now(),
+        now => now.map_err(|error| failure(&error))?,
+    };
+    let mut plan = match wanted.snapshots.is_empty() {
+        false => named_plan(context, wanted, &all)?,
+        true => {
+            let chosen = select::chosen(&all.confirmed, &wanted.host, &wanted.choice)?;
+            let plan = match wanted.all {
+                true => retention::plan_all(&chosen, wanted.group_by),
+                false => policy_plan(context, wanted, &chosen, now)?,
+            };
+            if let Err(refused) = check_emptied(wanted, &plan) {
+                // A try shows what is refused.
+                if wanted.dry_run {
+                    show(context, &plan)?;
+                }
+                return Err(refused);
+            }
+            plan
         }
-        check_emptied(wanted, &plan)?;
-        if !wanted.dry_run {
-            show(context, &plan)?;
-        }
-        plan
-    } else {
-        let plan = named_plan(context, wanted, &all)?;
-        show(context, &plan)?;
-        plan
+    };
+    let limits = wanted.limits();
+    let room = match limits.is_given() {
+        true => Some(room::limit(context, &repository, &mut plan, &limits)?),
+        false => None,
+    };
+    show(context, &plan)?;
+    let (room, unknown) = match room {
+        None if wanted.dry_run => match room::look(context, &repository, &plan) {
+            Ok(room) => (Some(room), None),
+            Err(unknown) => (None, Some(unknown)),
+        },
+        room => (room, None),
     };
     let done = match wanted.dry_run {
         true => retention::Done::default(),
@@ -210,6 +230,7 @@ pub fn run(context: &Context<'_>, wanted: &Forget) -> Result<Code, Failure> {
             snapshots_forgotten: forgotten,
             snapshots_failed: done.failed.len() as u64,
             dry_run: wanted.dry_run,
+            room: room.as_ref().map(room::Room::line),
         };
         context.out.json("summary", &summary)?;
     } else if !context.global.quiet {
@@ -218,12 +239,20 @@ pub fn run(context: &Context<'_>, wanted: &Forget) -> Result<Code, Failure> {
             true => format!(", {} kept", plan.kept()),
             false => String::new(),
         };
-        context.out.write(format!("{verb} {}{kept}\n", show_count(forgotten, "snapshot")))?;
+        let told = room.as_ref().map(room::Room::text).unwrap_or_default();
+        context.out.write(format!("{verb} {}{kept}\n{told}", show_count(forgotten, "snapshot")))?;
         if !done.forgotten.is_empty() {
             context.say("to have one back: copal undelete SNAP");
         }
     }
-    let code = select::noted(context, done.forgotten.len(), &done.failed)?;
+    let mut code = select::noted(context, done.forgotten.len(), &done.failed)?;
+    if let Some(unknown) = unknown {
+        return Err(Failure { message: format!("what that frees is not known: {unknown}"), ..unknown });
+    }
+    if let Some(warning) = room.as_ref().and_then(room::Room::too_many) {
+        context.warn(&warning);
+        code = Code::Incomplete;
+    }
     match all.problems.len() {
         0 if wanted.prune => {
             let options = crate::prune::Options { host: context.host(), ..Default::default() };
