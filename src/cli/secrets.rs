@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
 
 use super::exit::{Code, Failure};
+use crate::files::make::rename_new;
 use crate::terminal::escape::escape;
 
 /// The longest password, password file or key file that is read.
@@ -151,23 +153,44 @@ pub fn obtain(
     Ok(Credential::Password(password))
 }
 
-/// Makes a key file with mode 0600, and the folders above it with 0700; never replaces a file.
+/// Makes a key file with mode 0600, and the folders above it with 0700; never replaces a file. It is there whole, and stays when the power
+/// goes, or it is not there: a run that is cut off must not leave half a key where the next one looks for a whole one.
 pub fn write_key_file(path: &Path, text: &[u8]) -> Result<(), Failure> {
     let attempt = || -> io::Result<()> {
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-        let written = file.write_all(text).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            // A key file that holds half a key is worse than none.
-            let _ = std::fs::remove_file(path);
+        make_folders(folder)?;
+        let folder = File::open(folder)?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let beside = format!(".copal-{:032x}.tmp", u128::from_le_bytes(random));
+        let made = path.with_file_name(&beside);
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&made)?;
+        let named = file
+            .write_all(text)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| Ok(rename_new(folder.as_fd(), beside.as_bytes(), name.as_bytes())?));
+        if let Err(error) = named {
+            let _ = std::fs::remove_file(&made);
             return Err(error);
         }
-        File::open(folder)?.sync_all()
+        folder.sync_all()
     };
     attempt().map_err(|error| {
         Failure::new(Code::Failed, format!("cannot make the key file {}: {error}", shown(path)))
     })
+}
+
+/// Makes a folder and those above it that are missing, each durable in the one above.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    for path in missing.into_iter().rev() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Asks a person, twice for something new.

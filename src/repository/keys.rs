@@ -47,6 +47,10 @@ pub(super) fn unlock(
     }))
 }
 
+fn known(name: &Id) -> Error {
+    Error::Refused(format!("this password or key opens the repository already, as key {}", name.short()))
+}
+
 /// One slot as a person sees it.
 #[derive(Clone, Debug)]
 pub struct Listed {
@@ -80,22 +84,51 @@ impl Repository {
         Ok((slots, problems))
     }
 
-    /// Adds a slot that `unlock` opens, and gives its name. Refuses a secret that opens one already: removing one of two alike would
-    /// only seem to lock somebody out.
-    pub fn add_key(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+    /// The slot that `unlock` opens already, if there is one.
+    pub fn opened_by(&self, unlock: Unlock<'_>) -> Result<Option<Id>, Error> {
         for name in list_names(&*self.backend, Kind::Keys)? {
             // A slot that can not be read is told by the list of keys.
             let Ok(object) = get_slot(&*self.backend, &name) else { continue };
             if let Ok(Some(_)) = slot::open(&object, unlock) {
-                return Err(Error::Refused(format!(
-                    "this password or key opens the repository already, as key {}",
-                    name.short()
-                )));
+                return Ok(Some(name));
             }
         }
+        Ok(None)
+    }
+
+    /// Adds a slot that `unlock` opens, and gives its name. Refuses a secret that opens one already: removing one of two alike would
+    /// only seem to lock somebody out.
+    pub fn add_key(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+        match self.opened_by(unlock)? {
+            Some(name) => Err(known(&name)),
+            None => self.put_slot(unlock, cost, description),
+        }
+    }
+
+    fn put_slot(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
         let object = slot::encode(&self.keys, unlock, cost, description, &self.config_object)
             .map_err(|error| Error::format("the new key slot", error))?;
         put_named(&*self.backend, Kind::Keys, &object)
+    }
+
+    /// Puts a slot that `unlock` opens in the place of one that is there, and gives its name; the new one is durable before the old one
+    /// goes. One that it opens already takes that place: a run that was cut off put it.
+    ///
+    /// Errors: `Refused` when it is the old one itself.
+    pub fn replace_key(
+        &self,
+        old: &Id,
+        unlock: Unlock<'_>,
+        cost: Cost,
+        description: &Description,
+    ) -> Result<Id, Error> {
+        let new = match self.opened_by(unlock)? {
+            Some(name) if name == *old => return Err(known(&name)),
+            Some(name) => name,
+            None => self.put_slot(unlock, cost, description)?,
+        };
+        self.remove_key(old)?;
+        Ok(new)
     }
 
     /// Removes a slot. Refuses the last one that can be read.

@@ -38,6 +38,8 @@ pub struct Repository {
     pub(crate) hasher: Hasher,
     pub config: Config,
     pub(crate) config_object: Vec<u8>,
+    /// No object in `config/` has that name: a creation was cut off before it, or it was lost since.
+    is_config_missing: bool,
     /// What was wrong with copies of `config` that were passed over when the repository was opened.
     pub config_warnings: Vec<Error>,
     pub index: Index,
@@ -128,6 +130,14 @@ pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, E
 }
 
 impl Repository {
+    /// Puts `config` where a creation that was cut off did not come to it, or where it was lost: as the key slots have it.
+    fn put_missing_config(&self) -> Result<(), Error> {
+        if self.is_config_missing {
+            self.backend.put(Kind::Config, &config_name(self.config.generation), &self.config_object)?;
+        }
+        Ok(())
+    }
+
     /// The same repository with another index, which `make` opens after this one is closed. It is empty until `sync`.
     pub fn with_index(
         self,

@@ -1,6 +1,7 @@
 //! Opening a repository: which one it is, the key slot that opens, and the copy of `config` that is in force. A damaged copy is passed
 //! over as long as a sound one is there.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -102,10 +103,20 @@ fn unlock(
     Ok((keys, slot, index, opened))
 }
 
+/// The `config` in force.
+struct Chosen {
+    config: Config,
+    object: Vec<u8>,
+    /// There is none of that name: this is the copy in a key slot.
+    is_missing: bool,
+    warnings: Vec<Error>,
+}
+
 /// The copy of the highest generation that verifies, and what is wrong with those that do not.
-fn choose(keys: &Keys, found: Found) -> Result<(Config, Vec<u8>, Vec<Error>), Error> {
+fn choose(keys: &Keys, found: Found) -> Result<Chosen, Error> {
     let mut warnings = found.problems;
     let mut best: Option<(Config, Vec<u8>)> = None;
+    let stored: HashSet<u64> = found.candidates.iter().filter_map(|candidate| candidate.generation).collect();
     let mut unsupported = Vec::new();
     for Candidate { object, generation, whole, bytes } in found.candidates {
         match config::decode(keys, &bytes) {
@@ -133,7 +144,10 @@ fn choose(keys: &Keys, found: Found) -> Result<(Config, Vec<u8>, Vec<Error>), Er
         }
     }
     match best {
-        Some((config, object)) => Ok((config, object, warnings)),
+        Some((config, object)) => {
+            let is_missing = !stored.contains(&config.generation);
+            Ok(Chosen { config, object, is_missing, warnings })
+        }
         None => Err(warnings.into_iter().next().unwrap_or_else(|| {
             Error::damaged(Kind::Config, "", "there is none, and no key slot has a copy")
         })),
@@ -174,7 +188,8 @@ pub fn open(
         });
     };
     let _ = index.set_fact("slot", &slot_name.0);
-    let (config, config_object, config_warnings) = choose(&keys, found)?;
+    let Chosen { config, object: config_object, is_missing, warnings: config_warnings } =
+        choose(&keys, found)?;
     // A rolled-back config must not go unnoticed.
     if let Some(seen) =
         index.fact(GENERATION_FACT)?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
@@ -193,6 +208,7 @@ pub fn open(
         keys,
         config,
         config_object,
+        is_config_missing: is_missing,
         config_warnings,
         index,
         blocks: reader::BlockCache::default(),

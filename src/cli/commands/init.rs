@@ -84,14 +84,6 @@ pub fn create_default(context: &Context<'_>) -> Result<(), Failure> {
     let backend = context.backend()?;
     let path = context.defaults.key_file()?;
     let origin = Origin { key_file: Some(&path), ..Origin::default() };
-    if let Some(folder) = path.parent() {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", folder.display())))?;
-    }
     let secret = {
         // The four lines below say it; the general message would say it twice.
         let quiet = Context::new(

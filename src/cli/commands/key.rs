@@ -107,11 +107,15 @@ fn passwd(context: &Context<'_>, repository: &Repository, new: &NewSecret) -> Re
     let (slots, _) = repository.key_slots().map_err(|error| failure(&error))?;
     let current = slots.iter().find(|slot| slot.current);
     let label = current.map_or("", |slot| &slot.description.label);
-    // The new one first: at no moment is there no way in.
-    let name = add(context, repository, new, label)?;
-    if let Some(slot) = current {
-        repository.remove_key(&slot.name).map_err(|error| failure(&error))?;
-    }
+    let name = match current {
+        Some(slot) => {
+            let secret = context.obtain(new.origin(), Purpose::New)?;
+            repository
+                .replace_key(&slot.name, secret.unlock(), Cost::default(), &description(context, label))
+                .map_err(|error| failure(&error))?
+        }
+        None => add(context, repository, new, label)?,
+    };
     let _ = repository.index.set_fact("slot", &name.0);
     context.say(&format!("key {} replaces the one that was used", name.short()));
     Ok(Code::Done)
