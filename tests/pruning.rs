@@ -31,8 +31,6 @@ use copal::prune::{self, Options, Outcome, Unused};
 use copal::repository::session::Session;
 use copal::repository::{self, Creation, Error, Repository};
 
-const DAY: i64 = 24 * 3600;
-
 /// Storage in memory whose clock is set by hand, and the same clock as a machine's.
 #[derive(Clone)]
 struct Timed {
@@ -103,8 +101,12 @@ impl Place {
         std::fs::remove_file(self.source.path().join(name)).unwrap();
     }
 
+    fn hours(&self, hours: i64) {
+        self.storage.seconds.fetch_add(hours * 3600, Ordering::SeqCst);
+    }
+
     fn days(&self, days: i64) {
-        self.storage.seconds.fetch_add(days * DAY, Ordering::SeqCst);
+        self.hours(24 * days);
     }
 
     fn open_on(&self, backend: impl Backend + 'static) -> Repository {

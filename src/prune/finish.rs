@@ -1,7 +1,7 @@
 //! The second phase: what was marked is removed once nobody can rely on it. Everything here may be done by several at once, and be cut
 //! off anywhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::usage::{Standing, Usage};
 use super::{MARK_SECONDS, Outcome, Run, copy, sweep};
@@ -17,7 +17,7 @@ const LATER_SECONDS: i64 = 3600;
 
 /// Whether a session may have begun before the mark was there for it to see.
 fn may_predate(peer: &Peer, mark: &Removal, peers: &[Peer]) -> bool {
-    // The end of the marking session was put after the mark.
+    // The end of the marking session was put after the mark. Of one without, `adopt` puts the mark anew.
     let marked = peers.iter().find(|other| other.id == mark.session).and_then(|pruner| pruner.ended_stored);
     match (marked, peer.begun_stored) {
         (Some(marked), Some(begun)) => begun < marked.plus_seconds(LATER_SECONDS),
@@ -41,6 +41,37 @@ fn is_due(mark: &Removal, peers: &[Peer], own: Id16, now: Time, outcome: &mut Ou
     in_the_way.is_empty()
 }
 
+/// Whether it will never be known until when a mark was put: its pruner is gone without a word. Whoever began at any time may then have
+/// begun before it.
+fn is_orphan(mark: &Removal, peers: &[Peer], own: Id16, now: Time) -> bool {
+    mark.session != own
+        && peers
+            .iter()
+            .find(|peer| peer.id == mark.session)
+            .is_none_or(|pruner| pruner.ended_stored.is_none() && !pruner.is_alive(now))
+}
+
+/// Puts once more what orphaned marks name, for this session, whose end will tell; and removes those when everybody sees the new one. So
+/// what is marked stays marked, and a mark waits for nobody who came after it.
+fn adopt(
+    run: &Run<'_>,
+    session: &Session<'_>,
+    waiting: Vec<(Id, Removal)>,
+    peers: &[Peer],
+) -> Result<(), Error> {
+    let now = session.check_alive()?;
+    let (mut names, mut packs, mut snapshots) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for (name, mark) in waiting.into_iter().filter(|(_, mark)| is_orphan(mark, peers, session.id, now)) {
+        names.push(name);
+        packs.extend(mark.packs);
+        snapshots.extend(mark.snapshots);
+    }
+    // What another put anew is put anew too: each takes away a mark only for one of its own, put later. Else two could take away what
+    // the other relies on.
+    super::mark(run, session, packs.into_iter().collect(), snapshots.into_iter().collect())?;
+    sweep::marks(run, names)
+}
+
 /// Acts on every mark whose time has come.
 pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome) -> Result<(), Error> {
     let repository = run.repository;
@@ -52,11 +83,9 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
     run.settle()?;
     let peers = repository.sessions()?;
     let now = session.check_alive()?;
-    let due: Vec<(Id, Removal)> = removals
-        .marks
-        .into_iter()
-        .filter(|(_, mark)| is_due(mark, &peers, session.id, now, outcome))
-        .collect();
+    let (due, waiting): (Vec<(Id, Removal)>, Vec<(Id, Removal)>) =
+        removals.marks.into_iter().partition(|(_, mark)| is_due(mark, &peers, session.id, now, outcome));
+    adopt(run, session, waiting, &peers)?;
     if due.is_empty() {
         return Ok(());
     }

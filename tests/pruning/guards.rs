@@ -299,3 +299,96 @@ fn a_copy_in_a_pack_that_another_pruner_marked_is_none() {
 fn pruners_that_see_only_their_own_marks_would_lose_something() {
     assert!(!each_acts_on_its_mark(false));
 }
+
+/// Storage on which who puts a mark does nothing more after that.
+struct Dies {
+    inner: Timed,
+    dead: AtomicBool,
+}
+
+impl Backend for Dies {
+    through! { location get get_range list stat remove time create }
+
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        if self.dead.load(Ordering::SeqCst) {
+            let source = std::io::Error::from_raw_os_error(5);
+            return Err(StorageError::Io { object: name.to_owned(), operation: "write", source });
+        }
+        self.dead.store(kind == Kind::Removals, Ordering::SeqCst);
+        self.inner.put(kind, name, bytes)
+    }
+}
+
+/// A pruner puts its mark, which has to wait, and is never heard of again.
+fn dies_after_its_mark(place: &Place) {
+    let elsewhere = place.open();
+    let _session =
+        Session::begin(&elsewhere, &place.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
+    let dies = Dies { inner: place.storage.clone(), dead: AtomicBool::new(false) };
+    assert!(place.prune_on(&place.open_on(dies), &at_once()).unwrap().packs_waiting > 0);
+    assert_eq!(place.open().removals().unwrap().marks.len(), 1);
+}
+
+#[test]
+fn a_mark_whose_pruner_died_waits_for_nobody_who_came_later() {
+    let (place, _, second) = one_forgotten();
+    dies_after_its_mark(&place);
+    let repository = place.open();
+    let begin = || Session::begin(&repository, &place.storage, Default::default(), b"always", Vec::new());
+    let (mut removed, mut at_work) = (0, Vec::new());
+    for _ in 0..10 {
+        // The next one comes before the last one goes.
+        at_work.push(begin().unwrap());
+        at_work.drain(..at_work.len() - 1);
+        place.hours(12);
+        removed += place.prune(&at_once()).packs_removed;
+    }
+    drop(at_work);
+    assert!(removed > 0);
+    assert_eq!(place.open().removals().unwrap().marks.len(), 0);
+    assert_eq!(place.saved(), BTreeSet::from([second]));
+}
+
+/// One pruner is about to act on the mark of one that died, while another puts it anew and takes it away; a writer that comes just then
+/// sees the old one no more, and the new one not yet when that was not waited for.
+fn comes_while_a_mark_is_put_anew(hurried: bool) -> bool {
+    let (place, ..) = one_forgotten();
+    as_at_first(&place);
+    dies_after_its_mark(&place);
+    place.days(3);
+    let place = Arc::new(place);
+    let late = |hurried| Late {
+        inner: place.storage.clone(),
+        put: Default::default(),
+        kind: Kind::Removals,
+        hurried,
+    };
+    let puts_anew = late(hurried);
+    let writes = Late { hurried: true, ..puts_anew.clone() };
+    let (put, taken) = std::sync::mpsc::channel();
+    let other = place.clone();
+    let meanwhile = move || {
+        let elsewhere = other.open();
+        let session =
+            Session::begin(&elsewhere, &other.storage, Default::default(), b"elsewhere", Vec::new());
+        let outcome = other.prune_on(&other.open_on(puts_anew), &at_once()).unwrap();
+        assert_eq!(outcome.packs_removed, 0, "somebody is at work");
+        drop(session);
+        put.send(other.back_up_in(&other.open_on(writes)).unwrap()).unwrap();
+    };
+    let acts = place.open_on(Midst::new(&place, Kind::Notes, meanwhile, None));
+    let pruned = place.prune_on(&acts, &at_once());
+    let whole = is_whole(&place, taken.recv().unwrap());
+    assert_eq!(pruned.is_ok_and(|outcome| outcome.packs_removed > 0), whole, "what is lost ends a prune");
+    whole
+}
+
+#[test]
+fn a_mark_is_taken_away_when_everybody_sees_the_one_in_its_place() {
+    assert!(comes_while_a_mark_is_put_anew(false));
+}
+
+#[test]
+fn a_mark_that_is_taken_away_sooner_would_lose_something() {
+    assert!(!comes_while_a_mark_is_put_anew(true));
+}
