@@ -1,6 +1,7 @@
 //! A backend that goes wrong at a chosen operation, so that tests can run "for every N: fail operation N".
 //! Nothing is random: the same operations and the same fault give the same outcome.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,8 +15,16 @@ use crate::model::Time;
 pub enum Fault {
     /// The operation fails and is not done.
     FailBefore,
+    /// The same, since the storage is full.
+    NoSpace,
+    /// The same, since it is forbidden.
+    Denied,
     /// The operation is done, then reported as failed: a lost reply. A listing has called for every entry.
     FailAfter,
+    /// So many operations from this one on fail and are not done; then the storage is back.
+    Outage { operations: u64 },
+    /// A listing calls for the first half of the entries, and fails. Other operations go well.
+    HalfList,
     /// A `get` loses so many bytes at its end (at most all); a `get_range` that loses any is `Error::Short`, as every
     /// backend promises. Other operations go well.
     Truncate { lost: u64 },
@@ -90,17 +99,25 @@ impl<B: Backend> Faulty<B> {
         let fault = *lock(&self.fault);
         let due = match fault {
             Some((at, Fault::Crash)) if number >= at => Some(Fault::Crash),
+            Some((at, outage @ Fault::Outage { operations })) => {
+                (at..at.saturating_add(operations)).contains(&number).then_some(outage)
+            }
             Some((at, fault)) if number == at => Some(fault),
             _ => None,
         };
-        let fail = || {
+        let strike = |error| {
             self.struck.store(true, Ordering::SeqCst);
+            Err(error)
+        };
+        let fail = || {
             let source = io::Error::other(format!("fault set for operation {number}"));
-            Err(Error::Io { object: object(), operation, source })
+            strike(Error::Io { object: object(), operation, source })
         };
         match due {
             None => work(&self.inner),
-            Some(Fault::FailBefore | Fault::Crash) => fail(),
+            Some(Fault::FailBefore | Fault::Outage { .. } | Fault::Crash) => fail(),
+            Some(Fault::NoSpace) => strike(Error::NoSpace { object: object(), operation }),
+            Some(Fault::Denied) => strike(Error::Denied { object: object() }),
             Some(Fault::Panic) => {
                 self.struck.store(true, Ordering::SeqCst);
                 panic!("panic set for operation {number}")
@@ -179,7 +196,21 @@ impl<B: Backend> Backend for Faulty<B> {
 
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         let object = || format!("{}/{}", self.inner.location(), kind.folder());
-        self.run(object, "list", |inner| inner.list(kind, each), unharmed)
+        let mut entries = Vec::new();
+        let cut = Cell::new(false);
+        let harm = |fault, ()| {
+            cut.set(fault == Fault::HalfList);
+            let source = io::Error::other("fault set for a listing");
+            let failed = Err(Error::Io { object: object(), operation: "list", source });
+            (cut.get(), if cut.get() { failed } else { Ok(()) })
+        };
+        let result =
+            self.run(object, "list", |inner| inner.list(kind, &mut |entry| entries.push(entry)), harm);
+        if cut.get() {
+            entries.truncate(entries.len() / 2);
+        }
+        entries.into_iter().for_each(each);
+        result
     }
 
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
