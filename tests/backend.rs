@@ -27,7 +27,8 @@ fn listing(backend: &dyn Backend, kind: Kind) -> BTreeMap<String, u64> {
 macro_rules! contract {
     ($($backend:ident: $make:expr;)*) => { $(
         contract!(@tests $backend, $make,
-            bytes_come_back_for_every_kind, nothing_is_overwritten, ranges_are_exact_or_short,
+            bytes_come_back_for_every_kind, nothing_is_overwritten,
+            an_object_can_be_put_back_in_its_place, ranges_are_exact_or_short,
             what_is_missing_is_not_found, listings_hold_what_was_put_and_no_other_kind,
             removed_objects_are_gone_and_may_come_again, a_listing_may_remove_what_it_finds,
             names_that_no_object_has_are_refused, a_repository_exists_once_it_has_a_config_or_a_key,

@@ -171,6 +171,15 @@ impl<B: Backend> Backend for Faulty<B> {
         self.run(|| self.object(kind, name), "write", |inner| inner.put(kind, name, bytes), unharmed)
     }
 
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.run(
+            || self.object(kind, name),
+            "put back",
+            |inner| inner.replace(kind, name, bytes),
+            unharmed,
+        )
+    }
+
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
         let harm = |fault, bytes| {
             let (harmed, bytes) = spoil(fault, bytes);

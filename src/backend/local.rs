@@ -171,6 +171,40 @@ impl Local {
         made.map_err(|error| self.sort(path, operation, error))
     }
 
+    /// Writes an object beside its place, makes it durable, and gives it its name. Where the name is taken, what is there stays, unless it is
+    /// to be replaced.
+    fn store(&self, kind: Kind, name: &str, bytes: &[u8], over: bool) -> Result<(), Error> {
+        let path = self.checked(kind, name)?;
+        let folder = kind.folder_of(name);
+        let root = self.folders.root()?;
+        self.folders.trusted(&folder)?;
+        self.folders.ensure(&root, &folder)?;
+        // Also what another writer just put there is only `Ok` once it is durable, so the folder is synced in any case.
+        if !over && self.is_present(&root, &path, bytes.len())? {
+            return self.folders.sync_folder(&root, &folder);
+        }
+        let mut file = self.temporary(&root, &path, "make a file for it")?;
+        file.fill(bytes).map_err(|error| self.sort(&path, "write", error))?;
+        self.folders.synced(file.file.as_fd()).map_err(|errno| self.sort(&path, "sync", errno))?;
+        let mut publish = || match over {
+            true => match file.rename_over(&path) {
+                Ok(naming) => Ok(matches!(naming, Naming::Done)),
+                Err(errno) => Err(self.sort(&path, "put in place", errno)),
+            },
+            false => self.publish(&root, &mut file, &path, bytes.len()),
+        };
+        if !publish()? {
+            // Somebody removed the folder since `ensure` saw it: once more.
+            self.folders.forget(&folder);
+            self.folders.ensure(&root, &folder)?;
+            if !publish()? {
+                return Err(self.sort(&path, "put in place", Errno::NOENT));
+            }
+        }
+        drop(file);
+        self.folders.sync_folder(&root, &folder)
+    }
+
     /// Gives a synced file its name. `false` when its folder is missing.
     fn publish(
         &self,
@@ -236,28 +270,13 @@ impl Backend for Local {
     }
 
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.checked(kind, name)?;
-        let folder = kind.folder_of(name);
-        let root = self.folders.root()?;
-        self.folders.trusted(&folder)?;
-        self.folders.ensure(&root, &folder)?;
-        // Also what another writer just put there is only `Ok` once it is durable, so the folder is synced in any case.
-        if self.is_present(&root, &path, bytes.len())? {
-            return self.folders.sync_folder(&root, &folder);
-        }
-        let mut file = self.temporary(&root, &path, "make a file for it")?;
-        file.fill(bytes).map_err(|error| self.sort(&path, "write", error))?;
-        self.folders.synced(file.file.as_fd()).map_err(|errno| self.sort(&path, "sync", errno))?;
-        if !self.publish(&root, &mut file, &path, bytes.len())? {
-            // Somebody removed the folder since `ensure` saw it: once more.
-            self.folders.forget(&folder);
-            self.folders.ensure(&root, &folder)?;
-            if !self.publish(&root, &mut file, &path, bytes.len())? {
-                return Err(self.sort(&path, "put in place", Errno::NOENT));
-            }
-        }
-        drop(file);
-        self.folders.sync_folder(&root, &folder)
+        self.store(kind, name, bytes, false)
+    }
+
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let stored = self.store(kind, name, bytes, true);
+        self.handles.drop_one(kind, name);
+        stored
     }
 
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {

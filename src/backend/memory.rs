@@ -30,7 +30,7 @@ impl Memory {
         Memory { objects: Arc::new(Mutex::new(self.locked().clone())) }
     }
 
-    /// Puts bytes in place of an object, as damage or an attacker would; the only way to overwrite.
+    /// Puts bytes in place of an object, as damage or an attacker would.
     pub fn overwrite(&self, kind: Kind, name: &str, bytes: &[u8]) {
         self.locked().insert((kind, name.to_owned()), bytes.into());
     }
@@ -64,6 +64,12 @@ impl Backend for Memory {
                 Ok(())
             }
         }
+    }
+
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        checked_path(LOCATION, kind, name)?;
+        self.overwrite(kind, name, bytes);
+        Ok(())
     }
 
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {

@@ -46,6 +46,16 @@ pub trait Backend: Send + Sync {
     /// Contents are not compared; where names are not hashes (`Config`, `Fences`), the first writer's bytes stay.
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error>;
 
+    /// Puts an object's own bytes back in its place: what storage changed or lost is as it was stored again. Wholly or not at all, and durable
+    /// when this returns `Ok`. Only for healing: the bytes have to be those of that name, which the caller has proved.
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let _ = bytes;
+        Err(Error::Unsupported {
+            object: format!("{}/{}", self.location(), kind.path_of(name)),
+            reason: "this storage can not put an object back in its place".to_owned(),
+        })
+    }
+
     /// All bytes of an object. Errors: `NotFound`. The size is the storage's word: where it is not trusted, `stat` first.
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error>;
 
@@ -104,6 +114,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
         (**self).put(kind, name, bytes)
+    }
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        (**self).replace(kind, name, bytes)
     }
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
         (**self).get(kind, name)

@@ -32,6 +32,28 @@ pub fn nothing_is_overwritten(backend: &dyn Backend) {
     }
 }
 
+pub fn an_object_can_be_put_back_in_its_place(backend: &dyn Backend) {
+    for kind in Kind::ALL {
+        let (there, absent) = (name(kind, 7), name(kind, 8));
+        // As damage left it: of another length, and of the same.
+        backend.put(kind, &there, b"spoiled, and too long").unwrap();
+        assert_eq!(backend.get_range(kind, &there, 0, 7).unwrap(), b"spoiled");
+        for bytes in [&b"first"[..], b"other", b""] {
+            backend.replace(kind, &there, bytes).unwrap();
+            assert_eq!(backend.get(kind, &there).unwrap(), bytes);
+            assert_eq!(backend.get_range(kind, &there, 0, bytes.len()).unwrap(), bytes);
+            assert_eq!(listing(backend, kind), BTreeMap::from([(there.clone(), bytes.len() as u64)]));
+        }
+        backend.replace(kind, &absent, b"lost").unwrap();
+        assert_eq!(backend.get(kind, &absent).unwrap(), b"lost");
+        let error = backend.replace(kind, "../x", b"lost").unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    }
+    // Nothing is left beside it.
+    let later = backend.time().unwrap().plus_seconds(1 << 40);
+    assert_eq!(backend.remove_leftovers(later).unwrap(), 0);
+}
+
 pub fn ranges_are_exact_or_short(backend: &dyn Backend) {
     let name = name(Kind::Packs, 9);
     backend.put(Kind::Packs, &name, b"0123456789").unwrap();

@@ -79,6 +79,19 @@ impl<'a> Temporary<'a> {
         }
     }
 
+    /// Moves the file to its name, in place of what has it.
+    pub(super) fn rename_over(&mut self, path: &str) -> Result<Naming, Errno> {
+        let root = self.root.as_fd();
+        match retry_on_intr(|| rustix::fs::renameat(root, &self.path, root, path)) {
+            Ok(()) => {
+                self.named = true;
+                Ok(Naming::Done)
+            }
+            Err(Errno::NOENT) => Ok(Naming::NoFolder),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Gives the file a second name, unless that is taken; the first goes when this is dropped.
     pub(super) fn link(&mut self, path: &str) -> Result<Naming, Errno> {
         match retry_on_intr(|| rustix::fs::linkat(self.root, &self.path, self.root, path, AtFlags::empty())) {
