@@ -74,6 +74,10 @@ fn every_constant_of_the_document_is_that_of_the_code_and_none_is_missing() {
         ("XATTR_NAME_MAX", limits::XATTR_NAME_MAX as u64),
         ("LIST_MAX", limits::LIST_MAX as u64),
         ("INDEX_PACKS", limits::INDEX_PACKS as u64),
+        ("PARITY_SHARD_MIN", limits::PARITY_SHARD_MIN as u64),
+        ("PARITY_SHARD_MAX", limits::PARITY_SHARD_MAX as u64),
+        ("PARITY_SHARDS_MAX", limits::PARITY_SHARDS_MAX as u64),
+        ("PARITY_MAX", limits::PARITY_MAX),
         ("FLAGS_KEPT", limits::FLAGS_KEPT.into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

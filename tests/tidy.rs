@@ -29,6 +29,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 /// Packages, and calls that stand for one, with the rooms that may name them.
 const FENCES: &[(&str, &[&str])] = &[
     ("rusqlite", &["index"]),
+    ("reed_solomon_simd", &["format"]),
     ("zstd", &["compress"]),
     ("chacha20poly1305", &["crypto"]),
     ("argon2", &["crypto"]),

@@ -54,5 +54,13 @@ pub const XATTR_NAME_MAX: usize = 255;
 pub const LIST_MAX: usize = 1 << 20;
 /// Most packs in one index object.
 pub const INDEX_PACKS: usize = 4096;
+/// Shortest shard of a pack that has recovery data, bytes.
+pub const PARITY_SHARD_MIN: usize = 4096;
+/// Longest shard, bytes.
+pub const PARITY_SHARD_MAX: usize = 1 << 20;
+/// Most shards that a pack is cut into.
+pub const PARITY_SHARDS_MAX: usize = 16_384;
+/// Longest recovery data that is looked at, bytes.
+pub const PARITY_MAX: u64 = 512 << 20;
 /// Inode flags that are kept: compress, sync, immutable, append-only, no dump, no atime, directory sync, no copy-on-write.
 pub const FLAGS_KEPT: u32 = 0x0081_00fc;

@@ -8,6 +8,7 @@ pub mod limits;
 pub mod node;
 pub mod note;
 pub mod pack;
+pub mod parity;
 pub mod record;
 pub mod session;
 pub mod slot;
