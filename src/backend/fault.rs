@@ -172,12 +172,7 @@ impl<B: Backend> Backend for Faulty<B> {
     }
 
     fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        self.run(
-            || self.object(kind, name),
-            "put back",
-            |inner| inner.replace(kind, name, bytes),
-            unharmed,
-        )
+        self.run(|| self.object(kind, name), "put back", |inner| inner.replace(kind, name, bytes), unharmed)
     }
 
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {

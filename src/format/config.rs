@@ -18,6 +18,8 @@ pub struct Config {
     /// Length at which packs are ended, bytes.
     pub pack_target: usize,
     pub made: Time,
+    /// Thousandths of a new pack's length that its recovery data has; 0 for none.
+    pub parity_per_mille: u16,
 }
 
 /// Encodes a cutter's record.
@@ -62,11 +64,11 @@ pub fn encode(keys: &Keys, config: &Config) -> Result<Vec<u8>, Error> {
     let mut plain = Writer::default();
     plain.int(1, true, FORMAT).int(2, true, FORMAT).int(3, true, config.generation);
     let mut writer = Writer::default();
-    writer.bytes(1, true, &encode_cutter(&config.cutter)).int(2, true, config.pack_target as u64).time(
-        3,
-        true,
-        Some(config.made),
-    );
+    writer
+        .bytes(1, true, &encode_cutter(&config.cutter))
+        .int(2, true, config.pack_target as u64)
+        .time(3, true, Some(config.made))
+        .int(5, false, u64::from(config.parity_per_mille));
     small::encode(keys, KIND, &plain.finish(), &writer.finish())
 }
 
@@ -89,18 +91,36 @@ pub fn peek(object: &[u8]) -> Result<(Id16, u64), Error> {
     Ok((repository, generation))
 }
 
+/// The object with the header that every `config` has: a changed byte in it is mended by that, and told when it opens.
+pub fn with_own_header(keys: &Keys, object: &[u8]) -> Vec<u8> {
+    let rest = object.get(limits::HEADER_LEN..).unwrap_or_default();
+    [&super::header::encode(KIND, keys.repository)[..], rest].concat()
+}
+
 /// Opens the object.
 pub fn decode(keys: &Keys, object: &[u8]) -> Result<Config, Error> {
     // Opened first: what a changed plain part says is not believed.
     let record = small::decode(keys, KIND, object)?;
     let (_, generation) = peek(object)?;
-    let mut config = Config { generation, cutter: Cutter::default(), pack_target: 0, made: Time::default() };
+    let mut config = Config {
+        generation,
+        cutter: Cutter::default(),
+        pack_target: 0,
+        made: Time::default(),
+        parity_per_mille: 0,
+    };
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
         match field.number {
             1 => config.cutter = decode_cutter(field.value)?,
             2 => config.pack_target = field.int()? as usize,
             3 => config.made = field.time()?,
+            5 => {
+                config.parity_per_mille = u16::try_from(field.int()?)
+                    .ok()
+                    .filter(|rate| *rate <= 1000)
+                    .ok_or(Error::Malformed("the rate of recovery data makes no sense"))?
+            }
             _ => field.unknown()?,
         }
     }

@@ -216,7 +216,8 @@ fn piece<'a>(bytes: &'a [u8], name: &Id, budget: &mut usize) -> Result<Piece<'a>
         return Err(Error::Malformed("a piece of recovery data that makes no sense"));
     }
     let body = cursor.take(body_length)?;
-    *budget = budget.checked_sub(PIECE_HEAD + body_length).ok_or(Error::Malformed("too many broken pieces"))?;
+    *budget =
+        budget.checked_sub(PIECE_HEAD + body_length).ok_or(Error::Malformed("too many broken pieces"))?;
     if piece_sum(name, head, body)[..] != head[PIECE_SUMMED..] {
         return Err(Error::Malformed("a piece of recovery data that was changed"));
     }

@@ -77,7 +77,7 @@ const BLOCK_LEN: usize = 17;
 
 impl PackInfo {
     /// The facts of a pack record, not yet in the database.
-    pub(super) fn of(record: &PackRecord) -> PackInfo {
+    pub(crate) fn of(record: &PackRecord) -> PackInfo {
         let blocks = record.blocks.iter();
         PackInfo {
             row: 0,

@@ -3,11 +3,13 @@
 pub mod contents;
 pub mod doubt;
 mod error;
+pub mod healing;
 mod index_objects;
 pub mod keys;
 pub mod notes;
 mod open;
 pub mod packs;
+pub mod parity;
 pub mod reader;
 pub mod removals;
 pub mod session;
@@ -38,12 +40,13 @@ pub struct Repository {
     pub(crate) hasher: Hasher,
     pub config: Config,
     pub(crate) config_object: Vec<u8>,
-    /// No object in `config/` has that name: a creation was cut off before it, or it was lost since.
-    is_config_missing: bool,
+    /// Storage does not have `config` any more as it should be.
+    pub(crate) config_is_lost: bool,
     /// What was wrong with copies of `config` that were passed over when the repository was opened.
     pub config_warnings: Vec<Error>,
     pub index: Index,
     pub(crate) blocks: reader::BlockCache,
+    pub(crate) mended: Mutex<parity::Mended>,
     /// What was said about the cache when it was opened.
     pub cache: Opened,
     /// What the last synchronisation saw.
@@ -73,6 +76,7 @@ pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock)
         cutter: creation.cutter,
         pack_target: creation.pack_target,
         made: clock.now(),
+        parity_per_mille: 0,
     };
     let object = format::config::encode(&keys, &config).map_err(|error| Error::format("config", error))?;
     let slot = slot::encode(&keys, creation.unlock, creation.cost, &creation.description, &object)
@@ -130,14 +134,6 @@ pub(crate) fn list_names(backend: &dyn Backend, kind: Kind) -> Result<Vec<Id>, E
 }
 
 impl Repository {
-    /// Puts `config` where a creation that was cut off did not come to it, or where it was lost: as the key slots have it.
-    fn put_missing_config(&self) -> Result<(), Error> {
-        if self.is_config_missing {
-            self.backend.put(Kind::Config, &config_name(self.config.generation), &self.config_object)?;
-        }
-        Ok(())
-    }
-
     /// The same repository with another index, which `make` opens after this one is closed. It is empty until `sync`.
     pub fn with_index(
         self,
@@ -146,8 +142,8 @@ impl Repository {
         drop(self.index);
         let (index, cache) = make(self.keys.repository)?;
         let blocks = reader::BlockCache::default();
-        let (looked_again, seen) = (Mutex::default(), Mutex::default());
-        Ok(Repository { index, cache, blocks, looked_again, seen, ..self })
+        let (looked_again, seen, mended) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Repository { index, cache, blocks, looked_again, seen, mended, ..self })
     }
 
     /// The repository's id.
@@ -162,7 +158,7 @@ impl Repository {
 
     /// What is wrong with the `config` objects themselves; copies elsewhere may have opened the repository all the same.
     pub fn config_problems(&self) -> Result<Vec<Error>, Error> {
-        let (mut problems, mut sound) = (Vec::new(), 0);
+        let (mut problems, mut sound) = (Vec::new(), Vec::new());
         let mut names = Vec::new();
         self.backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
         for name in names {
@@ -174,16 +170,15 @@ impl Repository {
                 }
             };
             match format::config::decode(&self.keys, &object) {
-                Ok(_) => sound += 1,
+                Ok(_) => sound.push(name),
                 Err(error) => problems.push(Error::decode(Kind::Config, &name, error)),
             }
         }
-        if sound == 0 && problems.is_empty() {
-            problems.push(Error::damaged(
-                Kind::Config,
-                &config_name(self.config.generation),
-                "it is missing; a copy in a key slot is in use",
-            ));
+        let own = config_name(self.config.generation);
+        if !sound.contains(&own) && problems.is_empty() {
+            let place = if self.config_is_lost { "the local cache" } else { "a key slot" };
+            let what = format!("it is missing; a copy in {place} is in use");
+            problems.push(Error::damaged(Kind::Config, &own, &what));
         }
         Ok(problems)
     }

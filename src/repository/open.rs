@@ -1,7 +1,6 @@
 //! Opening a repository: which one it is, the key slot that opens, and the copy of `config` that is in force. A damaged copy is passed
 //! over as long as a sound one is there.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -16,13 +15,18 @@ use crate::model::{Id, Id16};
 /// Under which the highest generation of `config` is remembered that was seen here.
 const GENERATION_FACT: &str = "config generation";
 
-/// A copy of `config`: an object of that name, or the one in a key slot.
+/// Under which the newest `config` object is kept that was seen here: should storage lose it, nobody is locked out.
+const OBJECT_FACT: &str = "config object";
+
+/// A copy of `config`: an object of that name, the one in a key slot, or the one that this client kept.
 struct Candidate {
     object: String,
     /// The generation that its name says; none of a copy in a slot.
     generation: Option<u64>,
     /// Whether its bytes are known to be those that were stored.
     whole: bool,
+    /// Whether it lies in storage, so that others find it too.
+    is_stored: bool,
     bytes: Vec<u8>,
 }
 
@@ -48,7 +52,7 @@ fn find(backend: &dyn Backend) -> Result<Found, Error> {
         match backend.get(Kind::Config, &name) {
             Ok(bytes) => {
                 let generation = u64::from_str_radix(&name, 16).ok();
-                found.candidates.push(Candidate { object, generation, whole: false, bytes });
+                found.candidates.push(Candidate { object, generation, whole: false, is_stored: true, bytes });
             }
             Err(error) => found.problems.push(error.into()),
         }
@@ -65,7 +69,13 @@ fn find(backend: &dyn Backend) -> Result<Found, Error> {
         {
             let object = format!("the copy of config in {}/{name}", Kind::Keys.folder());
             let whole = crate::crypto::object_name(&bytes) == name;
-            found.candidates.push(Candidate { object, generation: None, whole, bytes: slot.config });
+            found.candidates.push(Candidate {
+                object,
+                generation: None,
+                whole,
+                is_stored: true,
+                bytes: slot.config,
+            });
         }
     }
     // The one that `config` names first, so that a slot put there by mistake asks for nothing.
@@ -103,51 +113,61 @@ fn unlock(
     Ok((keys, slot, index, opened))
 }
 
-/// The `config` in force.
+/// The copy of `config` that is in force.
 struct Chosen {
     config: Config,
     object: Vec<u8>,
-    /// There is none of that name: this is the copy in a key slot.
-    is_missing: bool,
+    /// Storage does not have it as it should be.
+    is_lost: bool,
+    /// What is wrong with others.
     warnings: Vec<Error>,
 }
 
 /// The copy of the highest generation that verifies, and what is wrong with those that do not.
 fn choose(keys: &Keys, found: Found) -> Result<Chosen, Error> {
     let mut warnings = found.problems;
-    let mut best: Option<(Config, Vec<u8>)> = None;
-    let stored: HashSet<u64> = found.candidates.iter().filter_map(|candidate| candidate.generation).collect();
+    let mut best: Option<(Config, Vec<u8>, bool)> = None;
     let mut unsupported = Vec::new();
-    for Candidate { object, generation, whole, bytes } in found.candidates {
+    for Candidate { object, generation, whole, is_stored, bytes } in found.candidates {
+        let is_own = |config: &Config| generation.is_none_or(|generation| generation == config.generation);
         match config::decode(keys, &bytes) {
-            Ok(config) if generation.is_some_and(|generation| generation != config.generation) => {
+            Ok(config) if !is_own(&config) => {
                 warnings.push(Error::Damaged { object, what: "it is of another generation".to_owned() });
             }
             Ok(config) => {
-                if best.as_ref().is_none_or(|(known, _)| known.generation < config.generation) {
-                    best = Some((config, bytes));
+                if best.as_ref().is_none_or(|(known, ..)| known.generation < config.generation) {
+                    best = Some((config, bytes, !is_stored));
                 }
             }
-            Err(error) if error.is_unsupported() => {
-                unsupported.push((generation, whole, Error::format(&object, error)));
+            Err(error) => {
+                // A changed byte in the header, which must not look like a later program's word: what opens is whole but for that.
+                let mended = config::with_own_header(keys, &bytes);
+                match config::decode(keys, &mended) {
+                    Ok(config) if is_own(&config) => {
+                        warnings.push(Error::Damaged { object, what: "its header was changed".to_owned() });
+                        if best.as_ref().is_none_or(|(known, ..)| known.generation < config.generation) {
+                            best = Some((config, mended, true));
+                        }
+                    }
+                    _ if error.is_unsupported() => {
+                        unsupported.push((generation, whole, Error::format(&object, error)));
+                    }
+                    _ => warnings.push(Error::format(&object, error)),
+                }
             }
-            Err(error) => warnings.push(Error::format(&object, error)),
         }
     }
     for (generation, whole, error) in unsupported {
         // A later version's, unless another copy of that very generation, or of a later one, is sound: then it is a flipped bit.
         match &best {
-            Some((config, _)) if generation.map_or(!whole, |generation| generation <= config.generation) => {
+            Some((config, ..)) if generation.map_or(!whole, |generation| generation <= config.generation) => {
                 warnings.push(error);
             }
             _ => return Err(error),
         }
     }
     match best {
-        Some((config, object)) => {
-            let is_missing = !stored.contains(&config.generation);
-            Ok(Chosen { config, object, is_missing, warnings })
-        }
+        Some((config, object, is_lost)) => Ok(Chosen { config, object, is_lost, warnings }),
         None => Err(warnings.into_iter().next().unwrap_or_else(|| {
             Error::damaged(Kind::Config, "", "there is none, and no key slot has a copy")
         })),
@@ -165,7 +185,7 @@ pub fn open(
     if !backend.exists_repository()? {
         return Err(Error::NoRepository { location: backend.location() });
     }
-    let found = find(&*backend)?;
+    let mut found = find(&*backend)?;
     let mut failure = None;
     let mut unlocked = None;
     for repository in &found.repositories {
@@ -188,8 +208,20 @@ pub fn open(
         });
     };
     let _ = index.set_fact("slot", &slot_name.0);
-    let Chosen { config, object: config_object, is_missing, warnings: config_warnings } =
+    // Last, so that of equal ones the one in storage counts.
+    if let Some(bytes) = index.fact(OBJECT_FACT)? {
+        let object = "the copy of config in the local cache".to_owned();
+        found.candidates.push(Candidate { object, generation: None, whole: true, is_stored: false, bytes });
+    }
+    let Chosen { config, object: config_object, is_lost: config_is_lost, warnings: mut config_warnings } =
         choose(&keys, found)?;
+    if config_is_lost && config_warnings.is_empty() {
+        config_warnings.push(Error::damaged(
+            Kind::Config,
+            &config_name(config.generation),
+            "it is missing: lost, or the repository was rolled back",
+        ));
+    }
     // A rolled-back config must not go unnoticed.
     if let Some(seen) =
         index.fact(GENERATION_FACT)?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
@@ -201,19 +233,67 @@ pub fn open(
             "a newer one was here before: the repository was rolled back",
         ));
     }
-    let _ = index.set_fact(GENERATION_FACT, &config.generation.to_le_bytes());
+    remember(&index, &config, &config_object);
     Ok(Repository {
         backend,
         hasher: Hasher::new(&keys),
         keys,
         config,
         config_object,
-        is_config_missing: is_missing,
+        config_is_lost,
         config_warnings,
         index,
         blocks: reader::BlockCache::default(),
+        mended: Mutex::default(),
         cache,
         seen: Mutex::default(),
         looked_again: Mutex::default(),
     })
+}
+
+/// Remembers the newest `config` that was seen.
+fn remember(index: &Index, config: &Config, object: &[u8]) {
+    let _ = index.set_fact(GENERATION_FACT, &config.generation.to_le_bytes());
+    // The first one is in every key slot.
+    if config.generation > 1 && index.fact(OBJECT_FACT).ok().flatten().as_deref() != Some(object) {
+        let _ = index.set_fact(OBJECT_FACT, object);
+    }
+}
+
+impl Repository {
+    /// Puts `config` back where storage lost or spoiled it, and this client still has it.
+    pub fn put_back_config(&self) -> Result<(), Error> {
+        if !self.config_is_lost {
+            return Ok(());
+        }
+        Ok(self.backend.replace(Kind::Config, &config_name(self.config.generation), &self.config_object)?)
+    }
+
+    /// Makes a new generation of `config`, which `change` makes of the one in force, until it says that nothing is to be changed. What
+    /// another client said meanwhile stays.
+    pub fn change_config(&mut self, change: impl Fn(&mut Config)) -> Result<(), Error> {
+        self.put_back_config()?;
+        self.config_is_lost = false;
+        loop {
+            let mut config = self.config.clone();
+            change(&mut config);
+            if config == self.config {
+                return Ok(());
+            }
+            config.generation += 1;
+            let object = config::encode(&self.keys, &config)
+                .map_err(|error| Error::format("the new config", error))?;
+            let name = config_name(config.generation);
+            match self.backend.put(Kind::Config, &name, &object) {
+                Err(crate::backend::Error::Exists { .. }) => {}
+                other => other?,
+            }
+            // Two clients at the same moment: the first one's is there, and the other goes on from it.
+            let stored = self.backend.get(Kind::Config, &name)?;
+            self.config = config::decode(&self.keys, &stored)
+                .map_err(|error| Error::decode(Kind::Config, &name, error))?;
+            self.config_object = stored;
+            remember(&self.index, &self.config, &self.config_object);
+        }
+    }
 }

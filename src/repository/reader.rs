@@ -38,7 +38,7 @@ impl BlockCache {
         Some(block.clone())
     }
 
-    fn put(&self, key: BlockKey, block: Arc<Vec<u8>>) {
+    pub(super) fn put(&self, key: BlockKey, block: Arc<Vec<u8>>) {
         let Ok(mut cached) = self.0.lock() else { return };
         cached.clock += 1;
         let clock = cached.clock;
@@ -129,7 +129,9 @@ impl Repository {
             .map_err(|error| Error::reading(&*self.backend, Kind::Packs, &name, error))
     }
 
-    /// A chunk's plain bytes, from whichever pack has it whole. Errors: `Lost` when no pack is known to hold it.
+    /// A chunk's plain bytes, from whichever pack has it whole, or from a damaged one that its recovery data brings back.
+    ///
+    /// Errors: `Lost` when no pack is known to hold it.
     pub fn read_chunk(&self, contents: Contents, id: &Id) -> Result<Chunk, Error> {
         let mut problem = None;
         let places = self.places(contents, id)?;
@@ -141,12 +143,15 @@ impl Repository {
         }
         // Perhaps it is the cache that is wrong about where it lies.
         self.look_again()?;
-        for location in self.index.lookup_for_reading(contents, id)? {
-            if !places.contains(&location)
-                && let Ok(chunk) = self.read_chunk_at(contents, id, &location)
-            {
+        let again = self.index.lookup_for_reading(contents, id)?;
+        for location in again.iter().filter(|location| !places.contains(location)) {
+            if let Ok(chunk) = self.read_chunk_at(contents, id, location) {
                 return Ok(chunk);
             }
+        }
+        if let Some(chunk) = again.iter().find_map(|location| self.read_chunk_mended(contents, id, location))
+        {
+            return Ok(chunk);
         }
         Err(problem.unwrap_or(Error::Lost { contents, id: *id }))
     }
@@ -166,6 +171,17 @@ impl Repository {
                 block
             }
         };
+        self.chunk_of(contents, id, location, block)
+    }
+
+    /// The chunk at `location` in its opened block.
+    pub(super) fn chunk_of(
+        &self,
+        contents: Contents,
+        id: &Id,
+        location: &Location,
+        block: Arc<Vec<u8>>,
+    ) -> Result<Chunk, Error> {
         let start = location.offset as usize;
         let range = start..start + location.length as usize;
         let plain = block.get(range.clone()).ok_or_else(|| {

@@ -76,10 +76,9 @@ impl<'r> Session<'r> {
         session.put(State::Begin, Some(begun))?;
         session.begun = true;
         if role == Role::Writer {
-            // That it can not be put is no reason not to write: the key slots have it.
-            let _ = repository.put_missing_config();
-            // What crashes left takes room. That it can not be removed is no reason not to write.
+            // What crashes left takes room. That it can not be removed, or `config` not be put back, is no reason not to write.
             let _ = repository.backend.remove_leftovers(begun.plus_seconds(-LEFT_SECONDS));
+            let _ = repository.put_back_config();
         }
         Ok(session)
     }

@@ -15,7 +15,9 @@ use copal::repository::{Error, Repository};
 use copal::retention;
 
 use crate::sweep::{Command, Told};
-use crate::world::{Client, State, Which, World, back_up_folder, look_of_source, look_of_stream, options, source, stream};
+use crate::world::{
+    Client, State, Which, World, back_up_folder, look_of_source, look_of_stream, options, source, stream,
+};
 
 fn saved(id: Id) -> Told {
     Told { saved: Some(id), ..Told::default() }
@@ -157,14 +159,8 @@ const UNDELETE: Command = Command {
             return Ok(told);
         }
         let me = repository.client()?;
-        let results = retention::undelete::undelete(
-            &repository,
-            client.clock(),
-            me,
-            b"host",
-            &mut all.notes,
-            &[id],
-        )?;
+        let results =
+            retention::undelete::undelete(&repository, client.clock(), me, b"host", &mut all.notes, &[id])?;
         for result in results {
             match result {
                 Ok(()) => told.changed.push(id),

@@ -292,7 +292,12 @@ fn look(repository: &Repository, snapshot: &Snapshot) -> Result<Id, Error> {
 }
 
 pub fn description() -> Description {
-    Description { label: String::new(), made: Time::new(4_000_000_000, 0), user: String::new(), host: String::new() }
+    Description {
+        label: String::new(),
+        made: Time::new(4_000_000_000, 0),
+        user: String::new(),
+        host: String::new(),
+    }
 }
 
 pub fn creation(unlock: Unlock<'_>) -> Creation<'_> {

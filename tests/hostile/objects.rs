@@ -70,6 +70,7 @@ fn small_objects(keys: &Keys) -> Vec<(u8, Vec<u8>, Opens)> {
         cutter: Cutter::default(),
         pack_target: limits::PACK_TARGET,
         made: Time::default(),
+        parity_per_mille: 50,
     };
     let index = IndexObject {
         packs: vec![entry(), entry()],

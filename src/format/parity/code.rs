@@ -112,8 +112,8 @@ mod tests {
     impl Field {
         fn new() -> Field {
             let basis = [
-                0x0001, 0xacca, 0x3c0e, 0x163e, 0xc582, 0xed2e, 0x914c, 0x4012, 0x6c98, 0x10d8, 0x6a72, 0xb900,
-                0xfdb8, 0xfb34, 0xff38, 0x991e,
+                0x0001, 0xacca, 0x3c0e, 0x163e, 0xc582, 0xed2e, 0x914c, 0x4012, 0x6c98, 0x10d8, 0x6a72,
+                0xb900, 0xfdb8, 0xfb34, 0xff38, 0x991e,
             ];
             let mut field = Field { basis, coordinates: vec![0; 1 << 16] };
             for x in 0..=u16::MAX {
@@ -143,10 +143,12 @@ mod tests {
 
         fn inverse(&self, a: u16) -> u16 {
             // a^(2^16 - 2)
-            (0..15).fold((1, a), |(result, power), _| {
-                let power = self.times(power, power);
-                (self.times(result, power), power)
-            }).0
+            (0..15)
+                .fold((1, a), |(result, power), _| {
+                    let power = self.times(power, power);
+                    (self.times(result, power), power)
+                })
+                .0
         }
     }
 

@@ -40,7 +40,9 @@ impl Made {
 
 #[test]
 fn shards_are_a_sector_or_longer_and_so_many_that_the_rate_is_held() {
-    let shape = |length, rate| Shape::new(length, rate).map(|shape| (shape.shard, shape.originals(), shape.recovery()));
+    let shape = |length, rate| {
+        Shape::new(length, rate).map(|shape| (shape.shard, shape.originals(), shape.recovery()))
+    };
     assert_eq!(shape(1, 1), Ok((4096, 1, 1)));
     assert_eq!(shape(100_000, 50), Ok((4096, 25, 2)));
     assert_eq!(shape(16 << 20, 50), Ok((4096, 4096, 205)));

@@ -122,6 +122,10 @@ impl Store<'_> {
                 "the storage kept another length than it was given",
             ));
         }
+        let rate = self.repository.config.parity_per_mille;
+        if rate > 0 {
+            self.repository.put_parity(&entry.name, &bytes, rate)?;
+        }
         self.bytes_stored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.packs.fetch_add(1, Ordering::Relaxed);
         self.open.recycle(bytes);
