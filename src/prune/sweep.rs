@@ -28,7 +28,16 @@ pub(super) fn tombstone(run: &Run<'_>, tombstone: &Removal) -> Result<(), Error>
     for name in &tombstone.packs {
         remove(run, Kind::Packs, &name.to_string())?;
     }
-    Ok(())
+    parity(run, &tombstone.packs.iter().copied().collect())
+}
+
+/// Removes recovery data of packs that are gone for good. A pack that is missing and that no tombstone names is lost: its own may bring
+/// it back.
+fn parity(run: &Run<'_>, removed: &HashSet<Id>) -> Result<(), Error> {
+    let mut names = Vec::new();
+    run.repository.backend.list(Kind::Parity, &mut |entry| names.extend(Id::parse(&entry.name)))?;
+    names.retain(|name| removed.contains(name));
+    names.iter().try_for_each(|name| remove(run, Kind::Parity, &name.to_string()))
 }
 
 /// Removes marks that tombstones answer, once everybody sees those: until then the marks say what is going.
@@ -56,6 +65,7 @@ pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
             remove(run, Kind::Packs, &name.to_string())?;
         }
     }
+    parity(run, &removed)?;
     let all = run.repository.snapshots()?;
     for snapshot in all.removed.into_iter().chain(all.notes.left_of_removed()) {
         run.repository.remove_rest(&snapshot)?;
