@@ -17,6 +17,7 @@ use crate::locks::lock;
 use crate::model::clock::Clock;
 use crate::model::{Contents, Id, Time};
 use crate::progress::{Event, Listener};
+use crate::repository::parity::Recovered;
 use crate::repository::snapshots::Origin;
 use crate::repository::{Error, Repository, Synced};
 use crate::terminal::size::show_count;
@@ -41,7 +42,7 @@ pub enum Reading {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// `pack`, `index`, `snapshot`, `tree`, `file`.
+    /// `pack`, `index`, `snapshot`, `tree`, `file`, `parity`.
     pub kind: &'static str,
     /// Which one: a name, or snapshot and path.
     pub object: String,
@@ -64,6 +65,8 @@ pub struct Report {
     pub unconfirmed: u64,
     /// Packs that no index object names though something may need them: the next backup names them again.
     pub unnamed_packs: u64,
+    /// Packs without recovery data, while new ones get it.
+    pub packs_without_parity: u64,
     pub findings: Vec<Finding>,
 }
 
@@ -74,6 +77,10 @@ struct Check<'r> {
     findings: Mutex<Vec<Finding>>,
     /// Packs that are missing or damaged in any part.
     bad_packs: Mutex<HashSet<Id>>,
+    /// Packs that have recovery data.
+    with_parity: HashSet<Id>,
+    /// Damaged packs that it brings back.
+    mendable: Mutex<HashSet<Id>>,
     /// Chunks whose bytes in some pack are not what they should be: (contents, id, pack).
     bad_chunks: Mutex<HashSet<(Contents, Id, Id)>>,
     /// Chunks that snapshots need and no pack gives.
@@ -104,6 +111,25 @@ impl Check<'_> {
 
     fn bad_pack(&self, name: Id) {
         lock(&self.bad_packs).insert(name);
+    }
+
+    /// A pack that is not what its name says. Whether its recovery data brings it back is told along.
+    fn find_bad_pack(&self, name: Id, what: String) -> Result<(), Error> {
+        self.bad_pack(name);
+        let is_on = self.repository.config.parity_per_mille > 0;
+        let what = match self.with_parity.contains(&name) {
+            true => {
+                let recovered = self.repository.recover(&name)?;
+                if matches!(recovered, Recovered::Mended(_) | Recovered::Whole(_)) {
+                    lock(&self.mendable).insert(name);
+                }
+                format!("{what}; {}", recovered.words())
+            }
+            false if is_on => format!("{what}; {}", Recovered::Without.words()),
+            false => what,
+        };
+        self.find("pack", name.to_string(), what);
+        Ok(())
     }
 
     /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it.
@@ -224,6 +250,8 @@ pub fn check(
         stop,
         findings: Mutex::default(),
         bad_packs: Mutex::default(),
+        with_parity: repository.with_parity()?,
+        mendable: Mutex::default(),
         bad_chunks: Mutex::default(),
         lost: Mutex::default(),
     };
@@ -235,6 +263,10 @@ pub fn check(
     repository.index.packs(&mut |pack| packs.push(pack))?;
     packs.sort_by_key(|pack| pack.name);
     report.packs = packs.len() as u64;
+    if repository.config.parity_per_mille > 0 {
+        let without = packs.iter().filter(|pack| !check.with_parity.contains(&pack.name));
+        report.packs_without_parity = without.count() as u64;
+    }
     let known: HashSet<Id> = packs.iter().map(|pack| pack.name).collect();
     report.leftover_packs = stored.keys().filter(|name| !known.contains(name)).count() as u64;
     let mut readable = Vec::new();
@@ -242,16 +274,11 @@ pub fn check(
         match stored.get(&pack.name) {
             None if check.is_going(&pack.name)? => {}
             None => {
-                check.bad_pack(pack.name);
-                check.find("pack", pack.name.to_string(), "missing".to_owned());
+                check.find_bad_pack(pack.name, "missing".to_owned())?;
             }
             Some(length) if *length != pack.length => {
-                check.bad_pack(pack.name);
-                check.find(
-                    "pack",
-                    pack.name.to_string(),
-                    format!("{} long instead of {}", show_count(*length, "byte"), pack.length),
-                );
+                let what = format!("{} long instead of {}", show_count(*length, "byte"), pack.length);
+                check.find_bad_pack(pack.name, what)?;
             }
             Some(_) => readable.push(pack.clone()),
         }
@@ -287,6 +314,12 @@ pub fn check(
     }
     (report.snapshots, report.trees, report.files) = (roots.len() as u64, walked.trees, walked.files);
     walked.findings.into_iter().for_each(|finding| check.found(finding));
+    for name in repository.mended_packs() {
+        // Its trees were read by its recovery data on the way.
+        if !lock(&check.bad_packs).contains(&name) {
+            check.find_bad_pack(name, "its bytes are not those that were stored".to_owned())?;
+        }
+    }
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(clock)?;
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());

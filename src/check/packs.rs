@@ -64,16 +64,18 @@ impl Check<'_> {
             Ok(bytes) => bytes,
             Err(error) if error.is_damage() && self.is_going(&pack.name)? => return Ok(0),
             Err(error) if error.is_damage() => {
-                self.bad_pack(pack.name);
-                self.find("pack", name, error.to_string());
+                self.find_bad_pack(pack.name, error.to_string())?;
                 return Ok(0);
             }
             Err(error) => return Err(error),
         };
         let whole = crate::crypto::object_name(&bytes) == pack.name;
         if !whole {
-            self.bad_pack(pack.name);
-            self.find("pack", name.clone(), "its bytes are not those that were stored".to_owned());
+            self.find_bad_pack(pack.name, "its bytes are not those that were stored".to_owned())?;
+        } else if self.with_parity.contains(&pack.name)
+            && !self.repository.parity_is_sound(&pack.name, &bytes)?
+        {
+            self.find("parity", name.clone(), "its bytes are not those that were stored".to_owned());
         }
         let entry = match self.repository.read_pack_entry(&pack.name, pack.length) {
             Ok(entry) => entry,

@@ -134,7 +134,8 @@ impl<'r> Check<'r> {
         let mut locations = self.repository.places(contents, id)?;
         locations.retain(|location| u64::from(location.length) == length);
         for location in &locations {
-            if !lock(&self.bad_packs).contains(&location.pack.name) {
+            let pack = &location.pack.name;
+            if !lock(&self.bad_packs).contains(pack) || lock(&self.mendable).contains(pack) {
                 return Ok(true);
             }
         }

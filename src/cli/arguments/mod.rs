@@ -4,6 +4,7 @@ mod backup;
 mod global;
 mod key;
 mod look;
+mod parity;
 mod prune;
 mod restore;
 mod retention;
@@ -20,6 +21,7 @@ pub use backup::Backup;
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Ls, Man, Snapshots, Stats, Version};
+pub use parity::{Parity, ParityAdd, ParityCommand, ParityRepair};
 pub use prune::Prune;
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
@@ -63,6 +65,7 @@ pub enum Command {
     Unprotect(Unprotect),
     Tag(Tag),
     Check(Check),
+    Parity(Parity),
     Key(Key),
     Stats(Stats),
     Completions(Completions),

@@ -27,6 +27,7 @@ struct Summary {
     packs_read: u64,
     bytes_read: u64,
     leftover_packs: u64,
+    packs_without_parity: u64,
     num_errors: u64,
 }
 
@@ -61,6 +62,7 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
             packs_read: report.packs_read,
             bytes_read: report.bytes_read,
             leftover_packs: report.leftover_packs,
+            packs_without_parity: report.packs_without_parity,
             num_errors: report.findings.len() as u64,
         };
         context.out.json("summary", &summary)?;
@@ -95,6 +97,13 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
                 agree(report.unnamed_packs, "it", "them")
             ))?;
         }
+        if report.packs_without_parity > 0 {
+            context.out.write(format!(
+                "{} {} no recovery data yet: copal parity add\n",
+                show_count(report.packs_without_parity, "pack"),
+                agree(report.packs_without_parity, "has", "have")
+            ))?;
+        }
         if report.unconfirmed > 0 {
             context.out.write(format!(
                 "{} {} never completed: harmless\n",
@@ -116,6 +125,19 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
             format!("no damage, but {count} of a later version of copal, which this one can not check"),
         )
         .with_hint("Check with a newer copal. What is not of that version can be restored as ever."));
+    }
+    // Recovery data is not what was saved: without it everything can be restored.
+    let of_parity = |finding: &&check::Finding| finding.kind == "parity";
+    let parity = report.findings.iter().filter(of_parity).count() as u64;
+    if report.findings.iter().all(|finding| finding.is_of_later_version || of_parity(&finding)) {
+        return Err(Failure::new(
+            Code::Incomplete,
+            format!(
+                "no damage to what was saved, but to the recovery data of {}",
+                show_count(parity, "pack")
+            ),
+        )
+        .with_hint("The disk may be failing. Make it anew: copal parity repair --read-data"));
     }
     let errors = report.findings.len() as u64;
     Err(Failure::new(

@@ -8,6 +8,7 @@ mod idle;
 pub mod init;
 pub mod key;
 pub mod ls;
+pub mod parity;
 pub mod protect;
 pub mod prune;
 pub mod restore;

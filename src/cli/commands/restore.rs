@@ -185,6 +185,16 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         text.push('\n');
         context.out.write(text)?;
     }
+    let mended = repository.mended_packs().len() as u64;
+    if mended > 0 {
+        context.warn(&format!(
+            "{} {} damaged and {} read by {} recovery data; put back what is lost: copal parity repair --read-data",
+            show_count(mended, "pack"),
+            agree(mended, "is", "are"),
+            agree(mended, "was", "were"),
+            agree(mended, "its", "their")
+        ));
+    }
     if [sum.problems, sum.damaged] == [0; 2] {
         let given: Vec<_> = wanted.exclude.iter().map(|pattern| ("--exclude", pattern)).collect();
         idle::warn(context, &exclude, &given);
