@@ -21,6 +21,8 @@ const SUMS: u32 = 1;
 const RECOVERY: u32 = 2;
 /// Checksums in one piece.
 const SUMS_PER_PIECE: usize = 512;
+/// Broken pieces of checksums that are kept: as many as there are whole ones of the longest pack.
+const SUMS_BROKEN: usize = 2 * PARITY_SHARDS_MAX.div_ceil(SUMS_PER_PIECE);
 /// Length of a checksum: the pack's name proves the whole, this only finds the place.
 const SUM: usize = 8;
 
@@ -170,6 +172,8 @@ pub fn encode(repository: Id16, name: &Id, pack: &[u8], shape: &Shape) -> Result
 pub struct Parity<'a> {
     pub shape: Shape,
     sums: Vec<Option<[u8; SUM]>>,
+    /// Checksums in pieces that are not whole, with the number of the first one: one that fits a shard is right all the same.
+    broken_sums: Vec<(usize, &'a [[u8; SUM]])>,
     recovery: Vec<Option<&'a [u8]>>,
 }
 
@@ -183,15 +187,16 @@ pub enum Beyond {
     Unproven,
 }
 
-/// One piece, when it proves itself.
+/// One piece, and whether it proves itself.
 struct Piece<'a> {
     kind: u32,
     number: usize,
     shape: Shape,
     body: &'a [u8],
+    is_whole: bool,
 }
 
-/// Reads the piece that begins here. `budget` bounds how many bytes are hashed for pieces that turn out to be none.
+/// Reads the piece that begins here, when its head makes sense. `budget` bounds how many bytes are hashed for pieces that turn out to be none.
 fn piece<'a>(bytes: &'a [u8], name: &Id, budget: &mut usize) -> Result<Piece<'a>, Error> {
     let mut cursor = Cursor(bytes);
     let head = cursor.take(PIECE_HEAD)?;
@@ -218,10 +223,8 @@ fn piece<'a>(bytes: &'a [u8], name: &Id, budget: &mut usize) -> Result<Piece<'a>
     let body = cursor.take(body_length)?;
     *budget =
         budget.checked_sub(PIECE_HEAD + body_length).ok_or(Error::Malformed("too many broken pieces"))?;
-    if piece_sum(name, head, body)[..] != head[PIECE_SUMMED..] {
-        return Err(Error::Malformed("a piece of recovery data that was changed"));
-    }
-    Ok(Piece { kind, number, shape, body })
+    let is_whole = piece_sum(name, head, body)[..] == head[PIECE_SUMMED..];
+    Ok(Piece { kind, number, shape, body, is_whole })
 }
 
 /// Finds the pieces of a pack's recovery data that are whole, wherever they lie in these bytes.
@@ -231,6 +234,7 @@ pub fn find<'a>(object: &'a [u8], name: &Id) -> Result<Parity<'a>, Error> {
     // Whole pieces do not overlap, and broken ones were whole once: each byte is hashed about once, unless somebody made this up.
     let mut budget = object.len().saturating_mul(2);
     let mut found: Option<Parity<'a>> = None;
+    let mut broken = Vec::new();
     let mut place = 0;
     while let Some(next) = object[place..].windows(MAGIC.len()).position(|window| window == MAGIC) {
         place += next;
@@ -238,10 +242,18 @@ pub fn find<'a>(object: &'a [u8], name: &Id) -> Result<Parity<'a>, Error> {
             place += 1;
             continue;
         };
+        if !piece.is_whole {
+            place += 1;
+            if piece.kind == SUMS && broken.len() < SUMS_BROKEN {
+                broken.push(piece);
+            }
+            continue;
+        }
         place += PIECE_HEAD + piece.body.len();
         let parity = found.get_or_insert_with(|| Parity {
             shape: piece.shape,
             sums: vec![None; piece.shape.originals()],
+            broken_sums: Vec::new(),
             recovery: vec![None; piece.shape.recovery()],
         });
         // Pieces of two shapes can not be of one object: the first one counts.
@@ -255,13 +267,28 @@ pub fn find<'a>(object: &'a [u8], name: &Id) -> Result<Parity<'a>, Error> {
             _ => parity.recovery[piece.number] = Some(piece.body),
         }
     }
-    found.ok_or(Error::Malformed("no part of the recovery data is whole"))
+    let mut found = found.ok_or(Error::Malformed("no part of the recovery data is whole"))?;
+    broken.retain(|piece| piece.shape == found.shape);
+    found.broken_sums = broken.iter().map(|piece| (piece.number, piece.body.as_chunks::<SUM>().0)).collect();
+    Ok(found)
 }
 
 impl Parity<'_> {
     /// Recovery shards that are whole: so many lost shards can be brought back.
     pub fn spare(&self) -> usize {
         self.recovery.iter().flatten().count()
+    }
+
+    /// Whether a shard is as it was; none where its checksum is lost in both copies, and no rest of one fits.
+    fn is_whole(&self, number: usize, bytes: &[u8]) -> Option<bool> {
+        let sum = shard_sum(bytes, self.shape.shard());
+        if let Some(known) = self.sums[number] {
+            return Some(known == sum);
+        }
+        let fits = |(first, sums): &(usize, &[[u8; SUM]])| {
+            number.checked_sub(*first).and_then(|place| sums.get(place)) == Some(&sum)
+        };
+        self.broken_sums.iter().any(fits).then_some(true)
     }
 
     /// Brings back a pack from what can be read of it: bytes in their place, anything in the place of what can not be read, cut short or
@@ -272,40 +299,48 @@ impl Parity<'_> {
         if pack.len() == length && crypto::object_name(&pack) == *name {
             return Ok(pack);
         }
-        let mut is_lost: Vec<bool> = (0..parts)
-            .map(|number| match (pack.get(number * shard..), self.sums[number]) {
-                (Some(rest), Some(sum)) if !rest.is_empty() => {
-                    shard_sum(&rest[..rest.len().min(shard)], shard) != sum
-                }
-                // Where both checksums are lost it is tried as it is first.
-                (Some(rest), None) => rest.len() < shard.min(length - number * shard),
-                _ => true,
+        // Of each shard: whether it is as it was, as far as that is known.
+        let known: Vec<Option<bool>> = (0..parts)
+            .map(|number| match pack.get(number * shard..) {
+                Some(rest) if !rest.is_empty() => self.is_whole(number, &rest[..rest.len().min(shard)]),
+                _ => Some(false),
             })
             .collect();
-        for is_last in [false, true] {
-            let lost = is_lost.iter().filter(|lost| **lost).count();
-            if lost > self.spare() {
-                return Err(Beyond::Lost { lost, parts, spare: self.spare() });
+        // Where it is not known, a shard is first taken for lost, and should there be too few others for that, for whole.
+        let mut failure = Beyond::Unproven;
+        for otherwise in [false, true] {
+            let is_lost: Vec<bool> = known.iter().map(|known| !known.unwrap_or(otherwise)).collect();
+            match self.fill(name, &mut pack, &is_lost) {
+                Ok(()) => return Ok(pack),
+                Err(beyond) => failure = beyond,
             }
-            // All that is needed is there, so this is little more than what was read.
-            pack.resize(parts * shard, 0);
-            let recovery: Vec<(usize, &[u8])> = (0..)
-                .zip(&self.recovery)
-                .filter_map(|(number, bytes)| Some((number, (*bytes)?)))
-                .take(lost)
-                .collect();
-            let decoded = code::decode(&mut pack, shard, &is_lost, &recovery, self.shape.recovery());
-            if decoded.is_ok() && crypto::object_name(&pack[..length]) == *name {
-                pack.truncate(length);
-                return Ok(pack);
-            }
-            let unknown = |number: usize| self.sums[number].is_none() && !is_lost[number];
-            if is_last || !(0..parts).any(unknown) {
+            if known.iter().all(Option::is_some) {
                 break;
             }
-            is_lost = (0..parts).map(|number| is_lost[number] || unknown(number)).collect();
         }
-        Err(Beyond::Unproven)
+        Err(failure)
+    }
+
+    /// Computes the shards that are lost; whether that gives the pack of that name.
+    fn fill(&self, name: &Id, pack: &mut Vec<u8>, is_lost: &[bool]) -> Result<(), Beyond> {
+        let (length, shard, spare) = (self.shape.length as usize, self.shape.shard(), self.spare());
+        let lost = is_lost.iter().filter(|lost| **lost).count();
+        if lost > spare {
+            return Err(Beyond::Lost { lost, parts: is_lost.len(), spare });
+        }
+        // All that is needed is there, so this is little more than what was read.
+        pack.resize(is_lost.len() * shard, 0);
+        let recovery: Vec<(usize, &[u8])> = (0..)
+            .zip(&self.recovery)
+            .filter_map(|(number, bytes)| Some((number, (*bytes)?)))
+            .take(lost)
+            .collect();
+        let decoded = code::decode(pack, shard, is_lost, &recovery, self.shape.recovery());
+        if decoded.is_err() || crypto::object_name(&pack[..length]) != *name {
+            return Err(Beyond::Unproven);
+        }
+        pack.truncate(length);
+        Ok(())
     }
 }
 
