@@ -14,7 +14,8 @@ use copal::compress::{Blocks, Level, looks_random};
 use copal::crypto::Hasher;
 use copal::files;
 use copal::format::pack::PackKey;
-use copal::model::{Contents, Cutter, NodeType};
+use copal::format::parity::{self, Shape};
+use copal::model::{Contents, Cutter, Id, Id16, NodeType};
 use material::{Spent, blocks, keys, noise, read, thread};
 
 const SAMPLE: usize = 256_000_000;
@@ -75,6 +76,38 @@ fn compressed(parts: &[Vec<u8>], level: i32) -> Vec<Vec<u8>> {
             out
         })
         .collect()
+}
+
+/// Recovery data of packs, and packs brought back by it with as much lost as may be.
+fn parity(bytes: &[u8]) {
+    const PACK: usize = 16 << 20;
+    let packs: Vec<(Id, &[u8])> =
+        bytes.chunks_exact(PACK).map(|pack| (copal::crypto::object_name(pack), pack)).collect();
+    let all = packs.len() * PACK;
+    for per_mille in [10, 50, 100, 1000] {
+        let shape = Shape::new(PACK as u64, per_mille).expect("a rate");
+        let make = |(name, pack): &(Id, &[u8])| {
+            parity::encode(Id16::default(), name, pack, &shape).expect("recovery data")
+        };
+        let percent = f64::from(per_mille) / 10.0;
+        let note = format!("{} of {} parts, packs of 16 MiB", shape.recovery(), shape.originals());
+        measure(&format!("recovery data, {percent} %"), &note, || {
+            packs.iter().for_each(|pack| {
+                std::hint::black_box(make(pack));
+            });
+            all
+        });
+        let (name, pack) = &packs[0];
+        let object = make(&packs[0]);
+        let mut damaged = pack.to_vec();
+        let step = shape.originals() / shape.recovery();
+        (0..shape.recovery()).for_each(|number| damaged[number * step * (PACK / shape.originals())] ^= 1);
+        measure(&format!("bring back, {percent} % lost"), "by bytes of the pack", || {
+            let found = parity::find(&object, name).expect("pieces");
+            assert!(found.recover(name, damaged.clone()).as_deref() == Ok(*pack));
+            PACK
+        });
+    }
 }
 
 fn main() {
@@ -144,6 +177,7 @@ fn main() {
         std::hint::black_box(compressed(&incompressible, 3));
         SAMPLE
     });
+    parity(&random[0]);
     let key = PackKey::new(&keys, Contents::Data, &[5; 32]);
     let mut sealed: Vec<Vec<u8>> = parts.clone();
     measure("seal", "ChaCha20-Poly1305, plain blocks", || {

@@ -119,7 +119,7 @@ pub fn add(
             .par_iter()
             .map(|pack| {
                 check_stop(stop)?;
-                let made = add_one(repository, pack, per_mille)?;
+                let made = add_one(repository, pack, per_mille, stored.contains_key(&pack.name))?;
                 listener.event(Event::Bytes(pack.length));
                 Ok((pack.name, made))
             })
@@ -145,7 +145,12 @@ pub fn add(
 }
 
 /// Makes recovery data of one pack; its length, or none when the pack is not what its name says.
-fn add_one(repository: &Repository, pack: &PackInfo, per_mille: u16) -> Result<Option<u64>, Error> {
+fn add_one(
+    repository: &Repository,
+    pack: &PackInfo,
+    per_mille: u16,
+    has_less: bool,
+) -> Result<Option<u64>, Error> {
     let bytes = match repository.read_pack_range(&pack.name, 0, pack.length as usize) {
         Ok(bytes) => bytes,
         Err(error) if error.is_damage() => return Ok(None),
@@ -154,7 +159,10 @@ fn add_one(repository: &Repository, pack: &PackInfo, per_mille: u16) -> Result<O
     if crate::crypto::object_name(&bytes) != pack.name {
         return Ok(None);
     }
-    repository.put_parity(&pack.name, &bytes, per_mille).map(Some)
+    match has_less {
+        true => repository.renew_parity(&pack.name, &bytes, per_mille).map(Some),
+        false => repository.put_parity(&pack.name, &bytes, per_mille).map(Some),
+    }
 }
 
 /// Removes all recovery data; how many objects, and their bytes.

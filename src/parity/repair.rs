@@ -134,6 +134,6 @@ fn renew_parity(repository: &Repository, name: &Id) -> Result<bool, Error> {
     if per_mille == 0 || repository.parity_is_sound(name, &bytes)? {
         return Ok(false);
     }
-    repository.put_parity(name, &bytes, per_mille)?;
+    repository.renew_parity(name, &bytes, per_mille)?;
     Ok(true)
 }

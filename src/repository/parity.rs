@@ -49,35 +49,44 @@ pub(crate) struct Mended {
 }
 
 impl Repository {
-    /// Makes and puts the recovery data of a pack, in place of what it had. Gives its length, bytes.
+    /// Makes and puts the recovery data of a pack that has none. Gives its length, bytes.
     pub fn put_parity(&self, name: &Id, pack: &[u8], per_mille: u16) -> Result<u64, Error> {
-        let wrong = |error| Error::format("new recovery data", error);
-        let shape = Shape::new(pack.len() as u64, per_mille).map_err(wrong)?;
-        let object = parity::encode(self.id(), name, pack, &shape).map_err(wrong)?;
-        let text = name.to_string();
-        // One that is there is damaged, or of another rate.
-        let known = self.backend_has(Kind::Parity, name)?;
-        match known {
-            true => self.replace_parity(&text, &object)?,
-            false => self.backend.put(Kind::Parity, &text, &object)?,
+        let object = self.make_parity(name, pack, per_mille)?;
+        match self.backend.put(Kind::Parity, &name.to_string(), &object) {
+            Err(crate::backend::Error::Exists { .. }) => self.replace_parity(name, &object)?,
+            other => other?,
         }
         Ok(object.len() as u64)
+    }
+
+    /// The same in place of what it has, which is damaged or of another rate.
+    pub fn renew_parity(&self, name: &Id, pack: &[u8], per_mille: u16) -> Result<u64, Error> {
+        let object = self.make_parity(name, pack, per_mille)?;
+        self.replace_parity(name, &object)?;
+        Ok(object.len() as u64)
+    }
+
+    fn make_parity(&self, name: &Id, pack: &[u8], per_mille: u16) -> Result<Vec<u8>, Error> {
+        Shape::new(pack.len() as u64, per_mille)
+            .and_then(|shape| parity::encode(self.id(), name, pack, &shape))
+            .map_err(|error| Error::format("new recovery data", error))
+    }
+
+    fn replace_parity(&self, name: &Id, object: &[u8]) -> Result<(), Error> {
+        let name = name.to_string();
+        match self.backend.replace(Kind::Parity, &name, object) {
+            // Nothing needs it while nothing is damaged, so for a moment there may be none.
+            Err(crate::backend::Error::Unsupported { .. }) => {
+                self.backend.remove(Kind::Parity, &name)?;
+                Ok(self.backend.put(Kind::Parity, &name, object)?)
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Packs that have recovery data.
     pub fn with_parity(&self) -> Result<HashSet<Id>, Error> {
         Ok(super::list_names(&*self.backend, Kind::Parity)?.into_iter().collect())
-    }
-
-    fn replace_parity(&self, name: &str, object: &[u8]) -> Result<(), Error> {
-        match self.backend.replace(Kind::Parity, name, object) {
-            // Nothing needs it while nothing is damaged, so for a moment there may be none.
-            Err(crate::backend::Error::Unsupported { .. }) => {
-                self.backend.remove(Kind::Parity, name)?;
-                Ok(self.backend.put(Kind::Parity, name, object)?)
-            }
-            other => Ok(other?),
-        }
     }
 
     /// Whether a pack's recovery data is all there, and what its bytes ask for. `pack` are the pack's bytes, which are whole.

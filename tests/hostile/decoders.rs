@@ -5,7 +5,7 @@ use copal::crypto::{Keys, MasterKey};
 use copal::format::content::{self, ContentPage};
 use copal::format::record::{Cursor, Reader, Writer};
 use copal::format::tree::{self, PageReference, Tree};
-use copal::format::{config, header, limits, node, pack};
+use copal::format::{config, header, limits, node, pack, parity};
 use copal::model::{
     Content, Contents, Cutter, Id, Id16, Node, NodeType, Segment, SegmentKind, Time, Unread, Xattr,
     XattrValue,
@@ -350,5 +350,32 @@ fn pack_directories_and_footers_survive_anything() {
     });
     attack("header", &[header::encode(3, keys.repository).to_vec()], |bytes| {
         header::decode(bytes, 3).is_ok()
+    });
+}
+
+#[test]
+fn recovery_data_survives_anything_and_gives_only_what_the_name_says() {
+    let pack: Vec<u8> = (0..9000u32).map(|at| (at * at >> 3) as u8).collect();
+    let name = copal::crypto::object_name(&pack);
+    let made = |per_mille| {
+        let shape = parity::Shape::new(pack.len() as u64, per_mille).unwrap();
+        parity::encode(Id16([1; 16]), &name, &pack, &shape).unwrap()
+    };
+    let mut damaged = pack.clone();
+    damaged[100] ^= 1;
+    attack("recovery data", &[made(1), made(500), made(1000)], |bytes| match parity::find(bytes, &name) {
+        Ok(found) => {
+            assert!(found.spare() <= found.shape.recovery());
+            assert!(found.shape.recovery() <= found.shape.originals());
+            assert!(found.shape.originals() <= limits::PARITY_SHARDS_MAX);
+            match found.recover(&name, damaged.clone()) {
+                Ok(back) => {
+                    assert!(back == pack);
+                    true
+                }
+                Err(_) => false,
+            }
+        }
+        Err(_) => false,
     });
 }

@@ -69,6 +69,14 @@ fn an_object_has_the_length_that_its_shape_says_and_all_its_pieces_are_found() {
 }
 
 #[test]
+fn recovery_data_is_to_the_byte_what_it_always_was() {
+    let hashes = [(1, 1), (9000, 500), (3_000_000, 50)].map(|(length, rate)| {
+        blake3::hash(&made(length, rate).object).to_hex()[..16].to_owned()
+    });
+    assert_eq!(hashes, ["", "", ""]);
+}
+
+#[test]
 fn what_is_lost_below_the_rate_comes_back_and_above_it_is_counted() {
     let made = made(1_000_000, 50);
     let (parts, spare) = (made.shape.originals(), made.shape.recovery());
