@@ -5,10 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rayon::prelude::*;
 
 use super::chunk::Chunker;
-use super::tree::ContentBuilder;
 use crate::files::{self, FileSystem, Stat};
 use crate::model::{Content, Contents, Id, Segment, SegmentKind, Unread};
-use crate::repository::{Error, store::Store};
+use crate::repository::{Error, build::ContentBuilder, store::Store};
 
 /// Bytes read at once from a large file, at least.
 const READ: usize = 4 << 20;

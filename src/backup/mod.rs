@@ -12,7 +12,6 @@ mod snapshot;
 mod sources;
 mod state;
 mod stream;
-mod tree;
 mod visited;
 mod walk;
 mod workers;
@@ -119,6 +118,8 @@ pub struct Outcome {
     pub parent: Option<Named>,
     /// Entries of which an attribute or the inode flags could not be read.
     pub metadata_unread: u64,
+    /// Chunks, and their plain bytes, that damage had hit and that were stored again.
+    pub healed: (u64, u64),
 }
 
 /// Backs up. Problems of single files go to the listener and make the snapshot incomplete; they are no error.
@@ -154,6 +155,8 @@ fn find_parent(options: &Options, confirmed: &[Named]) -> Option<Named> {
     confirmed
         .iter()
         .rev()
+        // What a repair marked as lost must be read again.
+        .filter(|named| named.snapshot.stands_for.is_none())
         .find(|named| match &options.parent {
             Some(parent) => named.name == *parent,
             None => named.snapshot.host == options.host && named.snapshot.sources == sources,
@@ -265,12 +268,14 @@ fn attempt_backup(
             snapshot.state.clone_from(&parent.snapshot.state);
         }
         // What was added of the sources; the rows just saved are copal's own.
-        snapshot.summary.bytes_stored = store.stored().bytes_stored;
+        let stored = store.stored();
+        snapshot.summary.bytes_stored = stored.bytes_stored;
+        let healed = (stored.chunks_healed, stored.bytes_healed);
         let metadata_unread = run.counts.metadata_unread.load(Ordering::Relaxed);
         snapshot.incomplete |= metadata_unread > 0;
-        Ok((snapshot, metadata_unread))
+        Ok((snapshot, metadata_unread, healed))
     };
-    let (mut snapshot, metadata_unread) = store::with(repository, store_options, clock, |store| {
+    let (mut snapshot, metadata_unread, healed) = store::with(repository, store_options, clock, |store| {
         kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
 
@@ -279,7 +284,7 @@ fn attempt_backup(
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, healed });
     };
     let same = match &parent {
         Some(parent) if options.skip_if_unchanged => {
@@ -291,14 +296,14 @@ fn attempt_backup(
         repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
         drop(session);
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, healed });
     }
-    let name = snapshot::commit(repository, &session, &mut snapshot, &all)?;
+    let name = repository.commit_next(&session, &mut snapshot, &all)?;
     repository.index.set_fact(&absence_fact, &known(Some(name))).or_else(passing)?;
     repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread })
+    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread, healed })
 }
 
 /// Tells what a synchronisation found damaged.

@@ -4,8 +4,6 @@ use std::sync::atomic::AtomicBool;
 
 use super::chunk::Chunker;
 use super::file::{Failure, Reader};
-use super::snapshot::commit;
-use super::tree::TreeBuilder;
 use super::{Options, Outcome, find_parent, tell_problems};
 use crate::format;
 use crate::model::clock::Clock;
@@ -13,7 +11,7 @@ use crate::model::{Node, NodeType, Snapshot, Summary, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::store;
-use crate::repository::{Error, Repository, caught};
+use crate::repository::{Error, Repository, build::TreeBuilder, caught};
 
 /// A stream and what it is called.
 pub struct Stream<'a> {
@@ -108,7 +106,7 @@ fn save_stream(
             path.push(b'/');
             path.extend_from_slice(name);
         }
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             time: options.time.unwrap_or(started),
             time_given: options.time.is_some(),
             utc_offset: options.utc_offset,
@@ -131,19 +129,20 @@ fn save_stream(
                 ..Summary::default()
             },
             ..Snapshot::default()
-        })
+        };
+        Ok((snapshot, (stored.chunks_healed, stored.bytes_healed)))
     };
-    let mut snapshot = store::with(repository, store_options, clock, |store| {
+    let (mut snapshot, healed) = store::with(repository, store_options, clock, |store| {
         kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread: 0 });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread: 0, healed });
     };
-    let name = commit(repository, &session, &mut snapshot, &all)?;
+    let name = repository.commit_next(&session, &mut snapshot, &all)?;
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0 })
+    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0, healed })
 }

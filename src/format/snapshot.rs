@@ -88,11 +88,10 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
     if !snapshot.state.is_empty() && snapshot.state.len() <= limits::STATE_SEGMENTS_MAX {
         writer.field(19, false, &encode_segments(&snapshot.state));
     }
-    writer.bytes(23, false, &snapshot.options_digest).list(
-        24,
-        true,
-        snapshot.removals_seen.iter().map(|id| id.0),
-    );
+    writer
+        .bytes(23, false, &snapshot.options_digest)
+        .list(24, true, snapshot.removals_seen.iter().map(|id| id.0))
+        .id(26, false, snapshot.stands_for.as_ref());
     small::encode(keys, KIND, &[], &writer.finish())
 }
 
@@ -129,6 +128,7 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
             19 => snapshot.state = decode_segments(field.value, limits::STATE_SEGMENTS_MAX)?,
             23 => snapshot.options_digest = field.value.to_vec(),
             24 => snapshot.removals_seen = field.list(LIST_MAX, element_id)?,
+            26 => snapshot.stands_for = Some(field.id()?),
             _ => field.unknown()?,
         }
     }

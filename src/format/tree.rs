@@ -18,6 +18,8 @@ pub enum Tree {
 pub struct NodeList {
     bytes: Vec<u8>,
     place: usize,
+    /// Where the one that was given last begins, behind its length.
+    given: usize,
     /// Name of the last one that was given.
     last: Vec<u8>,
     count: usize,
@@ -45,7 +47,7 @@ impl NodeList {
                 return Err(Error::Malformed("too many entries in a page"));
             }
         }
-        Ok(NodeList { bytes: bytes.to_vec(), place: 0, last: Vec::new(), count, end })
+        Ok(NodeList { bytes: bytes.to_vec(), place: 0, given: 0, last: Vec::new(), count, end })
     }
 
     /// How many nodes the page holds, those that were given and those that can not be read included.
@@ -63,6 +65,11 @@ impl NodeList {
         Cursor(&self.bytes[self.end..]).prefixed().ok().and_then(node::name_of)
     }
 
+    /// The node that was given last, as it is encoded here.
+    pub fn encoded(&self) -> &[u8] {
+        &self.bytes[self.given..self.place]
+    }
+
     /// Name of the last node that was given, taken out; empty when there is none.
     pub fn take_last(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.last)
@@ -73,6 +80,7 @@ impl NodeList {
         let mut cursor = Cursor(rest);
         let bytes = cursor.prefixed()?;
         self.place += rest.len() - cursor.0.len();
+        self.given = self.place - bytes.len();
         let node = node::decode(bytes)?;
         if !self.last.is_empty() && node.name <= self.last {
             return Err(Error::Malformed("names are not in order, or double"));

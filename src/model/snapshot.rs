@@ -51,4 +51,6 @@ pub struct Snapshot {
     pub state: Vec<Segment>,
     pub options_digest: Vec<u8>,
     pub removals_seen: Vec<Id>,
+    /// The snapshot in whose place a repair wrote this one, with what was lost marked as lost.
+    pub stands_for: Option<Id>,
 }

@@ -7,7 +7,7 @@ use crate::format::note::Link;
 use crate::model::{Id, Id16, Segment, Snapshot, Time};
 use crate::repository::Error;
 use crate::repository::sessions::Peer;
-use crate::repository::snapshots::{Named, Origin, Snapshots};
+use crate::repository::snapshots::{Named, Origin};
 
 /// For how long a forgotten snapshot can be brought back unless something else is said, seconds.
 pub const GRACE_SECONDS: i64 = 7 * 24 * 3600;
@@ -25,15 +25,6 @@ pub struct Roots {
     pub stay: Vec<Root>,
     /// Forgotten ones that are to go, and where they stand in their chains.
     pub going: Vec<(Id, Link)>,
-}
-
-/// A saved snapshot of whose client the one before is neither there nor known to be removed.
-fn broken_link(all: &Snapshots) -> Option<(Id, Id)> {
-    let mut known: HashSet<Id> = all.saved().chain(&all.unconfirmed).map(|named| named.name).collect();
-    known.extend(&all.removed);
-    known.extend(all.notes.removed_links().map(|(name, _)| name));
-    let links = all.saved().filter_map(|named| Some((named.name, named.snapshot.previous?)));
-    links.into_iter().find(|(_, previous)| !known.contains(previous))
 }
 
 fn root(named: &Named, is_confirmed: bool) -> Root {
@@ -61,10 +52,11 @@ pub(super) fn roots(
     if let Some(problem) = all.problems.pop() {
         return Err(problem);
     }
-    if let Some((of, previous)) = broken_link(&all) {
+    if let Some((after, previous)) = all.broken_links().next() {
+        let after = after.name.short();
         return Err(Error::Damaged {
             object: format!("snapshot {}", previous.short()),
-            what: format!("it is missing, and snapshot {} came after it: nothing is removed", of.short()),
+            what: format!("it is missing, and snapshot {after} came after it: nothing is removed"),
         });
     }
     let mut roots = Roots { stay: Vec::new(), going: Vec::new() };

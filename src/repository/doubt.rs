@@ -4,9 +4,8 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Error, Repository, get_named, list_names, packs, sync::Synced};
+use super::{Error, Repository, list_names, packs, sync::Synced};
 use crate::backend::Kind;
-use crate::format;
 use crate::index::{Location, Opened, PackRecord};
 use crate::locks::lock;
 use crate::model::{Contents, Id};
@@ -37,11 +36,7 @@ impl Repository {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
-            let read = get_named(&*self.backend, Kind::Index, &name).and_then(|object| {
-                format::index::decode(&self.keys, &object)
-                    .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
-            });
-            let object = match read {
+            let object = match self.load_index_object(&name) {
                 Ok(object) => object,
                 // A pruner removed it meanwhile.
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => {

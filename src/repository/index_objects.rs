@@ -21,7 +21,7 @@ pub(super) fn chunks_of(entry: &PackEntry) -> usize {
 }
 
 /// How many of these packs, from the first on, go into one index object: one at least, when there is one.
-pub(super) fn fitting(entries: &[PackEntry]) -> usize {
+pub fn fitting(entries: &[PackEntry]) -> usize {
     let mut chunks = 0;
     let fits = |entry: &&PackEntry| {
         chunks += chunks_of(entry);
@@ -31,8 +31,15 @@ pub(super) fn fitting(entries: &[PackEntry]) -> usize {
 }
 
 impl Repository {
+    /// Reads an index object.
+    pub fn load_index_object(&self, name: &Id) -> Result<IndexObject, Error> {
+        let object = get_named(&*self.backend, Kind::Index, name)?;
+        index::decode(&self.keys, &object)
+            .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
+    }
+
     /// Puts an index object, with a copy of `config` in it.
-    pub(super) fn put_index_object(&self, object: &mut IndexObject) -> Result<Id, Error> {
+    pub fn put_index_object(&self, object: &mut IndexObject) -> Result<Id, Error> {
         object.config.clone_from(&self.config_object);
         let bytes = index::encode(&self.keys, object)
             .map_err(|error| Error::format("the new index object", error))?;
@@ -52,13 +59,11 @@ impl Repository {
             if !self.index.names_any(&name, packs)? {
                 continue;
             }
-            let object = match get_named(&*self.backend, Kind::Index, &name) {
+            let object = match self.load_index_object(&name) {
                 // Another pruner wrote anew what it said, and removed it.
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => continue,
                 other => other?,
             };
-            let object = index::decode(&self.keys, &object)
-                .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))?;
             old.push(name);
             new.replaces.push(name);
             let stays = |entry: &PackEntry| !packs.contains(&entry.name) && !self.is_removed(&entry.name);

@@ -1,10 +1,12 @@
 //! A repository: storage, keys and index together, and what every verb needs of them. The verbs themselves are upstairs.
 
+pub mod build;
+mod chain;
 pub mod contents;
 pub mod doubt;
 mod error;
 pub mod healing;
-mod index_objects;
+pub mod index_objects;
 pub mod keys;
 pub mod notes;
 mod open;

@@ -15,14 +15,8 @@ const SEQUENCE_FACT: &str = "note sequence";
 #[derive(Debug, Default)]
 pub struct Notes {
     of: HashMap<Id, Vec<(Id, Note)>>,
-    /// Notes that can not be read, or say what only a later version knows: what is wrong with the first.
-    unreadable: Option<Unreadable>,
-}
-
-#[derive(Debug)]
-struct Unreadable {
-    name: Id,
-    unsupported: bool,
+    /// Notes that can not be read, and whether that is because only a later version knows what they say.
+    pub unreadable: Vec<(Id, bool)>,
 }
 
 /// What notes make of a snapshot.
@@ -42,12 +36,12 @@ pub struct Standing {
 impl Notes {
     /// Whether every note could be read, so that what they say is known.
     pub fn is_whole(&self) -> bool {
-        self.unreadable.is_none()
+        self.unreadable.is_empty()
     }
 
     /// An error unless every note could be read: one that could not may protect a snapshot.
     pub fn check_known(&self) -> Result<(), Error> {
-        let Some(Unreadable { name, unsupported }) = &self.unreadable else { return Ok(()) };
+        let Some((name, unsupported)) = self.unreadable.first() else { return Ok(()) };
         let what = "it can not be read, so which snapshots are protected is not known: nothing is forgotten";
         let name = name.to_string();
         Err(match unsupported {
@@ -56,7 +50,7 @@ impl Notes {
         })
     }
 
-    fn add(&mut self, name: Id, note: Note) {
+    pub(super) fn add(&mut self, name: Id, note: Note) {
         self.of.entry(note.snapshot).or_default().push((name, note));
     }
 
@@ -168,7 +162,7 @@ impl Repository {
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Notes, &name)? => {}
                 Err(error) if error.is_damage() => {
                     let unsupported = matches!(error, Error::Unsupported { .. });
-                    notes.unreadable.get_or_insert(Unreadable { name, unsupported });
+                    notes.unreadable.push((name, unsupported));
                     problems.push(error);
                 }
                 Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level};
+use crate::format::index::PackEntry;
 use crate::format::pack::{CODEC_ZSTD, PackKey};
 use crate::index::Location;
 use crate::model::{Contents, Id};
@@ -84,34 +85,42 @@ pub(super) fn decompress(stored: &[u8], length: usize, out: &mut Vec<u8>) -> std
     })
 }
 
+/// Opens and decompresses a block of that plain length.
+fn open(
+    pack: &Id,
+    key: &PackKey,
+    number: u32,
+    codec: u8,
+    length: usize,
+    mut sealed: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
+    let wrong = |what: String| Error::damaged(Kind::Packs, &pack.to_string(), &format!("block {number}{what}"));
+    key.open_block(u64::from(number), &mut sealed).map_err(|error| wrong(format!(": {error}")))?;
+    if codec == CODEC_ZSTD {
+        let mut plain = Vec::new();
+        decompress(&sealed, length, &mut plain)
+            .map_err(|error| wrong(format!(" does not decompress: {error}")))?;
+        return Ok(plain);
+    }
+    if sealed.len() == length { Ok(sealed) } else { Err(wrong(" has another length".to_owned())) }
+}
+
 impl Repository {
     /// Opens and decompresses the sealed bytes of the block at `location`; chunk ids are for the caller to check.
-    pub fn open_block(&self, location: &Location, mut sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let name = location.pack.name.to_string();
+    pub fn open_block(&self, location: &Location, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
         let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
-        key.open_block(u64::from(location.block), &mut sealed).map_err(|error| {
-            Error::damaged(Kind::Packs, &name, &format!("block {}: {error}", location.block))
-        })?;
-        let length = location.block_plain as usize;
-        if location.codec == CODEC_ZSTD {
-            let mut plain = Vec::new();
-            decompress(&sealed, length, &mut plain).map_err(|error| {
-                Error::damaged(
-                    Kind::Packs,
-                    &name,
-                    &format!("block {} does not decompress: {error}", location.block),
-                )
-            })?;
-            return Ok(plain);
-        }
-        if sealed.len() != length {
-            return Err(Error::damaged(
-                Kind::Packs,
-                &name,
-                &format!("block {} has another length", location.block),
-            ));
-        }
-        Ok(sealed)
+        let (number, length) = (location.block, location.block_plain as usize);
+        open(&location.pack.name, &key, number, location.codec, length, sealed)
+    }
+
+    /// Fetches, opens and decompresses block `number` of a pack, as that entry says; chunk ids are for the caller to check.
+    pub fn read_block_of(&self, entry: &PackEntry, number: usize) -> Result<Vec<u8>, Error> {
+        let Some(block) = entry.directory.blocks.get(number) else {
+            return Err(Error::damaged(Kind::Packs, &entry.name.to_string(), "it has no such block"));
+        };
+        let key = PackKey::new(&self.keys, entry.directory.contents, &entry.salt);
+        let sealed = self.read_pack_range(&entry.name, block.offset, block.stored as usize)?;
+        open(&entry.name, &key, number as u32, block.codec, block.plain as usize, sealed)
     }
 
     /// Fetches and opens the block at `location`.

@@ -35,6 +35,8 @@ pub struct Snapshots {
     /// What is wrong with snapshots, confirmations and notes.
     pub problems: Vec<Error>,
     pub notes: Notes,
+    /// Snapshots and confirmations in storage that can not be read, and whether that is because only a later version knows what they say.
+    pub unreadable: Vec<(Kind, Id, bool)>,
     confirmations: HashMap<Id, Confirmed>,
 }
 
@@ -68,6 +70,15 @@ impl Snapshots {
     /// Confirmed ones, forgotten or not: what the chains of clients are made of.
     pub fn saved(&self) -> impl Iterator<Item = &Named> {
         self.confirmed.iter().chain(&self.forgotten)
+    }
+
+    /// Saved snapshots of whose client the one before is neither there nor known to be removed: each with that one's name.
+    pub fn broken_links(&self) -> impl Iterator<Item = (&Named, Id)> {
+        let mut known: HashSet<Id> = self.saved().chain(&self.unconfirmed).map(|named| named.name).collect();
+        known.extend(&self.removed);
+        known.extend(self.notes.removed_links().map(|(name, _)| name));
+        let links = self.saved().filter_map(|named| Some((named, named.snapshot.previous?)));
+        links.filter(move |(_, previous)| !known.contains(previous))
     }
 
     /// Whether a snapshot that can not be read may be newer than this one, so that this one is perhaps not what was meant. So may one
@@ -107,6 +118,7 @@ impl Repository {
                 Ok(time) => Confirmed::At(time),
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Confirmed, name)? => continue,
                 Err(error) if error.is_damage() => {
+                    all.unreadable.push((Kind::Confirmed, *name, error.is_of_later_version()));
                     all.problems.push(error);
                     Confirmed::Unreadable
                 }
@@ -139,6 +151,7 @@ impl Repository {
                         && !self.backend_has(Kind::Snapshots, &name)?
                         && !self.backend_has(Kind::Confirmed, &name)? => {}
                 Err(error) if error.is_damage() => {
+                    all.unreadable.push((Kind::Snapshots, name, error.is_of_later_version()));
                     all.lost.push((name, time));
                     all.problems.push(error);
                 }

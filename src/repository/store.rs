@@ -64,6 +64,9 @@ pub struct Stored {
     pub bytes_stored: u64,
     pub chunks_new: u64,
     pub packs: u64,
+    /// Chunks, and their plain bytes, that damage had hit: only packs held them that were found damaged or missing.
+    pub chunks_healed: u64,
+    pub bytes_healed: u64,
 }
 
 #[derive(Default)]
@@ -95,6 +98,10 @@ pub struct Store<'r> {
     bytes_stored: AtomicU64,
     chunks_new: AtomicU64,
     packs: AtomicU64,
+    /// Packs that were found damaged or missing.
+    damaged: HashSet<Id>,
+    chunks_healed: AtomicU64,
+    bytes_healed: AtomicU64,
     discard: bool,
 }
 
@@ -153,6 +160,9 @@ pub fn with<T>(
         bytes_stored: AtomicU64::new(0),
         chunks_new: AtomicU64::new(0),
         packs: AtomicU64::new(0),
+        damaged: repository.known_damaged(),
+        chunks_healed: AtomicU64::new(0),
+        bytes_healed: AtomicU64::new(0),
         discard: options.discard,
     };
     let store = &store;
@@ -207,7 +217,21 @@ impl<'r> Store<'r> {
             bytes_stored: self.bytes_stored.load(Ordering::Relaxed),
             chunks_new: self.chunks_new.load(Ordering::Relaxed),
             packs: self.packs.load(Ordering::Relaxed),
+            chunks_healed: self.chunks_healed.load(Ordering::Relaxed),
+            bytes_healed: self.bytes_healed.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts a new chunk that was there before, and that damage had hit.
+    fn count_healed(&self, contents: Contents, id: &Id, length: usize) -> Result<(), Error> {
+        if !self.damaged.is_empty() {
+            let places = self.repository.index.lookup_for_reading(contents, id)?;
+            if places.iter().any(|place| self.damaged.contains(&place.pack.name)) {
+                self.chunks_healed.fetch_add(1, Ordering::Relaxed);
+                self.bytes_healed.fetch_add(length as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     fn shard(&self, id: &Id) -> &Mutex<HashSet<(Contents, Id)>> {
@@ -254,6 +278,7 @@ impl<'r> Store<'r> {
             return Ok(false);
         }
         self.chunks_new.fetch_add(1, Ordering::Relaxed);
+        self.count_healed(contents, &id, plain.len())?;
         if contents == Contents::Data {
             self.bytes_new.fetch_add(plain.len() as u64, Ordering::Relaxed);
         }

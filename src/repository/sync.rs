@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use super::index_objects::fitting;
-use super::{Error, Repository, get_named, list_names, packs};
+use super::{Error, Repository, list_names, packs};
 use crate::backend::Kind;
-use crate::format;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::index;
 use crate::locks::lock;
@@ -25,6 +24,8 @@ pub(crate) struct Seen {
     removed: HashSet<Id>,
     /// Packs that are to be removed.
     marked: HashSet<Id>,
+    /// Packs that a damage record names.
+    damaged: HashSet<Id>,
     /// Index objects that can not be read.
     unreadable: Vec<Id>,
     /// Packs that no readable index object names, read themselves: a writer names them again before it relies on them.
@@ -98,11 +99,7 @@ impl Repository {
         }
         let mut unreadable = Vec::new();
         for name in listed.iter().filter(|name| !known.contains(name)) {
-            let read = get_named(&*self.backend, Kind::Index, name).and_then(|object| {
-                format::index::decode(&self.keys, &object)
-                    .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
-            });
-            match read {
+            match self.load_index_object(name) {
                 Ok(object) => {
                     let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                     self.index.add_packs(Some(*name), &records)?;
@@ -235,12 +232,15 @@ impl Repository {
             seen.removals = removals.names.into_iter().collect();
             seen.marked = hidden_packs.iter().copied().collect();
         }
+        let mut damaged = HashSet::new();
         for name in list_names(&*self.backend, Kind::Damage)? {
             match self.damage(&name) {
-                Ok(damage) => hidden_packs.extend(damage.packs),
+                Ok(damage) => damaged.extend(damage.packs),
                 Err(error) => synced.problems.push(error),
             }
         }
+        hidden_packs.extend(&damaged);
+        self.seen().damaged = damaged;
         Ok((removed, hidden_packs))
     }
 
@@ -279,6 +279,11 @@ impl Repository {
             }
         }
         Ok(false)
+    }
+
+    /// Packs that damage records named when the last synchronisation looked.
+    pub fn known_damaged(&self) -> HashSet<Id> {
+        self.seen().damaged.clone()
     }
 
     /// Names of the removal records seen, sorted.

@@ -147,6 +147,11 @@ impl Nodes<'_> {
         self.page
     }
 
+    /// The node that was given last, as it is encoded there.
+    pub fn encoded(&self) -> &[u8] {
+        self.nodes.encoded()
+    }
+
     fn next_page(&mut self) -> Result<bool, Error> {
         let Some((id, expected)) = self.pages.pop() else { return Ok(false) };
         self.page = id;

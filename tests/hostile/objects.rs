@@ -31,6 +31,7 @@ fn a_snapshot() -> Snapshot {
         state: segments(),
         summary: summary(),
         removals_seen: vec![id(5)],
+        stands_for: Some(id(7)),
         ..Snapshot::default()
     }
 }

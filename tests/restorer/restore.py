@@ -252,7 +252,7 @@ SNAPSHOT = numbered(
     "1 time:time 2 utc_offset:sint 3 zone:text 4 root:id 5 host:bytes 6 user:bytes 7 sources:byteslist "
     "8 tags:texts 9 program:text 10 description:text 11 client:id16 12 sequence:int 13 previous:id 14 parent:id "
     "15 summary:summary 16 flags:int 17 options:texts 18 session:id16 19 state:bytes 23 options_digest:bytes "
-    "24 removals:ids", summary=rec(SUMMARY))
+    "24 removals:ids 26 stands_for:id", summary=rec(SUMMARY))
 CONFIRMED = numbered("1 snapshot:id 2 session:id16 3 time:time")
 NOTE = numbered("1 snapshot:id 2 verb:int 3 texts:texts 4 time:time 5 client:id16 6 sequence:int "
                 "7 snapshot_sequence:int 8 snapshot_previous:id 9 read:ids 10 snapshot_client:id16")
@@ -996,7 +996,7 @@ def printable(value):
 
 
 def listing(snapshots):
-    hexed = {"root", "client", "previous", "parent", "session", "options_digest", "removals", "state"}
+    hexed = {"root", "client", "previous", "parent", "session", "options_digest", "removals", "state", "stands_for"}
     out = []
     for name, s in snapshots.items():
         shown = {"name": name}

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use crate::backup::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
 use crate::backup::entry::{self, Outcome, Worker};
-use crate::backup::tree::TreeBuilder;
 use crate::backup::walk::{Child, Directory, Entry, State, Volume};
 use crate::files::unread as reason;
 use crate::files::{self, Stat};
@@ -14,7 +13,7 @@ use crate::format::limits::PAGE_MAX;
 use crate::index::DirectoryRow;
 use crate::model::{Id, Node, NodeType, Unread};
 use crate::progress::FileStatus;
-use crate::repository::Error;
+use crate::repository::{Error, build::TreeBuilder};
 
 /// The tree of the parent snapshot, read along with the entries, both in order of name.
 struct Old<'a> {

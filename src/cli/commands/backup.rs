@@ -65,6 +65,17 @@ fn options(
                 )
                 .with_hint(format!("To have it back: copal undelete {short}")));
             }
+            if let Some(original) = &named.snapshot.stands_for {
+                return Err(Failure::new(
+                    Code::Failed,
+                    format!(
+                        "snapshot {} was written by a repair in the place of {}, and can be no parent",
+                        named.name.short(),
+                        original.short()
+                    ),
+                )
+                .with_hint("What was lost of it must be read again: leave --parent out."));
+            }
             Some(named.name)
         }
         None => None,

@@ -29,6 +29,9 @@ struct Summary {
     unreadable: u64,
     changed_while_read: u64,
     metadata_not_read: u64,
+    /// Chunks that damage had hit, and their bytes before compression.
+    chunks_healed: u64,
+    bytes_healed: u64,
     total_duration: f64,
     dry_run: bool,
 }
@@ -67,6 +70,8 @@ pub(super) fn report(
             unreadable: summary.unreadable,
             changed_while_read: summary.changed_while_read,
             metadata_not_read: outcome.metadata_unread,
+            chunks_healed: outcome.healed.0,
+            bytes_healed: outcome.healed.1,
             total_duration: seconds,
             dry_run: wanted.dry_run,
         };
@@ -97,6 +102,14 @@ pub(super) fn report(
         "\ntime    {}\n",
         show_duration(std::time::Duration::from_millis((seconds * 1000.0) as u64))
     );
+    if outcome.healed.0 > 0 {
+        text += &format!(
+            "healed  {verb} again {} ({}) that damage had hit\n",
+            show_count(outcome.healed.0, "chunk"),
+            show_size(outcome.healed.1),
+            verb = if wanted.dry_run { "would store" } else { "stored" },
+        );
+    }
     match (&outcome.name, wanted.dry_run) {
         (Some(name), _) => text += &format!("snapshot {} saved\n", name.short()),
         (None, true) => text += "dry run: nothing was saved\n",
