@@ -19,6 +19,7 @@ pub mod backup;
 pub mod check;
 pub mod parity;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod retention;
 

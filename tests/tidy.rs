@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["repository"],
-    &["backup", "check", "parity", "prune", "restore", "retention"],
+    &["backup", "check", "parity", "prune", "repair", "restore", "retention"],
     &["cli"],
 ];
 

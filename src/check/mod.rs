@@ -18,7 +18,7 @@ use crate::model::clock::Clock;
 use crate::model::{Contents, Id, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::parity::Recovered;
-use crate::repository::snapshots::Origin;
+use crate::repository::snapshots::{Named, Origin};
 use crate::repository::{Error, Repository, Synced};
 use crate::terminal::size::show_count;
 use packs::{choose, read_fact};
@@ -67,6 +67,10 @@ pub struct Report {
     pub unnamed_packs: u64,
     /// Packs without recovery data, while new ones get it.
     pub packs_without_parity: u64,
+    /// Packs that are damaged or missing, and that nothing needs any more: what they held was stored again.
+    pub unneeded_packs: u64,
+    /// Files and folders of which a repair marked something as lost: as they were written.
+    pub marked: u64,
     pub findings: Vec<Finding>,
 }
 
@@ -75,7 +79,11 @@ struct Check<'r> {
     listener: &'r dyn Listener,
     stop: &'r AtomicBool,
     findings: Mutex<Vec<Finding>>,
-    /// Packs that are missing or damaged in any part.
+    /// What is wrong with packs: told when it is known whether anything needs them.
+    pack_findings: Mutex<Vec<(Id, Finding)>>,
+    /// Packs, damaged or missing, from which snapshots need something that no good pack holds.
+    needed_packs: Mutex<HashSet<Id>>,
+    /// Packs that are missing or damaged in any part, those that damage records name included.
     bad_packs: Mutex<HashSet<Id>>,
     /// Packs that have recovery data.
     with_parity: HashSet<Id>,
@@ -109,6 +117,28 @@ impl Check<'_> {
         lock(&self.findings).push(finding);
     }
 
+    /// Something is wrong with a pack.
+    fn find_pack(&self, pack: Id, what: String) {
+        let finding = Finding { kind: "pack", object: pack.to_string(), what, is_of_later_version: false };
+        lock(&self.pack_findings).push((pack, finding));
+    }
+
+    /// Tells what is wrong with packs, and counts those from which nothing is needed. What is below damage is not known, so where there
+    /// is any, all of them may be needed.
+    fn tell_packs(&self, report: &mut Report) {
+        let all = lock(&self.findings).iter().any(|finding| !finding.is_of_later_version);
+        let needed = std::mem::take(&mut *lock(&self.needed_packs));
+        let mut unneeded = HashSet::new();
+        for (pack, finding) in std::mem::take(&mut *lock(&self.pack_findings)) {
+            if all || needed.contains(&pack) {
+                self.found(finding);
+            } else {
+                unneeded.insert(pack);
+            }
+        }
+        report.unneeded_packs = unneeded.len() as u64;
+    }
+
     fn bad_pack(&self, name: Id) {
         lock(&self.bad_packs).insert(name);
     }
@@ -128,7 +158,7 @@ impl Check<'_> {
             false if is_on => format!("{what}; {}", Recovered::Without.words()),
             false => what,
         };
-        self.find("pack", name.to_string(), what);
+        self.find_pack(name, what);
         Ok(())
     }
 
@@ -197,11 +227,11 @@ impl Check<'_> {
             .collect()
     }
 
-    /// Walks snapshots: label and root.
-    fn walk_all(&self, roots: &[(String, Id)]) -> Result<walk::Walked, Error> {
+    fn walk_all(&self, snapshots: &[&Named]) -> Result<walk::Walked, Error> {
         let mut walked = walk::Walked::default();
-        for (label, root) in roots {
-            self.walk(label, *root, &mut walked)?;
+        for named in snapshots {
+            self.walk(&named.name.short(), named.snapshot.root, &mut walked)?;
+            walked.findings.extend(self.state(named)?);
         }
         Ok(walked)
     }
@@ -249,7 +279,9 @@ pub fn check(
         listener,
         stop,
         findings: Mutex::default(),
-        bad_packs: Mutex::default(),
+        pack_findings: Mutex::default(),
+        needed_packs: Mutex::default(),
+        bad_packs: Mutex::new(repository.known_damaged()),
         with_parity: repository.with_parity()?,
         mendable: Mutex::default(),
         bad_chunks: Mutex::default(),
@@ -296,12 +328,12 @@ pub fn check(
         check.find_error("snapshot", repository.location(), problem);
     }
     report.unconfirmed = snapshots.unconfirmed.len() as u64;
-    let roots: Vec<_> = snapshots.saved().map(|named| (named.name.short(), named.snapshot.root)).collect();
+    let saved: Vec<&Named> = snapshots.saved().collect();
 
     // Side by side, since looking up chunks is the work of one thread. What reading finds may change what the walk has seen.
     let bad_before = lock(&check.bad_packs).len();
     let (read, walked) =
-        rayon::join(|| check.read_packs(&chosen, deadline, clock), || check.walk_all(&roots));
+        rayon::join(|| check.read_packs(&chosen, deadline, clock), || check.walk_all(&saved));
     let mut walked = walked?;
     let now = clock.now().seconds.to_le_bytes();
     for (name, bytes) in &read? {
@@ -310,16 +342,25 @@ pub fn check(
         let _ = repository.index.set_fact(&read_fact(name), &now);
     }
     if lock(&check.bad_packs).len() > bad_before {
-        walked = check.walk_all(&roots)?;
+        walked = check.walk_all(&saved)?;
     }
-    (report.snapshots, report.trees, report.files) = (roots.len() as u64, walked.trees, walked.files);
+    report.snapshots = saved.len() as u64;
+    (report.trees, report.files, report.marked) = (walked.trees, walked.files, walked.marked);
     walked.findings.into_iter().for_each(|finding| check.found(finding));
     for name in repository.mended_packs() {
         // Its trees were read by its recovery data on the way.
         if !lock(&check.bad_packs).contains(&name) {
+            lock(&check.needed_packs).insert(name);
             check.find_bad_pack(name, "its bytes are not those that were stored".to_owned())?;
         }
     }
+    for (after, previous) in snapshots.broken_links() {
+        if !snapshots.lost.iter().any(|(name, _)| *name == previous) {
+            let what = format!("missing: snapshot {} came after it", after.name.short());
+            check.find("snapshot", previous.to_string(), what);
+        }
+    }
+    check.tell_packs(&mut report);
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(clock)?;
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());

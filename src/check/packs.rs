@@ -87,7 +87,7 @@ impl Check<'_> {
             Err(error) if error.is_damage() => {
                 if whole {
                     self.bad_pack(pack.name);
-                    self.find("pack", name, error.to_string());
+                    self.find_pack(pack.name, error.to_string());
                 }
                 // Its blocks may all be good: the index knows where they lie, but not here which ids they hold.
                 return Ok(pack.length);
@@ -96,7 +96,7 @@ impl Check<'_> {
         };
         if !self.repository.index.agrees(&packs::record(&entry))? {
             self.bad_pack(pack.name);
-            self.find("pack", name.clone(), "an index object says otherwise what it holds".to_owned());
+            self.find_pack(pack.name, "an index object says otherwise what it holds".to_owned());
         }
         for (number, block) in entry.directory.blocks.iter().enumerate() {
             let location = Location {
@@ -122,10 +122,10 @@ impl Check<'_> {
             match plain {
                 // The whole pack was told of already.
                 _ if !whole => {}
-                Err(error) => self.find("pack", name.clone(), error.to_string()),
+                Err(error) => self.find_pack(pack.name, error.to_string()),
                 Ok(_) => {
                     let what = format!("block {number} does not hold {wrong} of the chunks that it should");
-                    self.find("pack", name.clone(), what);
+                    self.find_pack(pack.name, what);
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::format::limits::DEPTH_MAX;
 use crate::model::{Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
 use crate::repository::Error;
 use crate::repository::contents::{Page, Visitor};
+use crate::repository::snapshots::Named;
 use crate::repository::trees::Nodes;
 use crate::terminal::escape::escape;
 use crate::terminal::size::{agree, show_count};
@@ -52,10 +53,12 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Walked {
     known: HashMap<Id, Known>,
-    /// Bytes that are lost below each page of a list of contents.
-    pages: HashMap<Page, u64>,
+    /// Bytes that are lost below each page of a list of contents, and bytes that a repair marked as lost.
+    pages: HashMap<Page, (u64, u64)>,
     pub trees: u64,
     pub files: u64,
+    /// Entries of which a repair marked something as lost.
+    pub marked: u64,
     pub findings: Vec<Finding>,
 }
 
@@ -65,6 +68,8 @@ struct Open<'r> {
     name: Vec<u8>,
     nodes: Nodes<'r>,
     height: usize,
+    /// The page that was read last.
+    page: Option<Id>,
     /// Where the first damage in it or below was found.
     damage: Option<Hit>,
 }
@@ -72,11 +77,14 @@ struct Open<'r> {
 /// Whoever goes through a file's contents.
 struct Contained<'a, 'r> {
     check: &'a Check<'r>,
-    pages: &'a mut HashMap<Page, u64>,
+    pages: &'a mut HashMap<Page, (u64, u64)>,
     lost: u64,
-    /// What was lost when each page that is open was entered.
-    entered: Vec<u64>,
+    marked: u64,
+    /// What was lost and marked when each page that is open was entered.
+    entered: Vec<(u64, u64)>,
     page: Option<Id>,
+    /// All pages that were gone into.
+    read: Vec<Id>,
 }
 
 impl Visitor for Contained<'_, '_> {
@@ -84,7 +92,10 @@ impl Visitor for Contained<'_, '_> {
         let there = match segment.kind {
             SegmentKind::Data(id) => self.check.is_there(Contents::Data, &id, segment.length)?,
             SegmentKind::Hole => true,
-            SegmentKind::Gap => false,
+            SegmentKind::Gap => {
+                self.marked = self.marked.saturating_add(segment.length);
+                true
+            }
         };
         if !there {
             self.lost = self.lost.saturating_add(segment.length);
@@ -94,17 +105,19 @@ impl Visitor for Contained<'_, '_> {
 
     fn enter(&mut self, page: &Page) -> bool {
         self.page = Some(page.id);
-        if let Some(lost) = self.pages.get(page) {
+        if let Some((lost, marked)) = self.pages.get(page) {
             self.lost = self.lost.saturating_add(*lost);
+            self.marked = self.marked.saturating_add(*marked);
             return false;
         }
-        self.entered.push(self.lost);
+        self.read.push(page.id);
+        self.entered.push((self.lost, self.marked));
         true
     }
 
     fn leave(&mut self, page: &Page) {
-        let before = self.entered.pop().unwrap_or_default();
-        self.pages.insert(*page, self.lost - before);
+        let (lost, marked) = self.entered.pop().unwrap_or_default();
+        self.pages.insert(*page, (self.lost - lost, self.marked - marked));
     }
 }
 
@@ -134,8 +147,13 @@ impl<'r> Check<'r> {
         let mut locations = self.repository.places(contents, id)?;
         locations.retain(|location| u64::from(location.length) == length);
         for location in &locations {
-            let pack = &location.pack.name;
-            if !lock(&self.bad_packs).contains(pack) || lock(&self.mendable).contains(pack) {
+            if !lock(&self.bad_packs).contains(&location.pack.name) {
+                return Ok(true);
+            }
+        }
+        for location in &locations {
+            if lock(&self.mendable).contains(&location.pack.name) {
+                lock(&self.needed_packs).insert(location.pack.name);
                 return Ok(true);
             }
         }
@@ -143,9 +161,11 @@ impl<'r> Check<'r> {
             // In a damaged pack, but perhaps in a good part of it: look.
             let bad = lock(&self.bad_chunks).contains(&(contents, *id, location.pack.name));
             if !bad && self.repository.chunk_at_opens(contents, id, location) {
+                lock(&self.needed_packs).insert(location.pack.name);
                 return Ok(true);
             }
         }
+        lock(&self.needed_packs).extend(locations.iter().map(|location| location.pack.name));
         lock(&self.lost).insert((contents, *id));
         Ok(false)
     }
@@ -162,11 +182,48 @@ impl<'r> Check<'r> {
         Ok(())
     }
 
+    /// A tree or page that was read: where no good pack holds it, the damaged ones that do are needed.
+    fn was_read(&self, id: &Id) -> Result<(), Error> {
+        let bad = lock(&self.bad_packs);
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let places = self.repository.index.lookup_for_reading(Contents::Trees, id)?;
+        if places.iter().all(|place| bad.contains(&place.pack.name)) {
+            lock(&self.needed_packs).extend(places.iter().map(|place| place.pack.name));
+        }
+        Ok(())
+    }
+
+    /// The part of the change cache that a snapshot carries.
+    pub(super) fn state(&self, named: &Named) -> Result<Option<Finding>, Error> {
+        let mut lost = 0u64;
+        for segment in &named.snapshot.state {
+            if let SegmentKind::Data(id) = segment.kind
+                && !self.is_there(Contents::Data, &id, segment.length)?
+            {
+                lost = lost.saturating_add(segment.length);
+            }
+        }
+        let what = || {
+            format!(
+                "{} of the change cache that it carries are lost, and nothing of what was saved",
+                show_count(lost, "byte")
+            )
+        };
+        let object = named.name.short();
+        Ok((lost > 0).then(|| Finding { kind: "snapshot", object, what: what(), is_of_later_version: false }))
+    }
+
     fn node_problem(&self, node: &Node, walked: &mut Walked) -> Result<Option<Problem>, Error> {
         let mut problem = None;
         let pages = &mut walked.pages;
-        let mut contained = Contained { check: self, pages, lost: 0, entered: Vec::new(), page: None };
-        match self.repository.visit(&node.content, node.size, &mut contained) {
+        let (entered, read) = (Vec::new(), Vec::new());
+        let mut contained = Contained { check: self, pages, lost: 0, marked: 0, entered, page: None, read };
+        let visited = self.repository.visit(&node.content, node.size, &mut contained);
+        contained.read.iter().try_for_each(|page| self.was_read(page))?;
+        walked.marked += u64::from(contained.marked > 0 || node.has_lost_entries());
+        match visited {
             Ok(()) if contained.lost > 0 => {
                 let what = format!(
                     "{} of its {} {} lost",
@@ -200,7 +257,7 @@ impl<'r> Check<'r> {
     }
 
     fn open(&self, tree: Id, name: Vec<u8>) -> Open<'r> {
-        Open { tree, name, nodes: self.repository.nodes(tree), height: 1, damage: None }
+        Open { tree, name, nodes: self.repository.nodes(tree), height: 1, page: None, damage: None }
     }
 
     /// Walks one snapshot; what was walked before is passed over.
@@ -218,7 +275,17 @@ impl<'r> Check<'r> {
         while let Some(last) = stack.last_mut() {
             self.check_stop()?;
             let node = match last.nodes.next() {
-                Some(Ok(node)) => node,
+                Some(Ok(node)) => {
+                    let page = last.nodes.page();
+                    if last.page != Some(page) {
+                        if last.page.is_none() {
+                            self.was_read(&last.tree)?;
+                        }
+                        self.was_read(&page)?;
+                        last.page = Some(page);
+                    }
+                    node
+                }
                 Some(Err(error)) if error.is_damage() => {
                     let (page, is_later) = (last.nodes.page(), error.is_of_later_version());
                     if !is_later {
@@ -235,6 +302,7 @@ impl<'r> Check<'r> {
             };
             let problem = match (node.kind, node.tree) {
                 (NodeType::Directory, Some(tree)) => {
+                    walked.marked += u64::from(node.has_lost_entries());
                     let depth = stack.len();
                     match walked.known.get(&tree) {
                         Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),

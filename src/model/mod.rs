@@ -9,6 +9,6 @@ pub mod time;
 
 pub use cutter::{Cutter, CutterKind};
 pub use id::{Contents, Id, Id16};
-pub use node::{Content, Node, NodeType, Segment, SegmentKind, Unread, Xattr, XattrValue};
+pub use node::{Content, ENTRIES_LOST, Node, NodeType, Segment, SegmentKind, Unread, Xattr, XattrValue};
 pub use snapshot::{Snapshot, Summary};
 pub use time::Time;

@@ -159,7 +159,15 @@ pub struct Node {
     pub unknown: Vec<(u64, Vec<u8>)>,
 }
 
+/// What field 23 of a folder says when a repair found entries of it lost. docs/format.md, section 7.
+pub const ENTRIES_LOST: &str = "entries";
+
 impl Node {
+    /// Whether a repair marked entries of this folder as lost: some, or all when it is unreadable.
+    pub fn has_lost_entries(&self) -> bool {
+        self.unread.iter().any(|what| what == ENTRIES_LOST)
+    }
+
     /// A node of that name and type with nothing else set.
     pub fn new(name: &[u8], kind: NodeType) -> Node {
         Node {

@@ -115,7 +115,8 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
     if newcomers.any(|peer| peer.parents.iter().any(|parent| going.contains_key(parent))) {
         return Ok(());
     }
-    let lengths: HashMap<Id, u64> = usage.packs.iter().map(|pack| (pack.name, pack.length)).collect();
+    let there = usage.packs.iter().filter(|pack| pack.standing != Standing::Missing);
+    let lengths: HashMap<Id, u64> = there.map(|pack| (pack.name, pack.length)).collect();
     remove(run, session, due, &going, &lengths, outcome)?;
     run.sync()
 }

@@ -256,12 +256,14 @@ fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> 
     let peers = run.repository.sessions()?;
     let (mut roots, usage) = look(run, &peers, own, None)?;
     // What waits already is not marked once more.
-    let waiting: HashSet<Id> =
-        run.repository.removals()?.marks.into_iter().flat_map(|(_, mark)| mark.snapshots).collect();
+    let removals = run.repository.removals()?;
+    let marked = removals.marked();
+    let waiting: HashSet<Id> = removals.marks.into_iter().flat_map(|(_, mark)| mark.snapshots).collect();
     roots.going.retain(|(name, _)| !waiting.contains(name));
     let now = run.repository.storage_time()?;
     let alive: Vec<&Peer> = peers.iter().filter(|peer| Some(peer.id) != own && peer.is_alive(now)).collect();
-    let spared = spared(run, &usage, &alive)?;
+    let mut spared = spared(run, &usage, &alive)?;
+    spared.extend(marked);
     let leftovers = if alive.is_empty() { usage.leftovers.clone() } else { Vec::new() };
     let mut plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
     plan.snapshots = roots.going.len() as u64;

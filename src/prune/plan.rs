@@ -86,9 +86,12 @@ pub fn plan(
     let mut partly = Vec::new();
     let mut unused_all = 0;
     for pack in &usage.packs {
-        // What is marked has its own way; what is missing can not go; what is damaged and needed is a repair's to move.
+        // What is marked has its own way; what is damaged and needed is a repair's to move.
         match (pack.standing, pack.live) {
-            (Standing::Marked | Standing::Missing, _) => {}
+            (Standing::Marked, _) => {}
+            // It frees nothing, but a tombstone says that nobody need look for it.
+            (Standing::Missing, _) if spared.contains(&pack.name) => {}
+            (Standing::Missing, _) => plan.remove.push(pack.name),
             (_, 0) if spared.contains(&pack.name) => {}
             (_, 0) => {
                 plan.bytes_remove += pack.length;

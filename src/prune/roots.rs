@@ -59,6 +59,8 @@ pub(super) fn roots(
             what: format!("it is missing, and snapshot {after} came after it: nothing is removed"),
         });
     }
+    // What is lost of a forgotten one is known, and marked in the one that stands for it: what is there stays.
+    let stood_for: HashSet<Id> = all.confirmed.iter().filter_map(|named| named.snapshot.stands_for).collect();
     let mut roots = Roots { stay: Vec::new(), going: Vec::new() };
     roots.stay.extend(all.confirmed.iter().map(|named| root(named, true)));
     roots.stay.extend(all.unconfirmed.iter().map(|named| root(named, false)));
@@ -72,7 +74,7 @@ pub(super) fn roots(
             let Snapshot { client, sequence, previous, .. } = named.snapshot;
             roots.going.push((named.name, Link { client, sequence, previous }));
         } else {
-            roots.stay.push(root(named, true));
+            roots.stay.push(root(named, !stood_for.contains(&named.name)));
         }
     }
     Ok(roots)

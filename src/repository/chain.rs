@@ -23,8 +23,11 @@ impl Repository {
             .chain(gone)
             .filter(|(client, ..)| *client == snapshot.client)
             .max_by_key(|(_, sequence, _)| *sequence);
-        let remembered =
-            self.index.fact(SEQUENCE_FACT)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let remembered = self
+            .index
+            .fact(SEQUENCE_FACT)?
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u64::from_le_bytes);
         snapshot.previous = newest.map(|(_, _, name)| name);
         snapshot.sequence = newest.map_or(0, |(_, sequence, _)| sequence).max(remembered).saturating_add(1);
         snapshot.session = session.id;

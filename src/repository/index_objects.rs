@@ -16,7 +16,7 @@ const _: () = assert!(PACKS_PER_INDEX <= INDEX_PACKS);
 pub(super) const CHUNKS_PER_INDEX: usize = 400_000;
 
 /// Number of chunks in a pack.
-pub(super) fn chunks_of(entry: &PackEntry) -> usize {
+pub fn chunks_of(entry: &PackEntry) -> usize {
     entry.directory.blocks.iter().map(|block| block.chunks.len()).sum()
 }
 

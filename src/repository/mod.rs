@@ -232,7 +232,7 @@ impl Repository {
     }
 
     /// One damage record.
-    fn damage(&self, name: &Id) -> Result<format::session::Damage, Error> {
+    pub(crate) fn damage(&self, name: &Id) -> Result<format::session::Damage, Error> {
         let object = get_named(&*self.backend, Kind::Damage, name)?;
         format::session::decode_damage(&self.keys, &object)
             .map_err(|error| Error::decode(Kind::Damage, &name.to_string(), error))

@@ -171,7 +171,7 @@ impl Repository {
         Ok(notes)
     }
 
-    fn load_note(&self, name: &Id, from: Origin) -> Result<Note, Error> {
+    pub(super) fn load_note(&self, name: &Id, from: Origin) -> Result<Note, Error> {
         let object = self.small_object(Kind::Notes, name, from)?;
         note::decode(&self.keys, &object)
             .map_err(|error| Error::decode(Kind::Notes, &name.to_string(), error))

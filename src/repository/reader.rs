@@ -94,7 +94,8 @@ fn open(
     length: usize,
     mut sealed: Vec<u8>,
 ) -> Result<Vec<u8>, Error> {
-    let wrong = |what: String| Error::damaged(Kind::Packs, &pack.to_string(), &format!("block {number}{what}"));
+    let wrong =
+        |what: String| Error::damaged(Kind::Packs, &pack.to_string(), &format!("block {number}{what}"));
     key.open_block(u64::from(number), &mut sealed).map_err(|error| wrong(format!(": {error}")))?;
     if codec == CODEC_ZSTD {
         let mut plain = Vec::new();

@@ -214,11 +214,26 @@ impl Repository {
         Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
     }
 
-    pub(super) fn backend_has(&self, kind: Kind, name: &Id) -> Result<bool, Error> {
+    /// Whether an object of that name is in storage.
+    pub(crate) fn backend_has(&self, kind: Kind, name: &Id) -> Result<bool, Error> {
         match self.backend.stat(kind, &name.to_string()) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a snapshot, confirmation or note can be read from storage, or is of a later version and so not to be touched.
+    pub(crate) fn reads(&self, kind: Kind, name: &Id) -> Result<bool, Error> {
+        let read = match kind {
+            Kind::Snapshots => self.load_snapshot_from(name, Origin::Storage).map(|_| ()),
+            Kind::Confirmed => self.confirmed_at(name, Origin::Storage).map(|_| ()),
+            _ => self.load_note(name, Origin::Storage).map(|_| ()),
+        };
+        match read {
+            Ok(()) | Err(Error::Unsupported { .. }) => Ok(true),
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -33,20 +33,31 @@ impl Folder {
                 || source == b"/"
                 || path.len() > source.len() && path.starts_with(source) && path[source.len()] == b'/'
         });
-        let delete = run.options.delete && inside;
+        // Unknown is not absent.
+        let has_lost = node.as_ref().is_some_and(Node::has_lost_entries);
+        let delete = run.options.delete && inside && !has_lost;
         Folder { node, names: delete.then(Vec::new), inside }
     }
 }
 
-/// Finishes a tree that was restored into an open folder; in a dry run, only counts what would be removed.
-pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) -> Result<(), Error> {
+/// Finishes a tree that was restored into an open folder; in a dry run, only counts what would be removed. `has_lost`: entries of the
+/// folder itself were lost, so that nothing in it is known to be too much.
+pub fn tree(
+    run: &Run<'_>,
+    root: Option<Arc<OwnedFd>>,
+    tree: Id,
+    path: &[u8],
+    has_lost: bool,
+) -> Result<(), Error> {
     let Some(root) = root else { return Ok(()) };
+    let mut top = Folder::new(run, path, None);
+    top.names = top.names.filter(|_| !has_lost);
     let mut first: HashMap<Id16, Vec<u8>> = HashMap::new();
     let mut linked = HashMap::new();
     // Files that are immutable take no more links: their flags come when all links are made.
     let mut late: Vec<(Vec<u8>, Made)> = Vec::new();
     let place = Place { run, top: root.clone(), prefix: path.len() };
-    let mut walk = Walk::new(run, Some(root), tree, path, Folder::new(run, path, None));
+    let mut walk = Walk::new(run, Some(root), tree, path, top);
     while let Some(step) = walk.next()? {
         let node = match step {
             Step::Entry(node) => node,

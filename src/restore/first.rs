@@ -37,6 +37,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
             if run.is_excluded(walk.path(), is_directory) {
                 continue;
             }
+            run.tell_marked(&node, walk.path());
             let folder = walk.level().and_then(|level| {
                 let made = level.own;
                 level.handle().map(|handle| Folder { handle: handle.clone(), made })
@@ -71,6 +72,7 @@ pub fn tree(run: &Run<'_>, root: Option<Arc<OwnedFd>>, tree: Id, path: &[u8]) ->
                     walk.enter(below.map(|below| below.handle), tree, made);
                 }
                 _ if !run.is_included(walk.path(), false) => {}
+                NodeType::Unreadable if node.has_lost_entries() => {}
                 NodeType::Unreadable => {
                     let why = node.error.map_or("could not be read", |error| error.words());
                     run.problem(

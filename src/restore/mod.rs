@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::files::{self, Owners};
 use crate::locks::lock;
-use crate::model::{Id, Id16, Node, NodeType};
+use crate::model::{ENTRIES_LOST, Id, Id16, Node, NodeType};
 use crate::patterns::Patterns;
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Named;
@@ -143,12 +143,28 @@ struct Run<'r> {
     systems: Mutex<BTreeMap<u64, Arc<OwnedFd>>>,
     /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
     sources: &'r [Vec<u8>],
+    /// A repair wrote the snapshot, with marks of what was lost.
+    is_repaired: bool,
 }
 
 impl Run<'_> {
     fn problem(&self, path: &[u8], what: &str, code: &'static str) {
         self.counts.problems.fetch_add(1, Ordering::Relaxed);
         self.listener.event(Event::Problem { path: Some(path), what, code, during: "restore" });
+    }
+
+    /// Tells what a repair marked as lost of an entry beside its content.
+    fn tell_marked(&self, node: &Node, path: &[u8]) {
+        let tell = |what: &str| self.problem(path, what, "lost_in_snapshot");
+        match (node.has_lost_entries(), node.kind) {
+            (true, NodeType::Unreadable) => tell("this folder was lost, and a repair marked it"),
+            (true, _) => tell("some of its entries were lost, and a repair marked it"),
+            _ => {}
+        }
+        let others = node.unread.iter().filter(|what| *what != ENTRIES_LOST);
+        for what in others.filter(|_| self.is_repaired) {
+            tell(&format!("{what}: not in this snapshot"));
+        }
     }
 
     fn damaged(&self, path: &[u8], what: &str) {
@@ -241,13 +257,23 @@ impl Run<'_> {
 
 /// Where restoring begins: a tree whose entries go into the target, or one node alone.
 enum Start {
-    Tree { tree: Id, path: Vec<u8> },
-    Single { node: Box<Node>, path: Vec<u8> },
+    /// `has_lost`: a repair marked entries of that very folder as lost, or may have.
+    Tree {
+        tree: Id,
+        path: Vec<u8>,
+        has_lost: bool,
+    },
+    Single {
+        node: Box<Node>,
+        path: Vec<u8>,
+    },
 }
 
 fn start(repository: &Repository, named: &Named, options: &Options) -> Result<Start, Error> {
     if options.path.is_empty() {
-        return Ok(Start::Tree { tree: named.snapshot.root, path: Vec::new() });
+        // `/` has no node that could say so.
+        let has_lost = named.snapshot.stands_for.is_some();
+        return Ok(Start::Tree { tree: named.snapshot.root, path: Vec::new(), has_lost });
     }
     let names: Vec<&[u8]> = options.path.iter().map(Vec::as_slice).collect();
     let mut path = Vec::new();
@@ -260,7 +286,13 @@ fn start(repository: &Repository, named: &Named, options: &Options) -> Result<St
         .find_node(named.snapshot.root, &names)?
         .ok_or_else(|| Error::Refused(format!("snapshot {} holds no {shown}", named.name.short())))?;
     match (node.kind, node.tree) {
-        (NodeType::Directory, Some(tree)) => Ok(Start::Tree { tree, path }),
+        (NodeType::Directory, Some(tree)) => {
+            Ok(Start::Tree { tree, path, has_lost: node.has_lost_entries() })
+        }
+        (NodeType::Unreadable, _) if node.has_lost_entries() => Err(Error::Refused(format!(
+            "{shown} was lost, and a repair marked it in snapshot {}; try another snapshot",
+            named.name.short()
+        ))),
         (NodeType::Unreadable, _) => Err(Error::Refused(format!(
             "{shown} could not be read when snapshot {} was made; try an earlier snapshot",
             named.name.short()
@@ -294,13 +326,21 @@ pub fn restore(
         swept: AtomicU64::new(0),
         systems: Mutex::default(),
         sources: &named.snapshot.sources,
+        is_repaired: named.snapshot.stands_for.is_some(),
     };
     listener.event(Event::Started);
     // A pattern that matches where it begins, or a folder above, is no slip, though it leaves nothing out.
     let above = options.path.iter().flat_map(|name| [&b"/"[..], name].concat()).collect::<Vec<u8>>();
     options.exclude.matches(&above, true);
     match start(repository, named, options)? {
-        Start::Tree { tree, path } => {
+        Start::Tree { tree, path, has_lost } => {
+            if has_lost && !path.is_empty() {
+                run.problem(
+                    &path,
+                    "some of its entries were lost, and a repair marked it",
+                    "lost_in_snapshot",
+                );
+            }
             if options.overwrite == Overwrite::Keep {
                 existing::refuse_conflicts(&run, tree, &path)?;
             }
@@ -310,10 +350,11 @@ pub fn restore(
             let root = open_target(&run)?;
             first::tree(&run, root.clone(), tree, &path)?;
             if !options.dry_run || options.delete {
-                finish::tree(&run, root, tree, &path)?;
+                finish::tree(&run, root, tree, &path, has_lost)?;
             }
         }
         Start::Single { node, path } => {
+            run.tell_marked(&node, &path);
             if !options.dry_run {
                 make_target(options)?;
             }

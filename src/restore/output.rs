@@ -166,6 +166,12 @@ impl Output {
         self.without(run, offset, length, why, &tell);
     }
 
+    /// Part of the content was lost before, and a repair marked it: nothing is wrong with the repository.
+    pub fn marked(&self, run: &Run<'_>, offset: u64, length: u64) {
+        let tell = |what: &str| run.problem(&self.job.path, what, "lost_in_snapshot");
+        self.without(run, offset, length, "a repair marked it", &tell);
+    }
+
     /// Part of the content can not be read.
     pub fn not_read(&self, run: &Run<'_>, offset: u64, length: u64, error: &Error) {
         let tell = |what: &str| run.not_read(&self.job.path, what, error);

@@ -184,9 +184,7 @@ impl<'r> Windows<'_, 'r> {
                         file.cleared(run, existing.clear(start, segment.length))?;
                     }
                 }
-                SegmentKind::Gap => {
-                    file.lost(run, start, segment.length, "this part was lost before, and a repair marked it")
-                }
+                SegmentKind::Gap => file.marked(run, start, segment.length),
             }
             self.send_when_full()
         };

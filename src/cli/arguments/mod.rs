@@ -6,6 +6,7 @@ mod key;
 mod look;
 mod parity;
 mod prune;
+mod repair;
 mod restore;
 mod retention;
 mod values;
@@ -23,6 +24,7 @@ pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, 
 pub use look::{Check, Completions, Ls, Man, Snapshots, Stats, Version};
 pub use parity::{Parity, ParityAdd, ParityCommand, ParityRepair};
 pub use prune::Prune;
+pub use repair::{Repair, RepairCommand, RepairHow, RepairIndex, RepairPacks, RepairSnapshots};
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
 pub use values::Subset;
@@ -66,6 +68,7 @@ pub enum Command {
     Tag(Tag),
     Check(Check),
     Parity(Parity),
+    Repair(Repair),
     Key(Key),
     Stats(Stats),
     Completions(Completions),

@@ -28,6 +28,10 @@ struct Summary {
     bytes_read: u64,
     leftover_packs: u64,
     packs_without_parity: u64,
+    /// Damaged or missing, and nothing is needed of them any more.
+    unneeded_packs: u64,
+    /// Files and folders of which a repair marked something as lost.
+    marked_as_lost: u64,
     num_errors: u64,
 }
 
@@ -63,6 +67,8 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
             bytes_read: report.bytes_read,
             leftover_packs: report.leftover_packs,
             packs_without_parity: report.packs_without_parity,
+            unneeded_packs: report.unneeded_packs,
+            marked_as_lost: report.marked,
             num_errors: report.findings.len() as u64,
         };
         context.out.json("summary", &summary)?;
@@ -102,6 +108,21 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
                 "{} {} no recovery data yet: copal parity add\n",
                 show_count(report.packs_without_parity, "pack"),
                 agree(report.packs_without_parity, "has", "have")
+            ))?;
+        }
+        if report.unneeded_packs > 0 {
+            context.out.write(format!(
+                "{} {} damaged or missing, and nothing is needed of {} any more: prune clears that away\n",
+                show_count(report.unneeded_packs, "pack"),
+                agree(report.unneeded_packs, "is", "are"),
+                agree(report.unneeded_packs, "it", "them")
+            ))?;
+        }
+        if report.marked > 0 {
+            context.out.write(format!(
+                "of {} something {} marked as lost by an earlier repair\n",
+                show_count(report.marked, "entry"),
+                agree(report.marked, "is", "is")
             ))?;
         }
         if report.unconfirmed > 0 {
@@ -145,6 +166,6 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         format!("{} {} found", show_count(errors, "error"), agree(errors, "was", "were")),
     )
     .with_hint(
-        "Files still on this machine heal it: run the backup again. What is not hit can be restored as ever.",
+        "Files still on this machine heal it: run the backup again; then see copal repair. What is not hit can be restored as ever.",
     ))
 }

@@ -11,6 +11,7 @@ pub mod ls;
 pub mod parity;
 pub mod protect;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;

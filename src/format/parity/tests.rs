@@ -70,9 +70,8 @@ fn an_object_has_the_length_that_its_shape_says_and_all_its_pieces_are_found() {
 
 #[test]
 fn recovery_data_is_to_the_byte_what_it_always_was() {
-    let hashes = [(1, 1), (9000, 500), (3_000_000, 50)].map(|(length, rate)| {
-        blake3::hash(&made(length, rate).object).to_hex()[..16].to_owned()
-    });
+    let hashes = [(1, 1), (9000, 500), (3_000_000, 50)]
+        .map(|(length, rate)| blake3::hash(&made(length, rate).object).to_hex()[..16].to_owned());
     assert_eq!(hashes, ["", "", ""]);
 }
 
