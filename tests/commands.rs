@@ -696,7 +696,8 @@ fn tags_of_a_list_are_meant_together_and_several_lists_as_any_of_them() {
     let sandbox = Sandbox::new();
     sandbox.write("source/file", "content");
     for tags in ["red", "blue", "red,blue,green", ""] {
-        sandbox.back_up_with(if tags.is_empty() { &[] } else { &["--tag", tags][..] });
+        let options = ["--tag", tags];
+        sandbox.back_up_with(if tags.is_empty() { &[] } else { &options });
     }
     let count = |options: &[&str]| {
         let ended = sandbox.run(["snapshots", "--json"].iter().chain(options)).expect(0);
