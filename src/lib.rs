@@ -17,6 +17,7 @@ pub mod repository;
 
 pub mod backup;
 pub mod check;
+pub mod doctor;
 pub mod parity;
 pub mod prune;
 pub mod repair;

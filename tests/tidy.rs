@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["repository"],
-    &["backup", "check", "parity", "prune", "repair", "restore", "retention"],
+    &["backup", "check", "doctor", "parity", "prune", "repair", "restore", "retention"],
     &["cli"],
 ];
 

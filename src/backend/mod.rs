@@ -5,6 +5,7 @@ mod fault;
 mod kind;
 mod local;
 mod memory;
+mod read_only;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub use fault::{Fault, Faulty};
 pub use kind::Kind;
 pub use local::Local;
 pub use memory::Memory;
+pub use read_only::ReadOnly;
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

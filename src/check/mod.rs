@@ -17,6 +17,7 @@ use crate::locks::lock;
 use crate::model::clock::Clock;
 use crate::model::{Contents, Id, Time};
 use crate::progress::{Event, Listener};
+use crate::repository::packs::CHECKED_FACT;
 use crate::repository::parity::Recovered;
 use crate::repository::snapshots::{Named, Origin};
 use crate::repository::{Error, Repository, Synced};
@@ -364,6 +365,9 @@ pub fn check(
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(clock)?;
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // Only a help to whoever asks when that was.
+    let ended = [clock.now().seconds.to_le_bytes(), (report.findings.len() as u64).to_le_bytes()].concat();
+    let _ = repository.index.set_fact(CHECKED_FACT, &ended);
     listener.event(Event::Finished);
     Ok(report)
 }

@@ -52,7 +52,7 @@ pub(super) fn choose(
 
 /// Under which a pack's last reading is remembered.
 pub(super) fn read_fact(name: &Id) -> String {
-    format!("read {name}")
+    format!("{}{name}", packs::READ_FACT)
 }
 
 impl Check<'_> {

@@ -117,7 +117,7 @@ impl<'e> Context<'e> {
     }
 
     /// The password or key that opens the repository.
-    fn secret(&self) -> Result<Secret, Failure> {
+    pub fn secret(&self) -> Result<Secret, Failure> {
         let default_key = self.defaults.key_file().ok();
         let mut origin = self.global.origin();
         if self.is_default_repository()
@@ -127,6 +127,15 @@ impl<'e> Context<'e> {
             origin.key_file = default_key.as_deref();
         }
         self.obtain(origin, Purpose::Open)
+    }
+
+    /// The key file that opens the repository, when it is one.
+    pub fn key_file(&self) -> Option<PathBuf> {
+        let default =
+            self.defaults.key_file().ok().filter(|path| {
+                self.is_default_repository() && self.global.origin().is_empty() && path.exists()
+            });
+        self.global.key_file.clone().or(default)
     }
 
     /// Whether the password comes from a person at the terminal.

@@ -84,6 +84,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Check(check) => commands::check::run(context, check),
         Command::Parity(parity) => commands::parity::run(context, parity),
         Command::Repair(repair) => commands::repair::run(context, repair),
+        Command::Doctor(_) => commands::doctor::run(context),
         Command::Key(key) => commands::key::run(context, key),
         Command::Stats(stats) => commands::stats::run(context, stats),
         Command::Completions(completions) => commands::about::completions(context, completions),

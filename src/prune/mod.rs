@@ -23,9 +23,9 @@ use crate::repository::sessions::Peer;
 use crate::repository::store;
 use crate::repository::{Error, Repository};
 
+pub use crate::repository::snapshots::GRACE_SECONDS;
 pub use outlook::{Freed, Outlook, outlook};
 pub use plan::{Plan, Unused};
-pub use roots::GRACE_SECONDS;
 use roots::Roots;
 use usage::Usage;
 

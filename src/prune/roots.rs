@@ -9,9 +9,6 @@ use crate::repository::Error;
 use crate::repository::sessions::Peer;
 use crate::repository::snapshots::{Named, Origin};
 
-/// For how long a forgotten snapshot can be brought back unless something else is said, seconds.
-pub const GRACE_SECONDS: i64 = 7 * 24 * 3600;
-
 /// A snapshot that must stay whole.
 pub struct Root {
     pub tree: Id,

@@ -32,6 +32,7 @@ use crate::index::{self, Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
 
 pub use error::{Error, caught};
+pub(crate) use open::GENERATION_FACT;
 pub use open::open;
 pub use sync::Synced;
 
@@ -56,6 +57,9 @@ pub struct Repository {
     /// Whether the index was doubted in this run, and looked at again.
     pub(crate) looked_again: Mutex<bool>,
 }
+
+/// Under which it is remembered in the cache that a recovery sheet was made.
+pub const EXPORTED_FACT: &str = "key exported";
 
 /// What `create` needs to know.
 pub struct Creation<'a> {

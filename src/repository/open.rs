@@ -13,7 +13,7 @@ use crate::index::{Index, Opened};
 use crate::model::{Id, Id16};
 
 /// Under which the highest generation of `config` is remembered that was seen here.
-const GENERATION_FACT: &str = "config generation";
+pub(crate) const GENERATION_FACT: &str = "config generation";
 
 /// Under which the newest `config` object is kept that was seen here: should storage lose it, nobody is locked out.
 const OBJECT_FACT: &str = "config object";

@@ -7,6 +7,11 @@ use crate::format::pack::{self, FOOTER_LEN};
 use crate::index::{BlockRecord, PackRecord};
 use crate::model::Id;
 
+/// Under which the cache remembers when a pack was read whole, before the pack's name.
+pub const READ_FACT: &str = "read ";
+/// Under which the cache remembers when a check ended last, and how much it found.
+pub const CHECKED_FACT: &str = "checked";
+
 /// What the local index keeps of a pack.
 pub fn record(entry: &PackEntry) -> PackRecord {
     PackRecord {

@@ -20,6 +20,8 @@ pub struct Peer {
     pub role: Role,
     pub client: Id16,
     pub host: Vec<u8>,
+    /// Its process on that host.
+    pub process: u64,
     /// Snapshots that must stay as long as this session may commit.
     pub parents: Vec<Id>,
     /// Just before it began: by the client's clock, and by the storage's where that was written down.
@@ -42,6 +44,7 @@ impl Peer {
             role: object.role,
             client: object.client,
             host: object.host.clone(),
+            process: object.process,
             parents: Vec::new(),
             begun: object.time,
             begun_stored: object.storage_time,
@@ -81,6 +84,13 @@ impl Repository {
     ///
     /// Errors: also when one can not be read, since then it is not known who is at work.
     pub fn sessions(&self) -> Result<Vec<Peer>, Error> {
+        let (peers, problems) = self.sessions_readable()?;
+        problems.into_iter().next().map_or(Ok(peers), Err)
+    }
+
+    /// The same as far as they can be read, and what is wrong with the others.
+    pub fn sessions_readable(&self) -> Result<(Vec<Peer>, Vec<Error>), Error> {
+        let mut problems = Vec::new();
         let mut peers: HashMap<Id16, Peer> = HashMap::new();
         for name in list_names(&*self.backend, Kind::Sessions)? {
             let object = get_named(&*self.backend, Kind::Sessions, &name).and_then(|object| {
@@ -93,12 +103,13 @@ impl Repository {
                 }
                 // Another pruner swept it.
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Sessions, &name)? => {}
+                Err(error) if error.is_damage() => problems.push(error),
                 Err(error) => return Err(error),
             }
         }
         let mut peers: Vec<Peer> = peers.into_values().collect();
         peers.sort_by_key(|peer| (peer.begun_stored, peer.id.0));
-        Ok(peers)
+        Ok((peers, problems))
     }
 
     /// Ids of the sessions that must not commit.

@@ -8,6 +8,9 @@ use crate::backend::Kind;
 use crate::format;
 use crate::model::{Id, Snapshot, Time};
 
+/// For how long a forgotten snapshot can be brought back unless something else is said, seconds.
+pub const GRACE_SECONDS: i64 = 7 * 24 * 3600;
+
 /// A snapshot with its name, and what notes make of it.
 #[derive(Clone, Debug)]
 pub struct Named {

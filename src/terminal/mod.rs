@@ -3,6 +3,7 @@
 pub mod escape;
 pub mod json;
 pub mod progress;
+pub mod shell;
 pub mod size;
 pub mod table;
 pub mod time;

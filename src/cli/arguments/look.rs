@@ -1,4 +1,4 @@
-//! Commands that look at a repository, or at copal itself: `snapshots`, `ls`, `check`, `stats`, `completions`, `man`, `version`.
+//! Commands that look at a repository, or at copal itself: `snapshots`, `ls`, `check`, `doctor`, `stats`, `completions`, `man`, `version`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -64,6 +64,17 @@ pub struct Check {
     #[arg(long, value_name = "DURATION", value_parser = values::duration, group = "read")]
     pub budget: Option<Duration>,
 }
+
+/// Say what is wrong, in plain words, and what to run next
+///
+/// Looks at the repository, its folder and disk, the keys, the local cache and the clock, and writes nothing. Findings come in the order
+/// in which to act on them; the last line is the command to run next. Packs are not read: that is what `check --read-data` does.
+///
+/// Ends with 0 when nothing is bad (warnings and notes may be there), 5 when the repository is damaged, 3 when something else needs a
+/// person, 10 without a repository, 12 without a key that opens it, 13 when a later version made it.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  copal doctor -r /media/disk/backup")]
+pub struct Doctor {}
 
 /// Show sizes: of the files, of the data after deduplication, of what is stored
 #[derive(Clone, Debug, Args)]

@@ -21,7 +21,7 @@ use super::environment::Lookup;
 pub use backup::Backup;
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
-pub use look::{Check, Completions, Ls, Man, Snapshots, Stats, Version};
+pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
 pub use parity::{Parity, ParityAdd, ParityCommand, ParityRepair};
 pub use prune::Prune;
 pub use repair::{Repair, RepairCommand, RepairHow, RepairIndex, RepairPacks, RepairSnapshots};
@@ -69,6 +69,7 @@ pub enum Command {
     Check(Check),
     Parity(Parity),
     Repair(Repair),
+    Doctor(Doctor),
     Key(Key),
     Stats(Stats),
     Completions(Completions),

@@ -11,7 +11,7 @@ use crate::crypto::MasterKey;
 use crate::crypto::password::Cost;
 use crate::format::slot::{Derivation, Unlock};
 use crate::model::Id;
-use crate::repository::Repository;
+use crate::repository::{EXPORTED_FACT, Repository};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{escape::escape, time};
 
@@ -139,7 +139,7 @@ fn export(context: &Context<'_>, repository: &Repository) -> Result<Code, Failur
         key.to_key_file()
     );
     context.out.write(text)?;
-    let _ = repository.index.set_fact("key exported", b"1");
+    let _ = repository.index.set_fact(EXPORTED_FACT, b"1");
     Ok(Code::Done)
 }
 

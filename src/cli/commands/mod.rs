@@ -3,6 +3,7 @@
 pub mod about;
 pub mod backup;
 pub mod check;
+pub mod doctor;
 pub mod forget;
 mod idle;
 pub mod init;

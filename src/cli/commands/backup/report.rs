@@ -10,7 +10,7 @@ use crate::backup::Outcome;
 use crate::cli::arguments::Backup;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
-use crate::repository::Repository;
+use crate::repository::{EXPORTED_FACT, Repository};
 use crate::terminal::size::{show_count, show_duration, show_size};
 
 #[derive(Serialize)]
@@ -138,7 +138,7 @@ pub(super) fn advise(context: &Context<'_>, repository: &Repository, outcome: &O
     if here.is_some() && sources.iter().any(|source| device(OsStr::from_bytes(source)) == here) {
         context.say("note: the repository is on the same disk as the files: it is lost with that disk");
     }
-    if context.is_default_repository() && repository.index.fact("key exported").ok().flatten().is_none() {
+    if context.is_default_repository() && repository.index.fact(EXPORTED_FACT).ok().flatten().is_none() {
         context.say("note: no copy of the key was ever exported: copal key export");
     }
 }
