@@ -291,7 +291,7 @@ fn a_damaged_slot_and_a_damaged_config_are_named() {
     let config = path_of(&sandbox, Kind::Config, "0000000000000001");
     let sound_config = fs::read(&config).unwrap();
     flip(&config);
-    look(&sandbox).ends_with(5).says("config_damaged", "bad", "config/0000000000000001", "copal ");
+    look(&sandbox).ends_with(5).says("config_damaged", "bad", "config/0000000000000001", "rm -i /");
     fs::remove_file(&config).unwrap();
     look(&sandbox).ends_with(5).says(
         "config_damaged",
@@ -399,8 +399,61 @@ fn packs_that_are_missing_or_of_another_length_lead_to_check_then_backup_then_re
     // It is written down: now a backup stores again what is still here.
     let next = format!("copal backup -r {} {}", sandbox.repository().display(), sandbox.source().display());
     look(&sandbox).ends_with(5).says("pack_missing", "bad", &short, &next);
+    // Only what the packs alone held of the first snapshot is left.
     back_up(&sandbox).expect(0);
-    look(&sandbox).ends_with(5).says("pack_missing", "bad", &short, "copal repair packs -r ");
+    look(&sandbox).ends_with(5).says("pack_missing", "bad", &short, "copal repair ");
+}
+
+/// The same repository in another folder, in which a folder was backed up; names of the packs that are only there.
+fn backed_up_elsewhere(sandbox: &Sandbox, folder: &Path) -> (PathBuf, Vec<String>) {
+    let elsewhere = sandbox.path("elsewhere");
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(sandbox.repository()).arg(&elsewhere).status();
+    assert!(copied.unwrap().success());
+    let (there, key) = (elsewhere.to_str().unwrap(), sandbox.key_file());
+    let words =
+        ["backup", "-r", there, "--key-file", key.to_str().unwrap(), "--no-cache", folder.to_str().unwrap()];
+    sandbox.run(words).expect(0);
+    let before = names(sandbox, Kind::Packs);
+    let mut new = Vec::new();
+    Local::new(&elsewhere).list(Kind::Packs, &mut |entry| new.push(entry.name)).unwrap();
+    new.retain(|name| !before.contains(name));
+    assert!(!new.is_empty());
+    (elsewhere, new)
+}
+
+#[test]
+fn a_missing_pack_of_which_everything_lies_elsewhere_too_only_waits_for_a_prune() {
+    let sandbox = sound();
+    sandbox.write("other/file", noise(5, 40_000));
+    let (elsewhere, there) = backed_up_elsewhere(&sandbox, &sandbox.path("other"));
+    let before = names(&sandbox, Kind::Packs);
+    run(&sandbox, &["backup", sandbox.path("other").to_str().unwrap()]).expect(0);
+    let own: Vec<String> =
+        names(&sandbox, Kind::Packs).into_iter().filter(|name| !before.contains(name)).collect();
+    // The packs of the other one come along, with the index objects that name them: all trees and files are there twice.
+    for name in &there {
+        let bytes = fs::read(elsewhere.join(Kind::Packs.path_of(name))).unwrap();
+        backend(&sandbox).put(Kind::Packs, name, &bytes).unwrap();
+    }
+    let mut objects = Vec::new();
+    Local::new(&elsewhere).list(Kind::Index, &mut |entry| objects.push(entry.name)).unwrap();
+    let mut trees = Vec::new();
+    for name in &objects {
+        let bytes = fs::read(elsewhere.join(Kind::Index.path_of(name))).unwrap();
+        backend(&sandbox).put(Kind::Index, name, &bytes).unwrap();
+    }
+    for name in names(&sandbox, Kind::Index) {
+        let bytes = fs::read(path_of(&sandbox, Kind::Index, &name)).unwrap();
+        let object = copal::format::index::decode(&keys(&sandbox), &bytes).unwrap();
+        let of_trees =
+            object.packs.iter().filter(|pack| pack.directory.contents == copal::model::Contents::Trees);
+        trees.extend(of_trees.map(|pack| pack.name.to_string()).filter(|name| own.contains(name)));
+    }
+    look(&sandbox).ends_with(0);
+    fs::remove_file(path_of(&sandbox, Kind::Packs, &trees[0])).unwrap();
+    let said = look(&sandbox);
+    said.ends_with(0).says("pack_missing", "warning", "nothing is lost", "copal prune -r ");
 }
 
 #[test]
@@ -414,7 +467,7 @@ fn a_pack_that_a_check_found_damaged_leads_to_backup_then_repair() {
     let said = look(&sandbox);
     said.ends_with(5).says("pack_damaged", "bad", &packs[0], "copal backup -r ");
     back_up(&sandbox).expect(0);
-    look(&sandbox).ends_with(5).says("pack_damaged", "bad", &packs[0], "copal repair packs -r ");
+    look(&sandbox).ends_with(5).says("pack_damaged", "bad", &packs[0], "copal repair ");
 }
 
 #[test]
@@ -432,20 +485,8 @@ fn what_was_found_lost_and_is_no_more_is_told_until_a_check_says_so() {
 fn packs_that_no_index_object_names_are_told_from_a_lost_index() {
     let sandbox = sound();
     // A pack of the same repository, as a backup leaves it that was cut off.
-    let elsewhere = sandbox.path("elsewhere");
-    let copied =
-        std::process::Command::new("cp").arg("-a").arg(sandbox.repository()).arg(&elsewhere).status();
-    assert!(copied.unwrap().success());
     sandbox.write("other/file", noise(5, 40_000));
-    let (there, key) = (elsewhere.to_str().unwrap(), sandbox.key_file());
-    let other = sandbox.path("other");
-    let words =
-        ["backup", "-r", there, "--key-file", key.to_str().unwrap(), "--no-cache", other.to_str().unwrap()];
-    sandbox.run(words).expect(0);
-    let before = names(&sandbox, Kind::Packs);
-    let mut new = Vec::new();
-    Local::new(&elsewhere).list(Kind::Packs, &mut |entry| new.push(entry.name)).unwrap();
-    new.retain(|name| !before.contains(name));
+    let (elsewhere, new) = backed_up_elsewhere(&sandbox, &sandbox.path("other"));
     for name in &new {
         let bytes = fs::read(elsewhere.join(Kind::Packs.path_of(name))).unwrap();
         backend(&sandbox).put(Kind::Packs, name, &bytes).unwrap();
@@ -513,15 +554,15 @@ fn a_snapshot_that_was_never_completed_is_a_note() {
 fn damaged_records_of_sessions_removals_and_damage_are_named() {
     let sandbox = sound();
     let strange = "ab".repeat(32);
-    for (kind, code) in [
-        (Kind::Sessions, "session_damaged"),
-        (Kind::Removals, "removal_damaged"),
-        (Kind::Damage, "damage_record_damaged"),
+    for (kind, code, next) in [
+        (Kind::Sessions, "session_damaged", "rm -i /"),
+        (Kind::Removals, "removal_damaged", "rm -i /"),
+        (Kind::Damage, "damage_record_damaged", "copal repair packs -r "),
     ] {
         let path = path_of(&sandbox, kind, &strange);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "whatever it said").unwrap();
-        look(&sandbox).ends_with(5).says(code, "bad", &format!("{}/abab", kind.folder()), "copal ");
+        look(&sandbox).ends_with(5).says(code, "bad", &format!("{}/abab", kind.folder()), next);
         fs::remove_file(path).unwrap();
     }
     look(&sandbox).ends_with(0);
@@ -836,7 +877,10 @@ fn several_things_come_in_the_order_in_which_to_act() {
     begin(&sandbox, b"elsewhere", 12, 60);
     let said = look(&sandbox);
     said.ends_with(5);
-    assert_eq!(said.codes(), ["config_damaged", "pack_missing", "foreign_files", "at_work"]);
+    // Whether the pack held the first page of a snapshot hangs on its name.
+    let mut codes = said.codes();
+    codes.retain(|code| *code != "tree_lost");
+    assert_eq!(codes, ["config_damaged", "pack_missing", "foreign_files", "at_work"]);
 }
 
 #[test]

@@ -9,24 +9,19 @@ use super::{Finding, Inside, Matter, Next, Severity};
 use crate::terminal::escape::escape;
 
 /// Looks at key slots and at the key file.
-pub(super) fn look(
-    inside: &Inside<'_>,
-    key_file: Option<&Path>,
-    folder: Option<&Path>,
-    findings: &mut Vec<Finding>,
-) {
+pub(super) fn look(inside: &Inside<'_>, key_file: Option<&Path>, findings: &mut Vec<Finding>) {
     let (slots, problems) = match inside.repository.key_slots() {
         Ok(listed) => listed,
         Err(error) => (Vec::new(), vec![error]),
     };
     let mut told = Problems::default();
     told.add_all(&problems);
-    told.tell(findings);
+    told.tell(inside.folder, findings);
     let Some(key_file) = key_file else { return };
     let shown = || [escape(key_file.as_os_str().as_bytes()).into_owned()];
     let is_only = slots.len() <= 1 && !inside.memory.exported;
     let device = |path: &Path| std::fs::metadata(path).map(|about| about.dev()).ok();
-    let same_disk = folder.is_some_and(|folder| {
+    let same_disk = inside.folder.is_some_and(|folder| {
         let (key, repository) = (device(key_file), device(folder));
         key.is_some() && key == repository
     });

@@ -2,6 +2,7 @@
 //! even a session. Works with as little as is left: each part looks at what it can see, whatever the others could not.
 
 mod cache;
+mod hurt;
 mod keys;
 mod mounts;
 mod objects;
@@ -189,6 +190,8 @@ struct Inside<'r> {
     memory: cache::Memory,
     now: Time,
     host: &'r [u8],
+    /// The repository's folder, when it is one of this machine.
+    folder: Option<&'r Path>,
 }
 
 impl<'a> Doctor<'a> {
@@ -229,7 +232,7 @@ impl<'a> Doctor<'a> {
     pub fn without_key(&mut self, why: &str) {
         let what = format!("the repository could not be opened: {why}");
         self.add([Finding::new(Severity::Bad, Matter::KeyWrong, what).then(Next::WithoutKey("doctor"))]);
-        self.add(objects::raw(&*self.backend));
+        self.add(objects::raw(&*self.backend, self.subject.folder.as_deref()));
     }
 
     /// Opens the repository and looks at everything in it.
@@ -238,7 +241,7 @@ impl<'a> Doctor<'a> {
         match repository::open(Box::new(self.backend.clone()), secret, None) {
             Ok(repository) => self.opened(&repository),
             Err(error) => {
-                let raw = objects::raw(&*self.backend);
+                let raw = objects::raw(&*self.backend, self.subject.folder.as_deref());
                 let damaged = raw.iter().any(|finding| finding.matter == Matter::KeyDamaged);
                 self.add([not_opened(&error, damaged)]);
                 self.add(raw);
@@ -250,10 +253,11 @@ impl<'a> Doctor<'a> {
         let (mut findings, memory) = cache::look(self.subject.cache.as_deref(), repository);
         let now = self.clock.now();
         self.report.seen.checked = memory.checked.map(|(time, _)| time);
-        let host = self.subject.host.clone();
-        let inside = Inside { repository, memory, now, host: &host };
+        let subject = &self.subject;
+        let (host, folder) = (&subject.host, subject.folder.as_deref());
+        let inside = Inside { repository, memory, now, host, folder };
         let seen = &mut self.report.seen;
-        keys::look(&inside, self.subject.key_file.as_deref(), self.subject.folder.as_deref(), &mut findings);
+        keys::look(&inside, subject.key_file.as_deref(), &mut findings);
         if let Err(error) = look(&inside, seen, &mut findings) {
             findings.push(storage_fails(&error));
         }

@@ -1,6 +1,7 @@
 //! Small objects, one by one: whatever is wrong with one hides nothing of the others. Without a key their hashes and heads still tell.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{Finding, Matter, Next};
 use crate::backend::{Backend, Kind};
@@ -45,9 +46,9 @@ impl Problems {
     }
 
     /// One finding for each kind.
-    pub(super) fn tell(self, findings: &mut Vec<Finding>) {
+    pub(super) fn tell(self, folder: Option<&Path>, findings: &mut Vec<Finding>) {
         for (kind, objects) in self.damaged {
-            findings.push(damaged(kind, objects));
+            findings.push(damaged(kind, objects, folder));
         }
         if !self.later.is_empty() {
             let what = "a later version of copal wrote what this one can not read: restore and check with that version";
@@ -65,55 +66,68 @@ fn kind_of(object: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.folder() == folder)
 }
 
-fn damaged(kind: Kind, objects: Vec<(String, String)>) -> Finding {
+/// What is wrong with objects of a kind, and what to do about it. Where nothing can mend an object and its place is better empty, the
+/// command removes just that file; `folder` is the repository's.
+fn damaged(kind: Kind, objects: Vec<(String, String)>, folder: Option<&Path>) -> Finding {
     let (matter, what, verb) = match kind {
         Kind::Config => (
             Matter::ConfigDamaged,
-            "config is damaged or missing; a copy of it in a key slot is in use, so nothing is lost",
-            "check",
+            "config is damaged or missing; a copy of it in a key slot is in use, so nothing is lost, and once the damaged one is away the \
+             next backup puts it back",
+            None,
         ),
         Kind::Keys => (
             Matter::KeyDamaged,
             "a key slot is damaged: the password or key it was made for may not open the repository any more; make a new one for it",
-            "key add",
+            Some("key add"),
         ),
         Kind::Index => (
             Matter::IndexDamaged,
             "index objects are damaged; the packs themselves say all that they said",
-            "repair index",
+            Some("repair index"),
         ),
         Kind::Snapshots | Kind::Confirmed => (
             Matter::SnapshotDamaged,
             "snapshots or their confirmations are damaged: those can not be restored as they are",
-            "repair snapshots",
+            Some("repair snapshots"),
         ),
         Kind::Notes => (
             Matter::NoteDamaged,
             "notes on snapshots (tags, protection, forgetting) can not be read: until that is mended, nothing is forgotten or pruned",
-            "repair snapshots",
+            Some("repair snapshots"),
         ),
         Kind::Removals => (
             Matter::RemovalDamaged,
-            "records of what a prune takes away can not be read: until that is mended, nothing can be saved or pruned",
-            "repair index",
+            "records of what a prune takes away can not be read: while they are there, nothing can be saved or pruned; once nobody is at \
+             work they can go, and the next prune decides anew",
+            None,
         ),
         Kind::Damage => (
             Matter::DamageRecordDamaged,
-            "records of damage that was found can not be read: nothing is pruned until that is mended; a check finds the damage again",
-            "check",
+            "records of damage that was found can not be read: nothing is pruned until that is mended, and a check finds the damage again",
+            Some("repair packs"),
         ),
         _ => (
             Matter::SessionDamaged,
-            "records of who is at work can not be read: nothing is pruned until that is mended; nothing is lost by it",
-            "repair index",
+            "records of who is at work can not be read: nothing is pruned while they are there; once nobody is at work they can go, and \
+             nothing is lost by it",
+            None,
         ),
     };
+    let is_there = |(_, what): &&(String, String)| !what.starts_with("it is missing");
+    let paths = objects.iter().filter(is_there).filter_map(|(object, _)| Some(folder?.join(object)));
+    let paths: Vec<Vec<u8>> = paths.map(|path| path.into_os_string().into_encoded_bytes()).collect();
+    let next = match verb {
+        Some(verb) => Next::copal(verb),
+        None if paths.is_empty() => Next::copal("check"),
+        None => Next::Other([vec![b"rm".to_vec(), b"-i".to_vec()], paths].concat()),
+    };
     let objects = objects.into_iter().map(|(object, what)| format!("{object}: {what}"));
-    Finding::damage(matter, what).of(objects).then(Next::copal(verb))
+    Finding::damage(matter, what).of(objects).then(next)
 }
 
 /// What hashes and heads tell of all small objects, without any key.
-pub(super) fn raw(backend: &dyn Backend) -> Vec<Finding> {
+pub(super) fn raw(backend: &dyn Backend, folder: Option<&Path>) -> Vec<Finding> {
     let (mut problems, mut findings) = (Problems::default(), Vec::new());
     let look = |problems: &mut Problems, kind: Kind, name: String, read: Result<Vec<u8>, Error>| {
         let head = |bytes: Vec<u8>| {
@@ -148,7 +162,7 @@ pub(super) fn raw(backend: &dyn Backend) -> Vec<Finding> {
             look(&mut problems, kind, name, read);
         }
     }
-    problems.tell(&mut findings);
+    problems.tell(folder, &mut findings);
     findings
 }
 

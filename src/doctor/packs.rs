@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::hurt::{self, Hurt};
 use super::objects::Problems;
-use super::snapshots::{backup, backups_here};
 use super::{DAY, Finding, Inside, Matter, Next, Seen, Severity};
 use crate::backend::Kind;
 use crate::format::session::{Damage, decode_damage};
@@ -67,7 +67,7 @@ impl Named {
                 }
             }
         }
-        problems.tell(findings);
+        problems.tell(inside.folder, findings);
         Ok(named)
     }
 }
@@ -117,24 +117,52 @@ pub(super) fn look(
     broken.sort_unstable();
     let records = damage_records(inside, findings)?;
     let told: HashSet<Id> = records.iter().flat_map(|(_, record)| record.packs.iter().copied()).collect();
+    let missing: HashSet<Id> = broken.iter().map(|(name, _)| *name).collect();
+    let is_open =
+        |pack: &&Id| stored.contains_key(pack) && named.packs.contains_key(pack) && !missing.contains(pack);
+    let mut open = sorted(told.iter().filter(is_open));
+    open.dedup();
+    let bad: HashSet<Id> = missing.iter().chain(&open).copied().collect();
+    let hurt = hurt::look(inside, &bad, &stored, &removed)?;
+    // Only what is written down is stored again.
+    let untold = hurt.only_there > 0 && missing.iter().any(|name| !told.contains(name));
+    let next = || match untold {
+        true => Next::copal("check"),
+        false => hurt::healing(inside, all, &records, hurt),
+    };
+    let weigh = |finding: Finding| match hurt.only_there {
+        0 => Finding { severity: Severity::Warning, is_damage: false, ..finding },
+        _ => finding,
+    };
+    let costs = match hurt {
+        Hurt { only_there: 0, .. } => {
+            "everything in them lies elsewhere too, so nothing is lost, and a prune takes them".to_owned()
+        }
+        Hurt { only_there, lost: 0 } => {
+            format!("{} lie only there, and can still be read", show_count(only_there as u64, "chunk"))
+        }
+        Hurt { only_there, lost } => format!(
+            "of {} that lie only there, {lost} can not be read: lost, unless a backup finds it again",
+            show_count(only_there as u64, "chunk")
+        ),
+    };
     if !broken.is_empty() {
-        let untold = broken.iter().any(|(name, _)| !told.contains(name));
         let what = format!(
-            "{} {} missing or of another length: what nothing else holds of {} is lost until it is stored again",
+            "{} {} missing or of another length; {costs}",
             show_count(broken.len() as u64, "pack"),
             agree(broken.len() as u64, "is", "are"),
-            agree(broken.len() as u64, "it", "them"),
         );
         let objects = broken.iter().map(|(name, what)| format!("packs/{name}: {what}"));
-        let next = match untold {
-            // Only what is written down is stored again.
-            true => Next::copal("check"),
-            false => healing(inside, all, &records),
-        };
-        findings.push(Finding::damage(Matter::PackMissing, what).of(objects).then(next));
+        findings.push(weigh(Finding::damage(Matter::PackMissing, what).of(objects)).then(next()));
     }
-    let missing: HashSet<Id> = broken.into_iter().map(|(name, _)| name).collect();
-    found_before(inside, all, &records, &named, &stored, &missing, findings);
+    if !open.is_empty() {
+        let what = format!("a check found {} damaged; {costs}", show_count(open.len() as u64, "pack"));
+        let objects = open.iter().map(|pack| format!("packs/{pack}"));
+        findings.push(weigh(Finding::damage(Matter::PackDamaged, what).of(objects)).then(next()));
+    }
+    if bad.is_empty() {
+        found_before(inside, &records, findings);
+    }
     let unnamed: Vec<Id> =
         sorted(stored.keys().filter(|name| {
             !named.packs.contains_key(name) && !removed.contains(name) && !marked.contains(name)
@@ -165,51 +193,17 @@ fn damage_records(inside: &Inside<'_>, findings: &mut Vec<Finding>) -> Result<Ve
             Err(error) => problems.add(Kind::Damage, &error),
         }
     }
-    problems.tell(findings);
+    problems.tell(inside.folder, findings);
     records.sort_by_key(|(name, record)| (record.time, *name));
     Ok(records)
 }
 
-/// What heals damage that is written down: first what is still on this machine is stored again, then the packs are made good.
-fn healing(inside: &Inside<'_>, all: &Snapshots, records: &[(Id, Damage)]) -> Next {
-    let last = records.iter().map(|(_, record)| record.time).max().unwrap_or_default();
-    let waits = |named: &&crate::repository::snapshots::Named| named.snapshot.time < last;
-    match backups_here(inside, all).into_iter().find(waits) {
-        Some(named) => backup(named),
-        None => Next::copal("repair packs"),
-    }
-}
-
-/// Damage that checks found.
-fn found_before(
-    inside: &Inside<'_>,
-    all: &Snapshots,
-    records: &[(Id, Damage)],
-    named: &Named,
-    stored: &HashMap<Id, u64>,
-    missing: &HashSet<Id>,
-    findings: &mut Vec<Finding>,
-) {
-    let packs = records.iter().flat_map(|(_, record)| &record.packs);
-    let mut open: Vec<Id> =
-        sorted(packs.filter(|pack| stored.contains_key(pack) && named.packs.contains_key(pack)));
-    open.dedup();
-    // Those that are missing or too short are told already.
-    open.retain(|pack| !missing.contains(pack));
-    if !open.is_empty() {
-        let what = format!(
-            "a check found {} damaged; whatever else holds what is in {} is used instead, and backups store the rest again",
-            show_count(open.len() as u64, "pack"),
-            agree(open.len() as u64, "it", "them"),
-        );
-        let objects = open.iter().map(|pack| format!("packs/{pack}"));
-        let next = healing(inside, all, records);
-        findings.push(Finding::damage(Matter::PackDamaged, what).of(objects).then(next));
-    }
+/// What checks found lost, of which no bad pack tells any more.
+fn found_before(inside: &Inside<'_>, records: &[(Id, Damage)], findings: &mut Vec<Finding>) {
     let clean = inside.memory.checked.filter(|(_, found)| *found == 0).map(|(time, _)| time);
     let lost = records.iter().filter(|(_, record)| record.lost.is_some());
     let Some((name, record)) = lost.max_by_key(|(_, record)| record.time) else { return };
-    if open.is_empty() && missing.is_empty() && clean.is_none_or(|clean| clean < record.time) {
+    if clean.is_none_or(|clean| clean < record.time) {
         let what = format!(
             "a check at {} found that something was lost; whether it still is, another check says",
             time::show(record.time)

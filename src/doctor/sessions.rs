@@ -54,7 +54,7 @@ pub(super) fn look(inside: &Inside<'_>, findings: &mut Vec<Finding>) -> Result<R
     let fences: HashSet<Id16> = repository.fences()?.into_iter().collect();
     let removals = repository.removals()?;
     problems.add_all(&removals.problems);
-    problems.tell(findings);
+    problems.tell(inside.folder, findings);
     let open = |peer: &&Peer| !peer.is_ended && !fences.contains(&peer.id);
     let alive: Vec<&Peer> = peers.iter().filter(open).filter(|peer| peer.is_alive(inside.now)).collect();
     let (running, cut_off): (Vec<&Peer>, Vec<&Peer>) =

@@ -49,7 +49,7 @@ pub(super) fn load(inside: &Inside<'_>, findings: &mut Vec<Finding>) -> Result<S
     }
     let all = repository.snapshots_from(Origin::Storage)?;
     problems.add_all(&all.problems);
-    problems.tell(findings);
+    problems.tell(inside.folder, findings);
     Ok(all)
 }
 
