@@ -68,8 +68,10 @@ pub(super) fn look(inside: &Inside<'_>, all: &Snapshots, seen: &mut Seen, findin
 
 fn chains(all: &Snapshots, findings: &mut Vec<Finding>) {
     let lost: HashSet<Id> = all.lost.iter().map(|(name, _)| *name).collect();
-    let broken: Vec<(Id, Id)> =
-        all.broken_links().into_iter().filter(|(_, previous)| !lost.contains(previous)).collect();
+    let broken: Vec<(Id, Id)> = (all.broken_links())
+        .map(|(after, previous)| (after.name, previous))
+        .filter(|(_, previous)| !lost.contains(previous))
+        .collect();
     if !broken.is_empty() {
         let objects =
             broken.iter().map(|(of, previous)| format!("snapshots/{previous} (before {})", of.short()));
