@@ -29,6 +29,9 @@ pub struct Line {
     tree: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
+    /// The snapshot in whose place a repair wrote this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stands_for: Option<String>,
     program_version: String,
     incomplete: bool,
     protected: bool,
@@ -56,6 +59,7 @@ pub fn line(named: &Named) -> Line {
     let Snapshot { time, host, user, sources, root, parent, program, incomplete, summary, .. } =
         &named.snapshot;
     Line {
+        stands_for: named.snapshot.stands_for.map(|original| original.to_string()),
         id: named.name.to_string(),
         short_id: named.name.short(),
         time: time::iso(*time),
