@@ -151,10 +151,14 @@ impl Check<'_> {
         let what = match self.with_parity.contains(&name) {
             true => {
                 let recovered = self.repository.recover(&name)?;
-                if matches!(recovered, Recovered::Mended(_) | Recovered::Whole(_)) {
+                if matches!(recovered, Recovered::Mended(_)) {
                     lock(&self.mendable).insert(name);
                 }
-                format!("{what}; {}", recovered.words())
+                match recovered {
+                    // It is the index that says otherwise, or the storage gives it now.
+                    Recovered::Whole(_) => what,
+                    other => format!("{what}; {}", other.words()),
+                }
             }
             false if is_on => format!("{what}; {}", Recovered::Without.words()),
             false => what,

@@ -307,18 +307,18 @@ impl Parity<'_> {
             })
             .collect();
         // Where it is not known, a shard is first taken for lost, and should there be too few others for that, for whole.
-        let mut failure = Beyond::Unproven;
+        let mut failure = None;
         for otherwise in [false, true] {
             let is_lost: Vec<bool> = known.iter().map(|known| !known.unwrap_or(otherwise)).collect();
             match self.fill(name, &mut pack, &is_lost) {
                 Ok(()) => return Ok(pack),
-                Err(beyond) => failure = beyond,
+                Err(beyond) => failure = failure.or(Some(beyond)),
             }
             if known.iter().all(Option::is_some) {
                 break;
             }
         }
-        Err(failure)
+        Err(failure.unwrap_or(Beyond::Unproven))
     }
 
     /// Computes the shards that are lost; whether that gives the pack of that name.

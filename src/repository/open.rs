@@ -215,10 +215,14 @@ pub fn open(
     }
     let Chosen { config, object: config_object, is_lost: config_is_lost, warnings: mut config_warnings } =
         choose(&keys, found)?;
+    // Storage may take its time to list what was just put, and gives it all the same.
+    let name = config_name(config.generation);
+    let config_is_lost =
+        config_is_lost && !backend.get(Kind::Config, &name).is_ok_and(|stored| stored == config_object);
     if config_is_lost && config_warnings.is_empty() {
         config_warnings.push(Error::damaged(
             Kind::Config,
-            &config_name(config.generation),
+            &name,
             "it is missing: lost, or the repository was rolled back",
         ));
     }

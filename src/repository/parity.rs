@@ -32,7 +32,7 @@ impl Recovered {
     /// For a person: what follows, of a pack that is damaged or missing.
     pub fn words(&self) -> String {
         match self {
-            Recovered::Whole(_) => "read again, it is whole".to_owned(),
+            Recovered::Whole(_) => "its bytes are those that were stored".to_owned(),
             Recovered::Mended(_) => "its recovery data brings it back: copal parity repair".to_owned(),
             Recovered::Beyond(beyond) => beyond.to_string(),
             Recovered::Without => "it has no recovery data".to_owned(),
