@@ -21,6 +21,7 @@ mod peek;
 mod pending;
 mod reading;
 mod records;
+mod references;
 mod runs;
 mod schema;
 mod sum;
@@ -43,6 +44,7 @@ pub use packs::SYNC_CHUNKS;
 pub use peek::Peeked;
 pub use pending::PENDING_MAX;
 pub use records::{BlockInfo, BlockRecord, Location, PackInfo, PackRecord};
+pub use references::References;
 pub use usage::{Gather, Place, Used, UsedChunk};
 
 /// The index of one repository. All calls take `&self` and may come from many threads.

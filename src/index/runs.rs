@@ -15,11 +15,11 @@ use super::usage::UsedChunk;
 use crate::model::{Contents, Id16};
 
 /// Bytes of a chunk in the file.
-const ENTRY: usize = 20;
+pub(super) const ENTRY: usize = 20;
 /// Chunks fetched at a time from each run: 160 KiB.
 const READ_ENTRIES: usize = 8192;
 /// Chunks written at a time: 1.25 MiB.
-const WRITE_ENTRIES: usize = 65_536;
+pub(super) const WRITE_ENTRIES: usize = 65_536;
 /// Spreads what a sum is made of.
 const SUM_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -39,7 +39,7 @@ pub(super) struct Runs {
 }
 
 /// Goes on with a sum over the chunks of a run, in which no single changed chunk goes unnoticed.
-fn sum_on(sum: u64, chunk: &UsedChunk) -> u64 {
+pub(super) fn sum_on(sum: u64, chunk: &UsedChunk) -> u64 {
     let rest = u64::from(kind_and_rank(chunk));
     let chunk = chunk.key as u64 ^ (chunk.confirm as u64).rotate_left(32) ^ rest;
     sum.wrapping_mul(SUM_FACTOR).wrapping_add(chunk)
@@ -49,13 +49,13 @@ fn kind_and_rank(chunk: &UsedChunk) -> u32 {
     (chunk.rank << 1) | chunk.contents as u32
 }
 
-fn encode(chunk: &UsedChunk, bytes: &mut Vec<u8>) {
+pub(super) fn encode(chunk: &UsedChunk, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&chunk.key.to_le_bytes());
     bytes.extend_from_slice(&chunk.confirm.to_le_bytes());
     bytes.extend_from_slice(&kind_and_rank(chunk).to_le_bytes());
 }
 
-fn decode(bytes: &[u8; ENTRY]) -> Option<UsedChunk> {
+pub(super) fn decode(bytes: &[u8; ENTRY]) -> Option<UsedChunk> {
     let (halves, rest) = bytes.as_chunks::<8>();
     let [key, confirm] = halves else { return None };
     let rest = u32::from_le_bytes(rest.try_into().ok()?);
@@ -74,8 +74,14 @@ pub(super) fn trouble(folder: &Path, error: &std::io::Error) -> Error {
     })
 }
 
+/// What was written is not what comes back.
+pub(super) fn changed(folder: &Path) -> Error {
+    let folder = folder.display();
+    Error::Io(format!("the list of used chunks in {folder} does not read back as it was written"))
+}
+
 /// A new file without a name, for nobody but us.
-fn nameless(folder: &Path) -> Result<File, std::io::Error> {
+pub(super) fn nameless(folder: &Path) -> Result<File, std::io::Error> {
     let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(file.into()),
@@ -237,8 +243,7 @@ impl Reading<'_> {
     }
 
     fn changed(&self) -> Error {
-        let folder = self.runs.folder.display();
-        Error::Io(format!("the list of used chunks in {folder} does not read back as it was written"))
+        changed(&self.runs.folder)
     }
 }
 

@@ -28,7 +28,7 @@ pub struct UsedChunk {
     pub(super) key: i64,
     pub(super) confirm: i64,
     pub contents: Contents,
-    /// The lowest rank among those who need it (`Gather::set_rank`).
+    /// The lowest rank among those who need it, where they have ranks (`References`).
     pub rank: u32,
 }
 
@@ -47,7 +47,6 @@ pub struct Gather {
     batch: Vec<UsedChunk>,
     batch_max: usize,
     runs_max: usize,
-    rank: u32,
 }
 
 /// The gathered chunks: each once, in the order of the index's keys. They lie in a temporary file.
@@ -93,18 +92,17 @@ impl Gather {
         let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
         // Taken whole, so that growing never has it twice; what is not used of it is no memory yet.
         let batch = Vec::with_capacity(batch_max);
-        Ok(Gather { runs: Runs::new(&folder)?, batch, batch_max, runs_max, rank: 0 })
-    }
-
-    /// Of what rank those are for whom chunks are added from here on: of a chunk that is added several times the lowest rank stays.
-    /// Ranks are below 2^31; it is 0 in the beginning.
-    pub fn set_rank(&mut self, rank: u32) {
-        self.rank = rank;
+        Ok(Gather { runs: Runs::new(&folder)?, batch, batch_max, runs_max })
     }
 
     /// Adds a chunk, as often as one likes. After an error nothing more is to be expected of it.
     pub fn add(&mut self, contents: Contents, id: &Id) -> Result<(), Error> {
-        self.batch.push(UsedChunk { rank: self.rank, ..UsedChunk::of(contents, id) });
+        self.add_ranked(UsedChunk::of(contents, id))
+    }
+
+    /// Adds a chunk with the rank of who needs it, below 2^31. Of a chunk that is added several times the lowest rank stays.
+    pub(super) fn add_ranked(&mut self, chunk: UsedChunk) -> Result<(), Error> {
+        self.batch.push(chunk);
         if self.batch.len() < self.batch_max {
             return Ok(());
         }

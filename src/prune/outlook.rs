@@ -1,9 +1,9 @@
 //! What forgetting snapshots gives back, before any is forgotten: exact for packs and blocks that go whole, a bound for blocks that are
-//! partly in use.
+//! partly in use; and, for each step of several, about how much.
 //!
-//! Snapshots that go one after the other are told apart by ranks: 0 for those that stay, 1 for what was never completed, then those that go,
-//! the last of them first. Walked in this order each tree is read once, a chunk has the lowest rank of those who need it, and a block the
-//! lowest of its chunks: with it, it goes. So one pass over the index says what each step gives back.
+//! Snapshots have ranks by when they go: 0 for those that stay, 1 for what was never completed, then the others, the last that goes first.
+//! All are walked through once, whatever their rank; then pages have the lowest rank of those who name them, chunks of theirs, and blocks of
+//! their chunks: with it, they go. So one pass over the index says what each step gives back.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
@@ -11,11 +11,11 @@ use std::sync::atomic::AtomicBool;
 use super::plan::{around_blocks, at_most};
 use super::roots::Root;
 use super::usage::{self, BlockUse, Missing, PackUse, Standing, Usage};
-use super::walk::{self, Walked};
+use super::walk::{self, Found, Walked};
 use super::{LOOKS, Options, Run, missing_error, spared};
-use crate::index::Gather;
-use crate::model::Id;
+use crate::index::{Gather, References, Used};
 use crate::model::clock::Clock;
+use crate::model::{Contents, Id};
 use crate::progress::Silent;
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
@@ -57,6 +57,8 @@ pub struct Outlook<'r> {
     /// Of each block the plain bytes in use before the first step, and after the last.
     live_before: Vec<u32>,
     live_after: Vec<u32>,
+    /// Of the chunks that go with each step their shares in what blocks take.
+    shares: Vec<f64>,
     /// Packs that somebody at work may just have written.
     spared: HashSet<Id>,
     /// Bytes of packs that no index object names, and that go.
@@ -96,45 +98,118 @@ fn step_of(steps: usize, rank: u32) -> usize {
     (steps + 2).saturating_sub(rank as usize)
 }
 
-/// The snapshots by rank.
-fn ranked(repository: &Repository, steps: &[Vec<Id>]) -> Result<Vec<Vec<Root>>, Error> {
+/// The part of a block's stored bytes that so many of its plain bytes have.
+fn share_of(block: &BlockUse, plain: u32) -> f64 {
+    f64::from(block.stored) * f64::from(plain) / f64::from(block.plain.max(1))
+}
+
+/// Snapshots with their ranks, in the order in which they were made: so their trees lie in storage.
+fn ranked(repository: &Repository, steps: &[Vec<Id>]) -> Result<Vec<(Root, u32)>, Error> {
     let mut all = repository.snapshots()?;
     if let Some(problem) = all.problems.pop() {
         return Err(problem);
     }
-    let numbers =
-        steps.iter().enumerate().flat_map(|(number, names)| names.iter().map(move |name| (*name, number)));
-    let numbers: HashMap<Id, usize> = numbers.collect();
-    let mut ranks: Vec<Vec<Root>> = Vec::new();
-    ranks.resize_with(steps.len() + 2, Vec::new);
-    // What one that goes needs may be damaged: it may go for that very reason.
-    let mut add = |named: &Named, rank: u32| {
-        let is_confirmed = rank == STAYS;
-        ranks[rank as usize].push(Root {
-            tree: named.snapshot.root,
-            state: named.snapshot.state.clone(),
-            is_confirmed,
-        });
+    let numbers = steps.iter().enumerate();
+    let numbers: HashMap<Id, usize> =
+        numbers.flat_map(|(number, names)| names.iter().map(move |name| (*name, number))).collect();
+    let rank = |named: &Named| match (named.confirmed, numbers.get(&named.name)) {
+        (None, _) => UNFINISHED,
+        (_, None) => STAYS,
+        (_, Some(number)) => rank_most(steps.len(), *number),
     };
-    all.unconfirmed.iter().for_each(|named| add(named, UNFINISHED));
-    for named in &all.confirmed {
-        add(named, numbers.get(&named.name).map_or(STAYS, |number| rank_most(steps.len(), *number)));
+    let root = |named: &Named| {
+        let (tree, state) = (named.snapshot.root, named.snapshot.state.clone());
+        (Root { tree, state, is_confirmed: named.confirmed.is_some() }, rank(named))
+    };
+    Ok(all.confirmed.iter().chain(&all.unconfirmed).map(root).collect())
+}
+
+/// Which page names which.
+struct Graph {
+    chunks: References,
+    /// All that pages and snapshots name, and by number where in it what one names begins and ends.
+    named: Vec<u32>,
+    spans: Vec<(usize, usize)>,
+    unreadable: Vec<(u32, Error)>,
+}
+
+impl Found for Graph {
+    fn page(&mut self, page: u32, id: &Id) -> Result<(), Error> {
+        Ok(self.chunks.add(Contents::Trees, id, page)?)
     }
-    Ok(ranks)
+
+    fn data(&mut self, by: u32, id: &Id) -> Result<(), Error> {
+        Ok(self.chunks.add(Contents::Data, id, by)?)
+    }
+
+    fn names(&mut self, by: u32, page: u32) {
+        let by = by as usize;
+        if self.spans.len() <= by {
+            self.spans.resize(by + 1, (0, 0));
+        }
+        let span = &mut self.spans[by];
+        if span.0 == span.1 {
+            span.0 = self.named.len();
+        }
+        self.named.push(page);
+        span.1 = self.named.len();
+    }
+
+    fn unreadable(&mut self, page: u32, error: Error) -> Result<(), Error> {
+        self.unreadable.push((page, error));
+        Ok(())
+    }
+}
+
+impl Graph {
+    /// The lowest rank of those who need it, for each snapshot and page.
+    fn ranks(&self, count: usize, mut roots: Vec<(u32, u32)>) -> Vec<u32> {
+        let mut ranks = vec![UNUSED; count];
+        roots.sort_unstable();
+        let mut open = Vec::new();
+        for (rank, root) in roots {
+            open.push(root);
+            while let Some(number) = open.pop().map(|number| number as usize) {
+                // Whoever came before has a rank that is as low.
+                if ranks[number] == UNUSED {
+                    ranks[number] = rank;
+                    let (from, to) = self.spans.get(number).copied().unwrap_or_default();
+                    open.extend(&self.named[from..to]);
+                }
+            }
+        }
+        ranks
+    }
+}
+
+/// All chunks that snapshots need, with the lowest ranks of those who do.
+fn gather(run: &Run<'_>, snapshots: &[(Root, u32)]) -> Result<Used, Error> {
+    let folder = run.repository.index.folder();
+    let chunks = References::new(folder.as_deref())?;
+    let mut graph = Graph { chunks, named: Vec::new(), spans: Vec::new(), unreadable: Vec::new() };
+    let mut walked = Walked::default();
+    let mut roots = Vec::new();
+    for (root, rank) in snapshots {
+        roots.push((*rank, walk::walk(run, root, &mut walked, &mut graph)?));
+    }
+    let count = walked.count();
+    drop(walked);
+    let ranks = graph.ranks(count, roots);
+    // What goes may be damaged: it may go for that very reason.
+    let hit = graph.unreadable.into_iter().find(|(page, _)| ranks[*page as usize] == STAYS);
+    match hit {
+        Some((_, error)) => Err(error),
+        None => Ok(graph.chunks.used(&ranks)?),
+    }
 }
 
 fn look<'r>(run: &Run<'_>, repository: &'r Repository, steps: &[Vec<Id>]) -> Result<Outlook<'r>, Error> {
     // In this order: what a snapshot needs was indexed before the snapshot was put.
-    let ranks = ranked(repository, steps)?;
+    let snapshots = ranked(repository, steps)?;
     run.sync()?;
-    let new_list = || Gather::new(repository.index.folder().as_deref());
-    let (mut gather, mut walked) = (new_list()?, Walked::default());
-    for (rank, roots) in ranks.iter().enumerate() {
-        gather.set_rank(rank as u32);
-        walk::gather(run, roots.iter(), &mut gather, &mut walked)?;
-    }
-    drop(walked);
-    let usage = usage::laid_out(run, gather.finish()?, new_list()?.finish()?)?;
+    let used = gather(run, &snapshots)?;
+    let none = Gather::new(repository.index.folder().as_deref())?.finish()?;
+    let usage = usage::laid_out(run, used, none)?;
     let (mut first, mut blocks) = (Vec::with_capacity(usage.packs.len()), 0);
     for pack in &usage.packs {
         first.push(blocks);
@@ -148,6 +223,7 @@ fn look<'r>(run: &Run<'_>, repository: &'r Repository, steps: &[Vec<Id>]) -> Res
         lowest: vec![UNUSED; blocks],
         live_before: vec![0; blocks],
         live_after: vec![0; blocks],
+        shares: vec![0.0; steps.len() + 1],
         spared: HashSet::new(),
         leftovers: 0,
     };
@@ -159,8 +235,8 @@ fn look<'r>(run: &Run<'_>, repository: &'r Repository, steps: &[Vec<Id>]) -> Res
 impl Outlook<'_> {
     /// Goes through all chunks once.
     fn count(&mut self) -> Result<(), Error> {
-        let Outlook { usage, first, lowest, live_before, live_after, .. } = self;
-        let (before, after) = (rank_most(self.steps, 0), rank_most(self.steps, self.steps));
+        let Outlook { usage, first, lowest, live_before, live_after, shares, steps, .. } = self;
+        let (before, after) = (rank_most(*steps, 0), rank_most(*steps, *steps));
         let mut missing = 0;
         usage.each_ranked(&self.repository.index, &mut |rank, place| {
             let Some((pack, place)) = place else {
@@ -169,6 +245,12 @@ impl Outlook<'_> {
             };
             let block = first[pack] + place.block as usize;
             lowest[block] = lowest[block].min(rank);
+            if usage.packs[pack].standing != Standing::Damaged
+                && let Some(share) = shares.get_mut(step_of(*steps, rank))
+            {
+                let of = &usage.packs[pack].blocks[place.block as usize];
+                *share += share_of(of, place.length);
+            }
             for (live, most) in [(&mut *live_before, before), (&mut *live_after, after)] {
                 if rank <= most {
                     live[block] = live[block].saturating_add(place.length);
@@ -214,33 +296,33 @@ impl Outlook<'_> {
         there.map(|pack| pack.length).sum::<u64>() + self.usage.leftover_bytes
     }
 
-    /// What is given back for certain when 0, 1, 2 ... of the steps are gone: `Freed::exact` of each.
+    /// About what is given back when 0, 1, 2 ... of the steps are gone: for certain at least `Freed::exact` of it, and most of `at_most` when
+    /// chunks take the same room as others of their block. What is written anew has ends of its own; those of the packs that it comes from
+    /// are not counted for them.
     pub fn freed_by_step(&self) -> Vec<u64> {
-        let mut freed = vec![0; self.steps + 1];
-        let mut add = |rank: u32, bytes: u64| {
-            if let Some(freed) = freed.get_mut(step_of(self.steps, rank)) {
-                *freed += bytes;
-            }
-        };
+        let mut freed = self.shares.clone();
+        freed[0] += self.leftovers as f64;
         for (number, pack) in self.packs() {
-            let last = self.last_of(number);
-            if pack.standing == Standing::Damaged {
-                // What is needed of it is a repair's to move.
-                add(last, pack.length);
-                continue;
+            let last = step_of(self.steps, self.last_of(number));
+            // What is needed of a damaged pack is a repair's to move.
+            let is_whole = pack.standing == Standing::Damaged;
+            if let Some(freed) = freed.get_mut(last) {
+                *freed += if is_whole { pack.length } else { around_blocks(pack) } as f64;
             }
-            for (block, rank) in pack.blocks.iter().zip(&self.lowest[self.first[number]..]) {
-                add(*rank, u64::from(block.stored));
+            if !is_whole {
+                let live = &self.live_before[self.first[number]..];
+                let dead = pack.blocks.iter().zip(live);
+                freed[0] +=
+                    dead.map(|(block, live)| share_of(block, block.plain.saturating_sub(*live))).sum::<f64>();
             }
-            add(last, around_blocks(pack));
         }
-        freed[0] += self.leftovers;
-        let mut sum = 0;
-        freed.iter_mut().for_each(|freed| {
-            sum += *freed;
-            *freed = sum;
+        let mut sum = 0.0;
+        let sums = freed.into_iter().map(|freed| {
+            sum += freed;
+            // Shares add up to whole bytes but for the last digits.
+            (sum + 0.01) as u64
         });
-        freed
+        sums.collect()
     }
 
     /// What is given back when the first `gone` of the steps are gone (at most all), with what nothing needs already.

@@ -40,10 +40,13 @@ pub struct Plan {
     pub bytes_all: u64,
 }
 
-/// At most so many bytes of a block are freed when it is written anew without what is not in use: what stays takes at least what it takes
-/// now, less all of what goes as if that were not compressed at all.
+/// Bytes that a block has beside what it holds.
+const BLOCK_ENDS: u32 = 16;
+
+/// At most so many bytes of a block are freed when it is written anew without what is not in use: what stays takes at least what the block
+/// takes now, less all of what goes as if that were not compressed at all.
 pub(super) fn at_most(block: &BlockUse) -> u64 {
-    u64::from(block.stored.min(block.plain.saturating_sub(block.live)))
+    u64::from(block.stored.min(block.plain.saturating_sub(block.live).saturating_add(BLOCK_ENDS)))
 }
 
 /// Bytes of a pack that are in no block: its directory, what keeps its length from telling anything, and its ends. Written anew they may be

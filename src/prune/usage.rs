@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Run;
 use super::roots::Roots;
-use super::walk::{self, Walked};
+use super::{Run, walk};
 use crate::index::{Gather, Index, Place, Used};
 use crate::model::Id;
 use crate::repository::Error;
@@ -167,7 +166,7 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     let gathered = |is_confirmed: bool| {
         let mut gather = Gather::new(repository.index.folder().as_deref())?;
         let roots = roots.stay.iter().filter(|root| root.is_confirmed == is_confirmed);
-        walk::gather(run, roots, &mut gather, &mut Walked::default())?;
+        walk::gather(run, roots, &mut gather)?;
         Ok::<Used, Error>(gather.finish()?)
     };
     let (used, perhaps_used) = (gathered(true)?, gathered(false)?);

@@ -4,6 +4,7 @@ use super::trees::{malformed, wrong};
 use super::{Error, Repository};
 use crate::format::content::{self, ContentPage};
 use crate::format::limits::SEGMENTS_PAGE_MIN;
+use crate::index::Location;
 use crate::model::{Content, Contents, Id, Segment};
 
 /// Who is led through a list of contents, in order.
@@ -63,6 +64,12 @@ impl Repository {
     /// One page of a list of contents.
     pub fn load_content_page(&self, id: &Id) -> Result<ContentPage, Error> {
         content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))
+    }
+
+    /// The same from where it is believed to lie.
+    pub fn load_content_page_at(&self, id: &Id, place: Option<&Location>) -> Result<ContentPage, Error> {
+        content::decode_page(&self.read_chunk_near(Contents::Trees, id, place)?)
+            .map_err(|error| wrong(id, error))
     }
 
     /// Whether a content page and all below it are stored, by the word of `stored`.

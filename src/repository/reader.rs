@@ -166,6 +166,19 @@ impl Repository {
         Err(problem.unwrap_or(Error::Lost { contents, id: *id }))
     }
 
+    /// A chunk's plain bytes, from that place when it is there whole, else from wherever it is.
+    pub(super) fn read_chunk_near(
+        &self,
+        contents: Contents,
+        id: &Id,
+        place: Option<&Location>,
+    ) -> Result<Chunk, Error> {
+        match place.map(|place| self.read_chunk_at(contents, id, place)) {
+            Some(Ok(chunk)) => Ok(chunk),
+            _ => self.read_chunk(contents, id),
+        }
+    }
+
     /// Whether the chunk can be read whole from that very place.
     pub fn chunk_at_opens(&self, contents: Contents, id: &Id, location: &Location) -> bool {
         self.read_chunk_at(contents, id, location).is_ok()

@@ -3,6 +3,7 @@
 use super::{Error, Repository};
 use crate::format::tree::{self, BadNode, NodeList, PageReference, Tree};
 use crate::format::{self, limits};
+use crate::index::Location;
 use crate::model::{Contents, Id, Node, NodeType};
 use crate::terminal::escape::escape;
 
@@ -79,6 +80,12 @@ impl Repository {
     /// One page.
     pub fn load_tree(&self, id: &Id) -> Result<Tree, Error> {
         let chunk = self.read_chunk(Contents::Trees, id)?;
+        tree::decode(&chunk).map_err(|error| wrong(id, error))
+    }
+
+    /// The same from where it is believed to lie; wherever that leads, only the page itself is given.
+    pub fn load_tree_at(&self, id: &Id, place: Option<&Location>) -> Result<Tree, Error> {
+        let chunk = self.read_chunk_near(Contents::Trees, id, place)?;
         tree::decode(&chunk).map_err(|error| wrong(id, error))
     }
 

@@ -71,7 +71,13 @@ fn what_is_told_is_what_is_given_back() {
         let (by_step, freed, stored) = look(&place, &steps);
         let before = place.bytes();
         assert_eq!(stored, before);
-        assert_eq!(by_step, freed.iter().map(Freed::exact).collect::<Vec<_>>(), "seed {seed}");
+        for (about, freed) in by_step.iter().zip(&freed) {
+            assert!(
+                (freed.exact()..=freed.exact() + freed.at_most).contains(about),
+                "seed {seed}: {about} {freed:?}"
+            );
+            assert!(freed.at_most > 0 || *about == freed.exact());
+        }
         assert!(by_step.is_sorted());
         for gone in 0..=steps.len() {
             let told = freed[gone];
@@ -91,6 +97,8 @@ fn what_is_told_is_what_is_given_back() {
             );
             let given = before - now.bytes();
             assert!(given <= told.exact() + told.at_most, "seed {seed}, {gone} gone: {given} {told:?}");
+            // What is told of each step is closer: what compresses well and what does not share blocks here.
+            assert!(given.abs_diff(by_step[gone]) < before / 20, "{given} {} {told:?}", by_step[gone]);
             // What is written anew has ends of its own, which are at most a part of it.
             let ends = done.bytes_rewritten / 24 + 8192 * u64::from(done.bytes_rewritten > 0);
             assert!(given + ends >= told.exact(), "seed {seed}, {gone} gone: {given} {told:?} {done:?}");

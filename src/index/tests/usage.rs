@@ -150,38 +150,49 @@ fn many_runs_become_one_list_in_order() {
 }
 
 #[test]
-fn a_chunk_has_the_lowest_rank_of_those_who_need_it() {
-    let ranks = |number: u64| [number % 7, (number * 5) % 11, 3].map(|rank| rank as u32);
-    for (batch, runs) in [(1, 2), (5, 3), (100_000, 2)] {
+fn a_chunk_has_the_lowest_rank_of_those_who_name_it() {
+    // Number 0 to 29 name chunks, and have ranks in no order.
+    let ranks: Vec<u32> = (0..30).map(|number| (number * 17 + 4) % 30).collect();
+    let names = |number: u64| (0..200).filter(move |chunk| (chunk * 7 + number * 13) % 9 < 2);
+    let mut references = References::new(None).unwrap();
+    let mut wanted = BTreeMap::new();
+    for number in 0..30 {
+        for chunk in names(number) {
+            let contents = KINDS[chunk as usize % 2];
+            references.add(contents, &odd_id(chunk), number as u32).unwrap();
+            let rank = wanted.entry(UsedChunk::of(contents, &odd_id(chunk))).or_insert(u32::MAX);
+            *rank = ranks[number as usize].min(*rank);
+        }
+    }
+    let wanted: Vec<UsedChunk> =
+        wanted.into_iter().map(|(chunk, rank)| UsedChunk { rank, ..chunk }).collect();
+    let used = references.used(&ranks).unwrap();
+    assert_eq!(used.iter().collect::<Result<Vec<_>, _>>().unwrap(), wanted);
+    // Also over several runs.
+    for (batch, runs) in [(1, 2), (5, 3)] {
         let mut gather = Gather::with(None, batch, runs).unwrap();
-        for turn in 0..3 {
-            for number in 0..200 {
-                gather.set_rank(ranks(number)[turn]);
-                gather.add(KINDS[number as usize % 2], &odd_id(number)).unwrap();
+        for turn in [11, 0, 5] {
+            for chunk in &wanted {
+                gather.add_ranked(UsedChunk { rank: chunk.rank + turn, ..*chunk }).unwrap();
             }
         }
-        let mut wanted = BTreeMap::new();
-        for number in 0..200 {
-            let chunk = UsedChunk::of(KINDS[number as usize % 2], &odd_id(number));
-            let rank = wanted.entry(chunk).or_insert(u32::MAX);
-            *rank = ranks(number).into_iter().min().unwrap().min(*rank);
-        }
-        let used = gather.finish().unwrap();
-        let found: Vec<_> = used.iter().map(Result::unwrap).collect();
-        assert!(found.iter().eq(
-            wanted.iter().map(|(chunk, rank)| UsedChunk { rank: *rank, ..*chunk }).collect::<Vec<_>>().iter()
-        ));
-        let index = index();
-        let ids: Vec<Id> = (0..200).step_by(2).map(odd_id).collect();
-        index.add_packs(Some(id(900)), &[pack(1000, &ids)]).unwrap();
-        let mut told = BTreeMap::new();
-        let mut each = |chunk: UsedChunk, places: &[Place]| {
-            told.insert(chunk, places.len());
-            Ok(())
-        };
-        index.each_used_by(3, &used, &mut each).unwrap();
-        assert!(told.keys().eq(&found) && told.values().any(|places| *places > 0));
+        assert!(gather.finish().unwrap().iter().map(Result::unwrap).eq(wanted.iter().copied()));
     }
+    // The places are those of the chunk, whatever its rank.
+    let index = index();
+    let ids: Vec<Id> = (0..200).step_by(2).map(odd_id).collect();
+    index.add_packs(Some(id(900)), &[pack(1000, &ids)]).unwrap();
+    let mut told = BTreeMap::new();
+    let mut each = |chunk: UsedChunk, places: &[Place]| {
+        told.insert(chunk, places.len());
+        Ok(())
+    };
+    index.each_used_by(3, &used, &mut each).unwrap();
+    assert!(told.keys().eq(&wanted) && told.values().any(|places| *places > 0));
+    assert!(References::new(None).unwrap().used(&[]).unwrap().is_empty());
+    let mut unknown = References::new(None).unwrap();
+    unknown.add(Contents::Data, &id(1), 1).unwrap();
+    assert!(unknown.used(&[0]).is_err());
 }
 
 #[test]
