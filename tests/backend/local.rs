@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use copal::backend::{Backend, Error, Kind, Local};
+use copal::backend::{Backend, Error, Faulty, Kind, Local, Memory};
 
 use super::{INDEX, listing, name};
 
@@ -176,6 +177,34 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
+}
+
+#[test]
+fn root_is_told_how_much_room_a_disk_has() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root, as those whose names begin with root_"
+    );
+    let disk = Disk::new("8m");
+    let local = Faulty::new(Arc::new(Local::new(disk.0.path())));
+    local.create().unwrap();
+    let before = local.space().unwrap().unwrap();
+    assert_eq!(before.total, 8 << 20);
+    local.put(Kind::Packs, &name(Kind::Packs, 1), &[1; 3 << 20]).unwrap();
+    let after = local.space().unwrap().unwrap();
+    assert_eq!(after.total, 8 << 20);
+    // Some more for the folder.
+    assert!((3 << 20..(3 << 20) + 65_536).contains(&(before.free - after.free)), "{before:?} {after:?}");
+}
+
+#[test]
+fn where_there_is_no_folder_there_is_no_room_to_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = Local::new(folder.path().join("gone"));
+    assert!(matches!(gone.space(), Err(Error::NotFound { .. })));
+    let here = Local::new(folder.path()).space().unwrap().unwrap();
+    assert!(here.free <= here.total && here.total > 0);
+    assert_eq!(Memory::new().space().unwrap(), None, "what is in memory does not know");
 }
 
 #[test]
