@@ -102,3 +102,24 @@ fn damage_stops_prune_and_nothing_goes() {
     sandbox.run(["prune", "--grace", "0"]).expect(5);
     assert_eq!(before, bytes(&sandbox));
 }
+
+#[test]
+fn a_rotten_pack_is_told_when_the_rest_is_done() {
+    let sandbox = forgotten();
+    let folders = std::fs::read_dir(sandbox.repository().join("packs")).unwrap();
+    for file in folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap()) {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Those of trees are small.
+        if bytes.len() > 200_000 {
+            (1000..bytes.len()).step_by(50_000).for_each(|at| bytes[at] ^= 1);
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let ended = sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(5);
+    assert!(ended.out().contains("removed 1 forgotten snapshot for good"), "{}", ended.out());
+    assert!(ended.err().contains("turned out to be damaged"), "{}", ended.err());
+    let before = bytes(&sandbox);
+    prune(&sandbox, &["--grace", "0", "--max-unused", "0"]);
+    assert_eq!(bytes(&sandbox), before, "what is damaged stays for a repair");
+}

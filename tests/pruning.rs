@@ -10,6 +10,10 @@ mod found;
 mod guards;
 #[path = "pruning/outlook.rs"]
 mod outlook;
+#[path = "pruning/pieces.rs"]
+mod pieces;
+#[path = "pruning/rotten.rs"]
+mod rotten;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -116,6 +120,18 @@ impl Place {
 
     fn open(&self) -> Repository {
         self.open_on(self.storage.clone())
+    }
+
+    /// With a cache that stays.
+    fn open_cached(&self, backend: impl Backend + 'static, folder: &std::path::Path) -> Repository {
+        let key = MasterKey::from_bytes(self.key);
+        repository::open(Box::new(backend), Unlock::KeyFile(&key), Some(folder)).unwrap()
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        let mut count = 0;
+        self.storage.list(kind, &mut |_| count += 1).unwrap();
+        count
     }
 
     fn back_up_in(&self, repository: &Repository) -> Result<Id, Error> {

@@ -94,6 +94,8 @@ struct Check<'r> {
     bad_chunks: Mutex<HashSet<(Contents, Id, Id)>>,
     /// Chunks that snapshots need and no pack gives.
     lost: Mutex<HashSet<(Contents, Id)>>,
+    /// Names of the removal records when they were read last, and the packs that they name.
+    going: Mutex<(HashSet<Id>, HashSet<Id>)>,
 }
 
 impl Check<'_> {
@@ -167,10 +169,18 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it.
+    /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it. The records
+    /// are read again only when others are there than when this was asked last.
     fn is_going(&self, pack: &Id) -> Result<bool, Error> {
-        let removals = self.repository.removals()?;
-        Ok(removals.removed().contains(pack) || removals.marked().contains(pack))
+        let mut going = lock(&self.going);
+        if !going.1.contains(pack) {
+            let names = self.repository.removal_names()?;
+            if going.0 != names {
+                let removals = self.repository.removals()?;
+                *going = (names, &removals.removed() | &removals.marked());
+            }
+        }
+        Ok(going.1.contains(pack))
     }
 
     fn check_stop(&self) -> Result<(), Error> {
@@ -185,6 +195,12 @@ impl Check<'_> {
         }
         // Without a cache that was there before, all of them have just been read.
         if repository.may_doubt_cache() {
+            let removals = repository.removals_from(Origin::Storage)?;
+            for (name, problem) in removals.unreadable.iter().zip(&removals.problems) {
+                if !synced.unreadable_removals.contains(name) {
+                    self.find_error("index", repository.location(), problem);
+                }
+            }
             let compared = repository.compare_index(self.stop)?;
             let unreadable = !compared.problems.is_empty();
             for problem in compared.problems {
@@ -291,6 +307,7 @@ pub fn check(
         mendable: Mutex::default(),
         bad_chunks: Mutex::default(),
         lost: Mutex::default(),
+        going: Mutex::default(),
     };
     let mut report = Report::default();
     listener.event(Event::Started);

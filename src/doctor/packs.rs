@@ -226,7 +226,7 @@ fn lost_index(
     findings: &mut Vec<Finding>,
 ) {
     let explained: HashSet<Id> =
-        removals.tombstones.iter().flat_map(|done| done.index_objects.iter().copied()).collect();
+        removals.tombstones.iter().flat_map(|(_, done)| done.index_objects.iter().copied()).collect();
     let gone: Vec<Id> = sorted(
         inside
             .memory

@@ -164,7 +164,7 @@ fn marks(
 fn tombstones(inside: &Inside<'_>, removals: &Removals, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let repository = inside.repository;
     let removed = removals.removed();
-    let index: HashSet<&Id> = removals.tombstones.iter().flat_map(|done| &done.index_objects).collect();
+    let index: HashSet<&Id> = removals.tombstones.iter().flat_map(|(_, done)| &done.index_objects).collect();
     let mut left: Vec<String> = Vec::new();
     if !removed.is_empty() {
         let packs = repository.stored_packs()?.into_iter().map(|(name, _)| name);

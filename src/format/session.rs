@@ -128,6 +128,8 @@ pub struct Removal {
     pub done: bool,
     /// The mark that a tombstone answers.
     pub answers: Option<Id>,
+    /// Earlier tombstones whose packs, index objects and snapshots this one names too.
+    pub replaces: Vec<Id>,
     /// Forgotten snapshots that go with the packs.
     pub snapshots: Vec<Id>,
 }
@@ -145,10 +147,8 @@ pub fn decode_removal(keys: &Keys, object: &[u8]) -> Result<Removal, Error> {
             4 => removal.index_objects = field.list(LIST_MAX, element_id)?,
             5 => removal.done = field.int()? == 2,
             6 => removal.answers = Some(field.id()?),
-            // What it contains, and how far back.
-            7 => {
-                field.list(LIST_MAX, element_id)?;
-            }
+            7 => removal.replaces = field.list(LIST_MAX, element_id)?,
+            // From when on it says nothing of what was before: no version leaves anything out.
             8 => {
                 field.time()?;
             }
@@ -169,6 +169,7 @@ pub fn encode_removal(keys: &Keys, removal: &Removal) -> Result<Vec<u8>, Error> 
         .list(4, true, removal.index_objects.iter().map(|id| id.0))
         .int(5, true, if removal.done { 2 } else { 1 })
         .id(6, true, removal.answers.as_ref())
+        .list(7, true, removal.replaces.iter().map(|id| id.0))
         .list(9, false, removal.snapshots.iter().map(|id| id.0));
     small::encode(keys, REMOVAL, &[], &writer.finish())
 }

@@ -70,6 +70,14 @@ impl Index {
         Ok(query.query_row((kind, &name.0[..]), |row| row.get(0)).optional()?)
     }
 
+    /// Names of the small objects of that kind of which there are copies.
+    pub fn cached_names(&self, kind: u8) -> Result<Vec<Id>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached("SELECT name FROM cached_objects WHERE kind = ?1")?;
+        let names = query.query_map([kind], |row| row.get(0).map(Id))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
     /// Every copy of that kind, in order of its name. `each` may use the index.
     pub fn each_cached_object(&self, kind: u8, each: &mut dyn FnMut(Id, Vec<u8>)) -> Result<(), Error> {
         let mut last = Vec::new();

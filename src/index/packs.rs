@@ -311,6 +311,31 @@ impl Index {
         Ok(false)
     }
 
+    /// Names of the index objects with fewer packs and fewer chunks than that.
+    pub fn small_index_objects(&self, packs: usize, chunks: usize) -> Result<Vec<Id>, Error> {
+        self.flush()?;
+        let reader = self.reader();
+        let query = "SELECT object.name FROM index_objects AS object
+            LEFT JOIN pack_sources AS source ON source.index_object = object.id
+            LEFT JOIN packs AS pack ON pack.id = source.pack
+            GROUP BY object.id HAVING count(pack.id) < ?1 AND coalesce(sum(pack.chunks), 0) < ?2";
+        let mut query = reader.prepare_cached(query)?;
+        let names = query.query_map((packs as i64, chunks as i64), |row| row.get(0).map(Id))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// Names of the index objects that name a pack.
+    pub fn index_objects_of(&self, pack: &Id) -> Result<Vec<Id>, Error> {
+        self.flush()?;
+        let reader = self.reader();
+        let query =
+            "SELECT name FROM index_objects WHERE id IN (SELECT index_object FROM pack_sources WHERE pack =
+            (SELECT id FROM packs WHERE name = ?1))";
+        let mut query = reader.prepare_cached(query)?;
+        let names = query.query_map([&pack.0[..]], |row| row.get(0).map(Id))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
     /// What is known of a pack.
     pub fn pack(&self, name: &Id) -> Result<Option<Arc<PackInfo>>, Error> {
         if let Some(pack) = read(&self.pending).pack(name) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::usage::{Standing, Usage};
 use super::{New, Run};
+use crate::backend::Kind;
 use crate::format::index::PackEntry;
+use crate::format::session::Damage;
 use crate::index::Location;
 use crate::model::{Id, Id16};
 use crate::progress::Event;
@@ -19,6 +21,10 @@ pub(super) struct Copied {
     pub bytes: u64,
     /// Packs of which all that is needed now lies elsewhere.
     pub packs: Vec<Id>,
+    /// Packs that turned out to be damaged, and in what. It is written down.
+    pub damaged: BTreeMap<Id, String>,
+    /// Packs with a copy of what can be read nowhere: they must stay.
+    pub stuck: HashSet<Id>,
 }
 
 /// Chunks to copy, by pack: number of the block, and offset in it.
@@ -50,22 +56,32 @@ pub(super) fn repack(run: &Run<'_>, new: &New) -> Result<Copied, Error> {
         let part = copy(run, &new.usage, &needed)?;
         copied.bytes += part.bytes;
         copied.packs.extend(some.iter().map(|pack| pack.name));
+        copied.damaged.extend(part.damaged);
+        copied.stuck.extend(part.stuck);
         rest = more;
     }
+    copied.packs.retain(|pack| !copied.stuck.contains(pack));
     Ok(copied)
 }
 
-/// Copies chunks into new packs, and names those in the index. They are stored wholly when this returns.
+/// Copies chunks into new packs, and names those in the index. They are stored wholly when this returns, but for those that can be read
+/// nowhere: the packs that should have them are in what is given, and written down as damaged.
 ///
 /// Errors: `Overtaken` when another pruner removed one of the packs meanwhile: it copied what was needed.
 pub(super) fn copy(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Error> {
-    let error = match copy_all(run, usage, needed) {
-        Err(error) if error.is_damage() => error,
-        other => return other,
-    };
+    let copied = copy_all(run, usage, needed);
+    if !copied.as_ref().map_or_else(Error::is_damage, |copied| !copied.damaged.is_empty()) {
+        return copied;
+    }
     let removed = run.repository.removals()?.removed();
     let is_gone = |row: &u64| usage.pack(*row).is_some_and(|pack| removed.contains(&pack.name));
-    if needed.keys().any(is_gone) { Err(moved()) } else { Err(error) }
+    if needed.keys().any(is_gone) {
+        return Err(moved());
+    }
+    let copied = copied?;
+    let packs = copied.damaged.keys().copied().collect();
+    run.repository.put_damage(&Damage { packs, lost: None, time: run.clock.now() })?;
+    Ok(copied)
 }
 
 fn copy_all(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Error> {
@@ -84,7 +100,8 @@ fn copy_all(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Err
     for row in needed.keys() {
         run.check_stop()?;
         let pack = usage.pack(*row).ok_or_else(moved)?;
-        let entry = repository.read_pack_entry(&pack.name, pack.length)?;
+        let (entry, problem) = repository.pack_entry(&pack.name, pack.length)?;
+        copied.damaged.extend(problem.map(|problem| (pack.name, problem.to_string())));
         by_owner.entry(entry.directory.domain.0).or_default().push((*row, entry));
     }
     for (owner, mut packs) in by_owner {
@@ -98,12 +115,13 @@ fn copy_all(run: &Run<'_>, usage: &Usage, needed: &Needed) -> Result<Copied, Err
             domain: Id16(owner),
             discard: false,
         };
-        copied.bytes += store::with(repository, options, run.clock, |store| {
+        store::with(repository, options, run.clock, |store| {
             for (row, entry) in &packs {
-                one(run, store, entry, &needed[row])?;
+                one(run, store, entry, &needed[row], &mut copied)?;
             }
             store.checkpoint(|| {})?;
-            Ok(store.stored().bytes_stored)
+            copied.bytes += store.stored().bytes_stored;
+            Ok(())
         })?;
     }
     Ok(copied)
@@ -120,44 +138,79 @@ fn one(
     store: &store::Store<'_>,
     entry: &PackEntry,
     needed: &HashSet<(u32, u32)>,
+    copied: &mut Copied,
 ) -> Result<(), Error> {
-    let contents = entry.directory.contents;
     let pack = run.repository.index.pack(&entry.name)?.ok_or_else(moved)?;
-    let mut copied = 0;
+    let mut found = 0;
     for (number, block) in entry.directory.blocks.iter().enumerate() {
         run.check_stop()?;
-        let number = number as u32;
+        let mut wanted = Vec::new();
         let mut offset = 0u32;
-        let mut plain = None;
         for (id, length) in &block.chunks {
-            let start = offset;
+            if needed.contains(&(number as u32, offset)) {
+                let location = Location::at(&pack, number as u32, offset, *length).ok_or_else(|| {
+                    let what = "the index says another length";
+                    Error::damaged(Kind::Packs, &entry.name.to_string(), what)
+                })?;
+                wanted.push((*id, location));
+            }
             offset += length;
-            if !needed.contains(&(number, start)) {
-                continue;
-            }
-            let location = Location::at(&pack, number, start, *length).ok_or_else(|| {
-                Error::damaged(
-                    crate::backend::Kind::Packs,
-                    &entry.name.to_string(),
-                    "the index says another length",
-                )
-            })?;
-            let bytes = match &plain {
-                Some(bytes) => bytes,
-                None => plain.insert(run.repository.read_block(&location)?),
-            };
-            let chunk = &bytes[start as usize..offset as usize];
-            if run.repository.hasher().id(contents, chunk) != *id {
-                return Err(Error::damaged(
-                    crate::backend::Kind::Packs,
-                    &entry.name.to_string(),
-                    &format!("block {number} holds other bytes than chunk {id}"),
-                ));
-            }
-            store.save_hashed(0, contents, *id, chunk)?;
-            copied += 1;
         }
+        if let Some((_, first)) = wanted.first() {
+            block_of(run, store, first, &wanted, copied)?;
+        }
+        found += wanted.len();
         run.listener.event(Event::Bytes(u64::from(block.stored)));
     }
-    if copied == needed.len() { Ok(()) } else { Err(moved()) }
+    if found == needed.len() { Ok(()) } else { Err(moved()) }
+}
+
+/// Copies chunks of one block; of those that it does not give, a copy from elsewhere.
+fn block_of(
+    run: &Run<'_>,
+    store: &store::Store<'_>,
+    block: &Location,
+    wanted: &[(Id, Location)],
+    copied: &mut Copied,
+) -> Result<(), Error> {
+    let (repository, contents) = (run.repository, block.pack.contents);
+    // A moment's failure is no damage.
+    let bytes = match repository.read_block(block).or_else(|_| repository.read_block(block)) {
+        Err(error) if error.is_damage() => {
+            copied.damaged.entry(block.pack.name).or_insert_with(|| error.to_string());
+            Vec::new()
+        }
+        other => other?,
+    };
+    for (id, place) in wanted {
+        let (start, length) = (place.offset as usize, place.length as usize);
+        match bytes.get(start..start + length) {
+            Some(chunk) if repository.hasher().id(contents, chunk) == *id => {
+                store.save_hashed(0, contents, *id, chunk)?;
+                continue;
+            }
+            Some(_) => {
+                let what = format!("block {} holds other bytes than chunk {id}", block.block);
+                let error = Error::damaged(Kind::Packs, &block.pack.name.to_string(), &what);
+                copied.damaged.entry(block.pack.name).or_insert_with(|| error.to_string());
+            }
+            None => {}
+        }
+        let places = repository.index.lookup_for_reading(contents, id)?;
+        let mut whole = None;
+        for other in places.iter().filter(|other| other.pack.name != block.pack.name) {
+            match repository.read_chunk_at(contents, id, other) {
+                Err(error) if error.is_damage() => {}
+                other => whole = Some(other?),
+            }
+            if whole.is_some() {
+                break;
+            }
+        }
+        match whole {
+            Some(chunk) => drop(store.save_hashed(0, contents, *id, &chunk)?),
+            None => copied.stuck.extend(places.iter().map(|place| place.pack.name)),
+        }
+    }
+    Ok(())
 }

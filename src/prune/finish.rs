@@ -69,7 +69,7 @@ fn adopt(
     // What another put anew is put anew too: each takes away a mark only for one of its own, put later. Else two could take away what
     // the other relies on.
     super::mark(run, session, packs.into_iter().collect(), snapshots.into_iter().collect())?;
-    sweep::marks(run, names)
+    sweep::records(run, names)
 }
 
 /// Acts on every mark whose time has come.
@@ -92,33 +92,56 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
     // After this, what others committed before is listed.
     fence(run, session, &peers)?;
     run.settle()?;
-    let snapshots: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.snapshots.iter().copied()).collect();
     let peers = repository.sessions()?;
-    let (roots, usage) = super::look(run, &peers, Some(session.id), Some(&snapshots))?;
-    let packs: HashSet<Id> = due.iter().flat_map(|(_, mark)| mark.packs.iter().copied()).collect();
-    let needed = needed(run, &usage, &packs)?;
-    if !needed.is_empty() {
-        // Somebody who began before the mark committed what needs these: they are written anew.
-        outcome.bytes_rewritten += copy::copy(run, &usage, &needed)?.bytes;
-        let (again, usage) = super::look(run, &peers, Some(session.id), Some(&snapshots))?;
-        if again.going.len() != roots.going.len() || !self::needed(run, &usage, &packs)?.is_empty() {
-            // Somebody else moved something: a later run sees it as it is then.
-            return Ok(());
-        }
-    }
+    let Some((due, going, lengths)) = settled(run, session, due, &peers, outcome)? else { return Ok(()) };
     run.check_stop()?;
     // Once more: who names one of these snapshots since keeps it.
     let known: HashSet<Id16> = peers.iter().map(|peer| peer.id).collect();
-    let going: HashMap<Id, Link> = roots.going.iter().copied().collect();
     let newcomers = repository.sessions()?;
     let mut newcomers = newcomers.iter().filter(|peer| !known.contains(&peer.id) && !peer.is_ended);
     if newcomers.any(|peer| peer.parents.iter().any(|parent| going.contains_key(parent))) {
         return Ok(());
     }
-    let there = usage.packs.iter().filter(|pack| pack.standing != Standing::Missing);
-    let lengths: HashMap<Id, u64> = there.map(|pack| (pack.name, pack.length)).collect();
     remove(run, session, due, &going, &lengths, outcome)?;
     run.sync()
+}
+
+/// Marks that can be acted on, snapshots that go, and lengths of packs.
+type Settled = (Vec<(Id, Removal)>, HashMap<Id, Link>, HashMap<Id, u64>);
+
+/// Looks at what must stay, and copies what of it lies in packs that are to go. A mark on what can not be copied waits. None when
+/// somebody else moved something: a later run sees it as it is then.
+fn settled(
+    run: &Run<'_>,
+    session: &Session<'_>,
+    mut due: Vec<(Id, Removal)>,
+    peers: &[Peer],
+    outcome: &mut Outcome,
+) -> Result<Option<Settled>, Error> {
+    let all = |due: &[(Id, Removal)], named: fn(&Removal) -> &Vec<Id>| -> HashSet<Id> {
+        due.iter().flat_map(|(_, mark)| named(mark).iter().copied()).collect()
+    };
+    let mut is_copied = false;
+    while !due.is_empty() {
+        let snapshots = all(&due, |mark| &mark.snapshots);
+        let (roots, usage) = super::look(run, peers, Some(session.id), Some(&snapshots))?;
+        let needed = needed(run, &usage, &all(&due, |mark| &mark.packs))?;
+        if needed.is_empty() {
+            let there = usage.packs.iter().filter(|pack| pack.standing != Standing::Missing);
+            let lengths = there.map(|pack| (pack.name, pack.length)).collect();
+            return Ok(Some((due, roots.going.into_iter().collect(), lengths)));
+        }
+        if is_copied {
+            return Ok(None);
+        }
+        // Somebody who began before the mark committed what needs these: they are written anew.
+        let copied = copy::copy(run, &usage, &needed)?;
+        let before = due.len();
+        due.retain(|(_, mark)| !mark.packs.iter().any(|pack| copied.stuck.contains(pack)));
+        is_copied = due.len() == before;
+        outcome.add(copied, run.listener);
+    }
+    Ok(None)
 }
 
 /// Chunks in use that lie nowhere but in marked packs, one of which is among `packs`.
@@ -175,6 +198,7 @@ fn remove(
             index_objects: std::mem::take(&mut index_objects),
             done: true,
             answers: Some(name),
+            replaces: Vec::new(),
             // What came back meanwhile is not gone.
             snapshots: mark.snapshots.into_iter().filter(|name| going.contains_key(name)).collect(),
         };
@@ -189,7 +213,7 @@ fn remove(
         outcome.bytes_removed += tombstone.packs.iter().filter_map(|pack| lengths.get(pack)).sum::<u64>();
         sweep::tombstone(run, tombstone)?;
     }
-    sweep::marks(run, tombstones.iter().filter_map(|tombstone| tombstone.answers))
+    sweep::records(run, tombstones.iter().filter_map(|tombstone| tombstone.answers))
 }
 
 /// Counts what waits.

@@ -1,6 +1,7 @@
 //! Giving back the room of what no snapshot needs, while others write and read: packs are marked, and removed when nobody can rely on
 //! them. docs/concurrency.md has the protocol and why it holds.
 
+mod compact;
 mod copy;
 mod finish;
 mod outlook;
@@ -10,7 +11,7 @@ mod sweep;
 mod usage;
 mod walk;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::compress::Level;
@@ -20,6 +21,7 @@ use crate::model::{Id, Id16, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::sessions::Peer;
+use crate::repository::snapshots::Origin;
 use crate::repository::store;
 use crate::repository::{Error, Repository};
 
@@ -87,6 +89,23 @@ pub struct Outcome {
     pub bytes_waiting: u64,
     /// Hosts that were at work, so that marks had to wait.
     pub at_work: Vec<Vec<u8>>,
+    /// Packs that are damaged where they were to be written anew; it is written down.
+    pub damaged: BTreeSet<Id>,
+    /// Of those and of others, packs that stay since they should hold what can be read nowhere.
+    pub stuck: BTreeSet<Id>,
+}
+
+impl Outcome {
+    fn add(&mut self, copied: copy::Copied, listener: &dyn Listener) {
+        self.bytes_rewritten += copied.bytes;
+        self.stuck.extend(copied.stuck);
+        for (pack, what) in copied.damaged {
+            if self.damaged.insert(pack) {
+                let what = &what;
+                listener.event(Event::Problem { path: None, what, code: "damaged", during: "prune" });
+            }
+        }
+    }
 }
 
 /// One run at work.
@@ -123,7 +142,8 @@ impl Run<'_> {
 
 /// Removes what no snapshot needs: at once when nobody else is at work, else marks it for a later run. What earlier runs marked goes first.
 ///
-/// Errors: `Damaged`, `Lost` and `Unsupported` when something that a snapshot needs can not be read: then nothing is removed.
+/// Errors: `Damaged`, `Lost` and `Unsupported` when it can not be known what snapshots need, or what they need is missing: then nothing is
+/// removed. Damage that is met while something is written anew is in what is given.
 pub fn prune(
     repository: &Repository,
     options: &Options,
@@ -133,6 +153,8 @@ pub fn prune(
 ) -> Result<Outcome, Error> {
     let lost = AtomicBool::new(false);
     let run = Run { repository, options, clock, listener, stop, lost: &lost };
+    // Each one as it is there, whatever the cache knows: one that can not be read any more ends the run.
+    repository.removals_from(Origin::Storage)?.whole()?;
     let outcome = if options.dry_run {
         listener.event(Event::Started);
         run.sync()?;
@@ -170,9 +192,11 @@ fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
     let mut packs = new.plan.remove.clone();
     packs.extend(&new.plan.leftovers);
     if !new.plan.repack.is_empty() {
-        let copied = copy::repack(run, &new)?;
-        outcome.bytes_rewritten += copied.bytes;
-        packs.extend(copied.packs);
+        let mut copied = copy::repack(run, &new)?;
+        packs.append(&mut copied.packs);
+        // Perhaps a repair can do something with them.
+        packs.retain(|pack| !copied.stuck.contains(pack));
+        outcome.add(copied, run.listener);
     }
     outcome.plan = new.plan;
     if !packs.is_empty() || !new.snapshots.is_empty() {
@@ -181,6 +205,7 @@ fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
         finish::marks(run, session, &mut outcome)?;
     }
     finish::waiting(run, &mut outcome)?;
+    compact::compact(run, session)?;
     sweep::sessions(run, session)?;
     Ok(outcome)
 }

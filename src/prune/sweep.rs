@@ -13,7 +13,7 @@ use crate::repository::session::{LEASE_SECONDS, Session};
 const OVER_SECONDS: i64 = 4 * LEASE_SECONDS as i64;
 
 /// Removes an object; that it is gone already is as good.
-fn remove(run: &Run<'_>, kind: Kind, name: &str) -> Result<(), Error> {
+pub(super) fn remove(run: &Run<'_>, kind: Kind, name: &str) -> Result<(), Error> {
     match run.repository.backend.remove(kind, name) {
         Err(error) if !error.is_not_found() => Err(error.into()),
         _ => Ok(()),
@@ -40,21 +40,21 @@ fn parity(run: &Run<'_>, removed: &HashSet<Id>) -> Result<(), Error> {
     names.iter().try_for_each(|name| remove(run, Kind::Parity, &name.to_string()))
 }
 
-/// Removes marks that tombstones answer, once everybody sees those: until then the marks say what is going.
-pub(super) fn marks(run: &Run<'_>, answered: impl IntoIterator<Item = Id>) -> Result<(), Error> {
-    let mut answered = answered.into_iter().peekable();
-    if answered.peek().is_some() {
+/// Removes removal records in whose place others were put, once everybody sees those: until then they say what is going.
+pub(super) fn records(run: &Run<'_>, replaced: impl IntoIterator<Item = Id>) -> Result<(), Error> {
+    let mut replaced = replaced.into_iter().peekable();
+    if replaced.peek().is_some() {
         run.settle()?;
     }
-    answered.try_for_each(|mark| remove(run, Kind::Removals, &mark.to_string()))
+    replaced.try_for_each(|name| remove(run, Kind::Removals, &name.to_string()))
 }
 
-/// Removes what a run that was cut off left: objects that tombstones name, and marks that they answer.
+/// Removes what a run that was cut off left: objects that tombstones name, marks that they answer, and tombstones that they replace.
 pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
     let removals = run.repository.removals()?.whole()?;
     let removed = removals.removed();
     let index: HashSet<Id> =
-        removals.tombstones.iter().flat_map(|done| done.index_objects.iter().copied()).collect();
+        removals.tombstones.iter().flat_map(|(_, done)| done.index_objects.iter().copied()).collect();
     let mut names = Vec::new();
     run.repository.backend.list(Kind::Index, &mut |entry| names.extend(Id::parse(&entry.name)))?;
     for name in names.iter().filter(|name| index.contains(name)) {
@@ -70,7 +70,7 @@ pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
     for snapshot in all.removed.into_iter().chain(all.notes.left_of_removed()) {
         run.repository.remove_rest(&snapshot)?;
     }
-    marks(run, removals.answered)
+    records(run, removals.answered.into_iter().chain(removals.replaced))
 }
 
 /// Removes the objects of sessions that are long over, the fenced ones among them. Fences stay: who sleeps for a year must still find

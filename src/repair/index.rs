@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
+use crate::format::limits::INDEX_PACKS;
 use crate::model::Id;
 use crate::progress::Event;
 use crate::repository::index_objects::{chunks_of, fitting};
@@ -153,8 +154,8 @@ struct Filling<'a> {
 impl Filling<'_> {
     fn push(&mut self, entry: PackEntry) -> Result<(), Error> {
         self.object.packs.push(entry);
-        while fitting(&self.object.packs) < self.object.packs.len() {
-            let rest = self.object.packs.split_off(fitting(&self.object.packs));
+        while fitting(&self.object.packs, INDEX_PACKS) < self.object.packs.len() {
+            let rest = self.object.packs.split_off(fitting(&self.object.packs, INDEX_PACKS));
             self.put()?;
             self.object.packs = rest;
         }

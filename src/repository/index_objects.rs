@@ -9,7 +9,7 @@ use crate::format::index::{self, IndexObject, PackEntry};
 use crate::format::limits::INDEX_PACKS;
 use crate::model::Id;
 
-/// Packs in one index object.
+/// Packs in one index object of a writer.
 pub(super) const PACKS_PER_INDEX: usize = 256;
 const _: () = assert!(PACKS_PER_INDEX <= INDEX_PACKS);
 /// Chunks in one index object: some 14 MB.
@@ -20,14 +20,14 @@ pub fn chunks_of(entry: &PackEntry) -> usize {
     entry.directory.blocks.iter().map(|block| block.chunks.len()).sum()
 }
 
-/// How many of these packs, from the first on, go into one index object: one at least, when there is one.
-pub fn fitting(entries: &[PackEntry]) -> usize {
+/// How many of these packs, from the first on, go into one index object of so many at most: one at least, when there is one.
+pub fn fitting(entries: &[PackEntry], most: usize) -> usize {
     let mut chunks = 0;
     let fits = |entry: &&PackEntry| {
         chunks += chunks_of(entry);
         chunks <= CHUNKS_PER_INDEX
     };
-    entries.iter().take(PACKS_PER_INDEX).take_while(fits).count().max(1).min(entries.len())
+    entries.iter().take(most).take_while(fits).count().max(1).min(entries.len())
 }
 
 impl Repository {
@@ -51,12 +51,35 @@ impl Repository {
     ///
     /// Errors: also when an index object can not be read: then none can go.
     pub fn rewrite_index(&self, packs: &HashSet<Id>) -> Result<Vec<Id>, Error> {
+        self.rewrite(packs, &|name| Ok(self.index.names_any(name, packs)?))
+    }
+
+    /// Puts together in full index objects what small ones say, when there are at least so many, and gives the names of those that can go
+    /// then.
+    ///
+    /// Errors: also when one can not be read.
+    pub fn merge_index(&self, least: usize) -> Result<Vec<Id>, Error> {
+        // Two of these always fit into one.
+        let small = self.index.small_index_objects(INDEX_PACKS / 2, CHUNKS_PER_INDEX / 2)?;
+        if small.len() < least {
+            return Ok(Vec::new());
+        }
+        let small: HashSet<Id> = small.into_iter().collect();
+        self.rewrite(&HashSet::new(), &|name| Ok(small.contains(name)))
+    }
+
+    /// Writes anew those that are chosen, without these packs and what tombstones name.
+    fn rewrite(
+        &self,
+        without: &HashSet<Id>,
+        is_chosen: &dyn Fn(&Id) -> Result<bool, Error>,
+    ) -> Result<Vec<Id>, Error> {
         let mut old = Vec::new();
         let mut new = IndexObject::default();
         // A pack that two name is named once.
         let mut named = HashSet::new();
         for name in list_names(&*self.backend, Kind::Index)? {
-            if !self.index.names_any(&name, packs)? {
+            if !is_chosen(&name)? {
                 continue;
             }
             let object = match self.load_index_object(&name) {
@@ -66,11 +89,11 @@ impl Repository {
             };
             old.push(name);
             new.replaces.push(name);
-            let stays = |entry: &PackEntry| !packs.contains(&entry.name) && !self.is_removed(&entry.name);
+            let stays = |entry: &PackEntry| !without.contains(&entry.name) && !self.is_removed(&entry.name);
             new.packs
                 .extend(object.packs.into_iter().filter(|entry| stays(entry) && named.insert(entry.name)));
-            while fitting(&new.packs) < new.packs.len() {
-                let packs = new.packs.split_off(fitting(&new.packs));
+            while fitting(&new.packs, INDEX_PACKS) < new.packs.len() {
+                let packs = new.packs.split_off(fitting(&new.packs, INDEX_PACKS));
                 self.put_index_object(&mut new)?;
                 new = IndexObject { packs, ..Default::default() };
             }

@@ -70,6 +70,24 @@ impl Repository {
         })
     }
 
+    /// What there is to know of a pack: from its own directory, and where that can not be read, with why, from an index object.
+    pub fn pack_entry(&self, name: &Id, length: u64) -> Result<(PackEntry, Option<Error>), Error> {
+        // A moment's failure is no damage.
+        let read = || self.read_pack_entry(name, length);
+        let problem = match read().or_else(|_| read()) {
+            Ok(entry) => return Ok((entry, None)),
+            Err(error) if error.is_damage() && !error.is_of_later_version() => error,
+            Err(error) => return Err(error),
+        };
+        for object in self.index.index_objects_of(name)? {
+            let object = self.load_index_object(&object)?;
+            if let Some(entry) = object.packs.into_iter().find(|entry| entry.name == *name) {
+                return Ok((entry, Some(problem)));
+            }
+        }
+        Err(problem)
+    }
+
     /// Names and lengths of all packs in storage, in the order in which it lists them.
     pub fn stored_packs(&self) -> Result<Vec<(Id, u64)>, Error> {
         let mut packs = Vec::new();

@@ -184,7 +184,8 @@ impl Repository {
         self.read_chunk_at(contents, id, location).is_ok()
     }
 
-    fn read_chunk_at(&self, contents: Contents, id: &Id, location: &Location) -> Result<Chunk, Error> {
+    /// A chunk's plain bytes from that very place.
+    pub fn read_chunk_at(&self, contents: Contents, id: &Id, location: &Location) -> Result<Chunk, Error> {
         let key = (location.pack.name, location.block);
         let block = match self.blocks.get(&key) {
             Some(block) => block,

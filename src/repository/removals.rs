@@ -1,8 +1,9 @@
 //! Removal records: which packs are about to go, and which are gone. docs/concurrency.md has the protocol.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::{Error, Repository, get_named, list_names, put_named};
+use super::snapshots::Origin;
+use super::{Error, Repository, list_names, put_named};
 use crate::backend::Kind;
 use crate::format::session::{self, Removal};
 use crate::model::{Id, Id16, Time};
@@ -12,12 +13,14 @@ use crate::model::{Id, Id16, Time};
 pub struct Removals {
     /// What is to be removed, by the mark's name; those that a tombstone answers left out.
     pub marks: Vec<(Id, Removal)>,
-    /// What is gone, or about to be.
-    pub tombstones: Vec<Removal>,
+    /// What is gone, or about to be, by the tombstone's name; those that another replaces left out.
+    pub tombstones: Vec<(Id, Removal)>,
     /// Of all of them.
     pub names: Vec<Id>,
     /// Marks that a tombstone answers, and that are still there.
     pub answered: Vec<Id>,
+    /// Tombstones that another one replaces, and that are still there.
+    pub replaced: Vec<Id>,
     pub unreadable: Vec<Id>,
     /// Why each of those can not be read.
     pub problems: Vec<Error>,
@@ -33,7 +36,19 @@ impl Removals {
 
     /// Packs that are gone.
     pub fn removed(&self) -> HashSet<Id> {
-        self.tombstones.iter().flat_map(|removal| removal.packs.iter().copied()).collect()
+        self.tombstones.iter().flat_map(|(_, removal)| removal.packs.iter().copied()).collect()
+    }
+
+    /// Tells apart the tombstones of which another says everything, as it claims.
+    fn set_apart_replaced(&mut self) {
+        let by_name: HashMap<Id, &Removal> = self.tombstones.iter().map(|(name, one)| (*name, one)).collect();
+        let mut replaced = HashSet::new();
+        for (name, whole) in &self.tombstones {
+            let parts = whole.replaces.iter().filter(|part| *part != name);
+            replaced.extend(parts.filter(|part| by_name.get(part).is_some_and(|part| contains(whole, part))));
+        }
+        self.replaced = replaced.iter().copied().collect();
+        self.tombstones.retain(|(name, _)| !replaced.contains(name));
     }
 
     /// Packs that are to go.
@@ -42,10 +57,21 @@ impl Removals {
     }
 }
 
+/// Whether a tombstone says all that another one does.
+fn contains(whole: &Removal, part: &Removal) -> bool {
+    let all = |whole: &[Id], part: &[Id]| {
+        let whole: HashSet<&Id> = whole.iter().collect();
+        part.iter().all(|name| whole.contains(name))
+    };
+    all(&whole.packs, &part.packs)
+        && all(&whole.index_objects, &part.index_objects)
+        && all(&whole.snapshots, &part.snapshots)
+}
+
 impl Repository {
     /// One removal record; none when it went away since it was listed.
-    pub(super) fn removal(&self, name: &Id) -> Result<Option<Removal>, Error> {
-        let removal = get_named(&*self.backend, Kind::Removals, name).and_then(|object| {
+    pub(super) fn removal(&self, name: &Id, from: Origin) -> Result<Option<Removal>, Error> {
+        let removal = self.small_object(Kind::Removals, name, from).and_then(|object| {
             session::decode_removal(&self.keys, &object)
                 .map_err(|error| Error::decode(Kind::Removals, &name.to_string(), error))
         });
@@ -56,18 +82,30 @@ impl Repository {
         }
     }
 
-    /// Reads all removal records.
+    /// Names of all removal records.
+    pub fn removal_names(&self) -> Result<HashSet<Id>, Error> {
+        Ok(list_names(&*self.backend, Kind::Removals)?.into_iter().collect())
+    }
+
+    /// All removal records, those that this client knows from its cache: they never change.
     ///
     /// Errors: those of the storage; records that can not be read are in what is given.
     pub fn removals(&self) -> Result<Removals, Error> {
+        self.removals_from(Origin::Cache)
+    }
+
+    /// The same, from where it is said.
+    pub fn removals_from(&self, from: Origin) -> Result<Removals, Error> {
         let mut removals = Removals::default();
         let mut answered = HashSet::new();
-        for name in list_names(&*self.backend, Kind::Removals)? {
-            match self.removal(&name) {
+        let listed = list_names(&*self.backend, Kind::Removals)?;
+        self.drop_gone_removals(&listed);
+        for name in listed {
+            match self.removal(&name, from) {
                 Ok(None) => continue,
                 Ok(Some(removal)) if removal.done => {
                     answered.extend(removal.answers);
-                    removals.tombstones.push(removal);
+                    removals.tombstones.push((name, removal));
                 }
                 Ok(Some(removal)) => removals.marks.push((name, removal)),
                 Err(error) if error.is_damage() => {
@@ -81,7 +119,20 @@ impl Repository {
         removals.answered = removals.marks.iter().map(|(name, _)| *name).collect();
         removals.answered.retain(|name| answered.contains(name));
         removals.marks.retain(|(name, _)| !answered.contains(name));
+        removals.set_apart_replaced();
         Ok(removals)
+    }
+
+    /// Drops copies of records that are gone. One that is only not listed yet is read once more.
+    fn drop_gone_removals(&self, listed: &[Id]) {
+        let kind = Kind::Removals.number();
+        let listed: HashSet<&Id> = listed.iter().collect();
+        let mut gone = self.index.cached_names(kind).unwrap_or_default();
+        gone.retain(|name| !listed.contains(name));
+        if !gone.is_empty() {
+            // The cache is only a help.
+            let _ = self.index.drop_cached_objects(kind, &gone);
+        }
     }
 
     /// Puts a removal record.

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, RwLock};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::index_objects::fitting;
+use super::index_objects::{PACKS_PER_INDEX, fitting};
 use super::{Error, Repository, packs};
 use crate::compress::{Level, looks_random};
 use crate::format::index::{IndexObject, PackEntry};
@@ -354,7 +354,7 @@ impl<'r> Store<'r> {
             if finished.len() < least.max(1) {
                 return Ok(false);
             }
-            let count = fitting(&finished);
+            let count = fitting(&finished, PACKS_PER_INDEX);
             finished.drain(..count).collect()
         };
         let mut object = IndexObject { packs, ..Default::default() };

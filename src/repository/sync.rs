@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::index_objects::fitting;
+use super::index_objects::{PACKS_PER_INDEX, fitting};
+use super::snapshots::Origin;
 use super::{Error, Repository, list_names, packs};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
@@ -92,11 +93,6 @@ impl Repository {
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let present: HashSet<Id> = listed.iter().copied().collect();
         let gone: Vec<Id> = known.difference(&present).copied().collect();
-        if !gone.is_empty() {
-            // First remembered, then dropped: who trusts what was seen before must know that something is missing.
-            self.remember_lost(&gone, &removals.index_objects)?;
-            self.index.drop_index_objects(&gone)?;
-        }
         let mut unreadable = Vec::new();
         for name in listed.iter().filter(|name| !known.contains(name)) {
             match self.load_index_object(name) {
@@ -112,6 +108,18 @@ impl Repository {
                     synced.problems.push(error);
                 }
             }
+        }
+        // After those that say the same: what both name is not forgotten meanwhile.
+        if !gone.is_empty() {
+            let mut explained = removals.index_objects;
+            if gone.iter().any(|name| !explained.contains(name)) {
+                // Perhaps the tombstone came since.
+                let now = self.removals()?.tombstones;
+                explained.extend(now.iter().flat_map(|(_, tombstone)| &tombstone.index_objects));
+            }
+            // First remembered, then dropped: who trusts what was seen before must know that something is missing.
+            self.remember_lost(&gone, &explained)?;
+            self.index.drop_index_objects(&gone)?;
         }
         if !removals.packs.is_empty() {
             self.index.drop_packs(&removals.packs)?;
@@ -199,7 +207,7 @@ impl Repository {
         loop {
             let packs: Vec<PackEntry> = {
                 let adopted = &self.seen().adopted;
-                adopted[..fitting(adopted)].to_vec()
+                adopted[..fitting(adopted, PACKS_PER_INDEX)].to_vec()
             };
             if packs.is_empty() {
                 return Ok(());
@@ -220,7 +228,7 @@ impl Repository {
     fn absent(&self, synced: &mut Synced) -> Result<(Removed, Vec<Id>), Error> {
         let (mut removed, mut hidden_packs) = (Removed::default(), Vec::new());
         let removals = self.removals()?;
-        for removal in &removals.tombstones {
+        for (_, removal) in &removals.tombstones {
             removed.packs.extend(&removal.packs);
             removed.index_objects.extend(&removal.index_objects);
         }
@@ -247,15 +255,21 @@ impl Repository {
     /// Digest of everything that counts as absent, or may be since an index object was lost: when it moves, nothing is taken over without being looked up.
     pub fn absence(&self) -> Result<[u8; 32], Error> {
         let mut damage = list_names(&*self.backend, Kind::Damage)?;
-        damage.sort_unstable();
-        let mut names = self.removals_known();
-        names.extend(damage);
-        let mut unreadable = self.seen().unreadable.clone();
-        unreadable.sort_unstable();
-        names.extend(unreadable);
-        let mut bytes: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
-        bytes.extend(self.index.fact(LOST_INDEX_FACT)?.unwrap_or_default());
-        Ok(*blake3::hash(&bytes).as_bytes())
+        let (mut packs, mut unreadable) = {
+            let seen = self.seen();
+            // What is marked, and removed later, is absent all the time; so is what tombstones say that are put together.
+            (seen.removed.union(&seen.marked).copied().collect::<Vec<Id>>(), seen.unreadable.clone())
+        };
+        let mut hasher = blake3::Hasher::new();
+        for names in [&mut packs, &mut damage, &mut unreadable] {
+            names.sort_unstable();
+            hasher.update(&(names.len() as u64).to_le_bytes());
+            names.iter().for_each(|name| {
+                hasher.update(&name.0);
+            });
+        }
+        hasher.update(&self.index.fact(LOST_INDEX_FACT)?.unwrap_or_default());
+        Ok(*hasher.finalize().as_bytes())
     }
 
     /// Whether something is known to be missing or damaged, so that packs may be there that no index object names.
@@ -272,7 +286,7 @@ impl Repository {
                 continue;
             }
             // The tombstone of what was marked before changes nothing for who did not rely on it.
-            let Some(removal) = self.removal(&name)? else { return Ok(true) };
+            let Some(removal) = self.removal(&name, Origin::Cache)? else { return Ok(true) };
             let seen = self.seen();
             if removal.packs.iter().any(|pack| !seen.marked.contains(pack) && !seen.removed.contains(pack)) {
                 return Ok(true);

@@ -21,8 +21,8 @@ pub fn undelete(
     // The session first: from here on a pruner that does not see it has put its mark, and that is seen here.
     let session = Session::begin(repository, clock, client, host, names.to_vec())?;
     let removals = repository.removals()?.whole()?;
-    let all = removals.marks.iter().map(|(_, mark)| mark).chain(&removals.tombstones);
-    let going: Vec<Id> = all.flat_map(|removal| removal.snapshots.iter().copied()).collect();
+    let all = removals.marks.iter().chain(&removals.tombstones);
+    let going: Vec<Id> = all.flat_map(|(_, removal)| removal.snapshots.iter().copied()).collect();
     let one = |name: &Id, notes: &mut Notes| {
         if going.contains(name) {
             return Err(Error::Refused(format!(

@@ -3,8 +3,8 @@
 use super::*;
 
 /// Two storages with one key merged: what was backed up in each at the same time.
-fn merge(into: &Place, from: &Place) {
-    for kind in [Kind::Packs, Kind::Index, Kind::Snapshots, Kind::Confirmed, Kind::Sessions] {
+pub(super) fn merge(into: &Place, from: &Place) {
+    for kind in [Kind::Packs, Kind::Index, Kind::Snapshots, Kind::Confirmed, Kind::Notes, Kind::Sessions] {
         let mut names = Vec::new();
         from.storage.list(kind, &mut |entry| names.push(entry.name)).unwrap();
         for name in names {
@@ -33,7 +33,7 @@ pub(super) fn twice() -> (Place, Id, Id, Id, Id) {
     }
 }
 
-fn data_pack(place: &Place) -> Id {
+pub(super) fn data_pack(place: &Place) -> Id {
     let repository = place.open();
     repository.sync().unwrap();
     let (mut name, mut most) = (None, 0);
@@ -49,7 +49,7 @@ fn data_pack(place: &Place) -> Id {
     name.unwrap()
 }
 
-fn whole(place: &Place, name: &Id) {
+pub(super) fn whole(place: &Place, name: &Id) {
     let repository = place.open();
     repository.sync().unwrap();
     let all = repository.snapshots().unwrap();

@@ -50,7 +50,7 @@ impl Backend for Midst {
 }
 
 /// Whether a snapshot can be read wholly.
-fn is_whole(place: &Place, name: Id) -> bool {
+pub(super) fn is_whole(place: &Place, name: Id) -> bool {
     let repository = place.open();
     repository.sync().unwrap();
     let all = repository.snapshots().unwrap();
@@ -60,7 +60,7 @@ fn is_whole(place: &Place, name: Id) -> bool {
 }
 
 /// The files of the first snapshot are back.
-fn as_at_first(place: &Place) {
+pub(super) fn as_at_first(place: &Place) {
     place.remove("new");
     for file in 0..12u64 {
         place.write(&format!("{}/{file}", file % 3), common::noise(file, 60_000));
@@ -159,16 +159,16 @@ fn without_marks_it_would_lose_something() {
 }
 
 /// Seconds for which some listings are late.
-const LATE: i64 = 60;
+pub(super) const LATE: i64 = 60;
 
 /// Storage whose listings of a kind have what was put through this only a minute later. All who look share what was put when.
 #[derive(Clone)]
-struct Late {
-    inner: Timed,
-    put: Arc<std::sync::Mutex<std::collections::HashMap<String, i64>>>,
-    kind: Kind,
+pub(super) struct Late {
+    pub inner: Timed,
+    pub put: Arc<std::sync::Mutex<std::collections::HashMap<String, i64>>>,
+    pub kind: Kind,
     /// It says that listings are never late: who prunes does not wait.
-    hurried: bool,
+    pub hurried: bool,
 }
 
 impl Backend for Late {

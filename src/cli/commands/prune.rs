@@ -33,6 +33,8 @@ struct Summary {
     packs_waiting: u64,
     bytes_waiting: u64,
     hosts_at_work: Vec<String>,
+    packs_damaged: u64,
+    packs_stuck: u64,
 }
 
 fn summary(outcome: &Outcome, dry_run: bool) -> Summary {
@@ -56,7 +58,28 @@ fn summary(outcome: &Outcome, dry_run: bool) -> Summary {
         packs_waiting: outcome.packs_waiting,
         bytes_waiting: outcome.bytes_waiting,
         hosts_at_work: outcome.at_work.iter().map(|host| json::text(host).into_owned()).collect(),
+        packs_damaged: outcome.damaged.len() as u64,
+        packs_stuck: outcome.stuck.len() as u64,
     }
+}
+
+/// How a run ends: damage that was met is told when everything else is done.
+fn ending(outcome: &Outcome) -> Result<Code, Failure> {
+    if outcome.damaged.is_empty() {
+        return Ok(Code::Done);
+    }
+    let stay = match outcome.stuck.len() as u64 {
+        0 => "all that is needed of them was found elsewhere".to_owned(),
+        count => format!("{} stay where they are", show_count(count, "pack")),
+    };
+    let damaged = show_count(outcome.damaged.len() as u64, "pack");
+    Err(Failure::new(
+        Code::Damaged,
+        format!("{damaged} turned out to be damaged, which is written down: {stay}; the rest is done"),
+    )
+    .with_hint(
+        "Which files that hits: copal check --read-data. The next backup stores again what it still finds.",
+    ))
 }
 
 fn show_plan(plan: &Plan, would: bool) -> String {
@@ -117,10 +140,10 @@ pub fn execute(
     let outcome = outcome.map_err(|error| failure(&error))?;
     if context.global.json {
         context.out.json("summary", &summary(&outcome, options.dry_run))?;
-        return Ok(Code::Done);
+        return ending(&outcome);
     }
     if context.global.quiet {
-        return Ok(Code::Done);
+        return ending(&outcome);
     }
     if options.dry_run {
         context.out.write(show_plan(&outcome.plan, true))?;
@@ -153,5 +176,5 @@ pub fn execute(
     }
     text += &format!("about {} unused stay\n", show_size(outcome.plan.bytes_unused_left));
     context.out.write(text)?;
-    Ok(Code::Done)
+    ending(&outcome)
 }
