@@ -388,6 +388,8 @@ fn nothing_is_asked_where_nothing_goes_and_a_repaired_snapshot_is_no_parent() {
     let id = written["id"].as_str().unwrap();
     let source = sandbox.source();
     sandbox.run(["backup", "--parent", id, source.to_str().unwrap()]).expect(1).warns("can be no parent");
+    let listing = sandbox.run(["ls", "-R", id]).expect(0);
+    assert!(listing.out().contains("bytes are lost, as a repair marked it"), "{listing}");
     // The originals go only when that is said, and come back.
     let forgot = sandbox.run(["repair", "snapshots", "--forget"]).expect(0);
     assert!(forgot.out().contains("forgot"), "{forgot}");

@@ -99,6 +99,9 @@ pub fn snapshots(
         .iter()
         .chain(&before.unconfirmed)
         .map(|named| named.name)
+        // Also those that are missing, and come back from the cache.
+        .chain(before.lost.iter().map(|(name, _)| *name))
+        .chain(before.broken_links().map(|(_, name)| name))
         .filter(|name| wanted.only.is_empty() || wanted.only.contains(name))
         .collect();
     at_work(tools, held.clone(), |run, session| {

@@ -8,7 +8,7 @@ use crate::cli::arguments::Ls;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{paths, select};
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, Segment, SegmentKind};
 use crate::repository::Repository;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
@@ -33,7 +33,7 @@ struct Line<'a> {
     linktarget: Option<String>,
     /// Why it could not be read when the snapshot was made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
+    error: Option<String>,
 }
 
 /// Type and permissions as `ls -l` shows them.
@@ -67,7 +67,32 @@ fn owner(name: &[u8], id: u32) -> String {
     if name.is_empty() { id.to_string() } else { escape(name).into_owned() }
 }
 
-fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), Failure> {
+/// Bytes of a file that a repair marked as lost.
+fn lost_bytes(repository: &Repository, node: &Node) -> u64 {
+    let mut lost = 0u64;
+    let mut each = |segment: Segment| {
+        if segment.kind == SegmentKind::Gap {
+            lost = lost.saturating_add(segment.length);
+        }
+        Ok(())
+    };
+    // A list of contents that can not be read is told by who gives the file back.
+    let _ = repository.segments(&node.content, node.size, &mut each);
+    lost
+}
+
+/// What is not as it was: why an entry could not be read, or what a repair marked as lost.
+fn remark(node: &Node, lost: u64) -> Option<String> {
+    match (node.has_lost_entries(), node.kind) {
+        (true, NodeType::Unreadable) => Some("lost, as a repair marked it".to_owned()),
+        (true, _) => Some("some entries are lost, as a repair marked it".to_owned()),
+        _ if lost > 0 => Some(format!("{lost} bytes are lost, as a repair marked it")),
+        _ => node.error.map(|error| error.words().to_owned()),
+    }
+}
+
+/// Shows an entry; `lost` bytes of it are marked as lost.
+fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8], lost: u64) -> Result<(), Failure> {
     if context.global.json {
         let line = Line {
             name: json::text(&node.name),
@@ -81,14 +106,14 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), 
             permissions: permissions(node),
             mtime: time::iso(node.mtime),
             linktarget: (node.kind == NodeType::Symlink).then(|| json::text(&node.target).into_owned()),
-            error: node.error.map(|error| error.words()),
+            error: remark(node, lost),
         };
         context.out.json("node", &line)?;
         return Ok(());
     }
     let shown = escape(path);
     if !ls.long {
-        let unread = node.error.map(|error| format!("  ({})", error.words())).unwrap_or_default();
+        let unread = remark(node, lost).map(|remark| format!("  ({remark})")).unwrap_or_default();
         context.out.write(format!("{shown}{unread}\n"))?;
         return Ok(());
     }
@@ -106,8 +131,8 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8]) -> Result<(), 
     if node.kind == NodeType::Symlink {
         line.push_str(&format!(" -> {}", escape(&node.target)));
     }
-    if let Some(error) = node.error {
-        line.push_str(&format!("  ({})", error.words()));
+    if let Some(remark) = remark(node, lost) {
+        line.push_str(&format!("  ({remark})"));
     }
     line.push('\n');
     context.out.write(line)?;
@@ -126,7 +151,7 @@ fn list(
     context: &Context<'_>,
     repository: &Repository,
     ls: &Ls,
-    tree: Id,
+    (tree, is_repaired): (Id, bool),
     path: &[u8],
 ) -> Result<Unlisted, Failure> {
     let mut unlisted = Unlisted::default();
@@ -153,7 +178,8 @@ fn list(
         let mut below = path.clone();
         below.push(b'/');
         below.extend_from_slice(&node.name);
-        show(context, ls, &node, &below)?;
+        let lost = if is_repaired { lost_bytes(repository, &node) } else { 0 };
+        show(context, ls, &node, &below, lost)?;
         if let (true, NodeType::Directory, Some(tree)) = (ls.recursive, node.kind, node.tree) {
             stack.push((repository.nodes(tree), below));
         }
@@ -186,16 +212,18 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
         shown.push(b'/');
         shown.extend_from_slice(name);
     }
+    let is_repaired = named.snapshot.stands_for.is_some();
     let unlisted = if names.is_empty() {
-        list(context, &repository, ls, named.snapshot.root, b"")?
+        list(context, &repository, ls, (named.snapshot.root, is_repaired), b"")?
     } else {
         let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
         let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
         match found {
             Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => {
-                list(context, &repository, ls, tree, &shown)?
+                list(context, &repository, ls, (tree, is_repaired), &shown)?
             }
-            Some(node) => show(context, ls, &node, &shown).map(|()| Unlisted::default())?,
+            Some(node) => show(context, ls, &node, &shown, lost_bytes(&repository, &node))
+                .map(|()| Unlisted::default())?,
             None => Unlisted::default(),
         }
     };
