@@ -46,3 +46,40 @@ fn the_second_restorer_gives_back_the_same_files_with_and_without_the_index() {
         run(Command::new("diff").args(["-r", "--no-dereference"]).arg(&source).arg(&restored));
     }
 }
+
+#[test]
+fn the_second_restorer_reads_what_a_repair_wrote() {
+    let python = std::env::var("COPAL_TEST_PYTHON").expect("COPAL_TEST_PYTHON: run tests/run, which sets it");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(path("source")).unwrap();
+    let noise: Vec<u8> =
+        (0..40_000u64).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
+    std::fs::write(path("source/lost"), &noise).unwrap();
+    let copal = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
+        command.current_dir(folder.path()).args(arguments);
+        command.args(["-q", "-r", "repository", "--key-file", "key", "--no-cache"]).output().unwrap()
+    };
+    let packs = || -> Vec<std::path::PathBuf> {
+        let folders = std::fs::read_dir(path("repository/packs")).unwrap();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+        files.map(|file| file.unwrap().path()).collect()
+    };
+    assert!(copal(&["init"]).status.success());
+    assert!(copal(&["backup", "source"]).status.success());
+    let largest = packs().into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+    std::fs::remove_file(largest).unwrap();
+    let repaired = copal(&["repair", "snapshots", "--forget"]);
+    assert_eq!(repaired.status.code(), Some(3), "{}", String::from_utf8_lossy(&repaired.stderr));
+    let restorer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/restorer/restore.py");
+    let mut command = Command::new(&python);
+    let command =
+        command.current_dir(folder.path()).arg(&restorer).args(["repository", "--key-file", "key", "out"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("gap: 320000 bytes") && said.contains("incomplete"), "{said}");
+    let source = std::fs::canonicalize(path("source/lost")).unwrap();
+    let restored = std::fs::read(path("out").join(source.strip_prefix("/").unwrap())).unwrap();
+    assert!(restored == vec![0; noise.len()], "a gap reads as zeros");
+}

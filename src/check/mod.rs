@@ -68,7 +68,7 @@ pub struct Report {
     pub unnamed_packs: u64,
     /// Packs without recovery data, while new ones get it.
     pub packs_without_parity: u64,
-    /// Packs that are damaged or missing, and that nothing needs any more: what they held was stored again.
+    /// Packs that were found damaged or missing before, and that nothing needs any more: what they held was stored again.
     pub unneeded_packs: u64,
     /// Files and folders of which a repair marked something as lost: as they were written.
     pub marked: u64,
@@ -126,14 +126,15 @@ impl Check<'_> {
         lock(&self.pack_findings).push((pack, finding));
     }
 
-    /// Tells what is wrong with packs, and counts those from which nothing is needed. What is below damage is not known, so where there
-    /// is any, all of them may be needed.
+    /// Tells what is wrong with packs, and counts those that were found before and from which nothing is needed any more. What is below
+    /// damage is not known, so where there is any, all of them may be needed.
     fn tell_packs(&self, report: &mut Report) {
         let all = lock(&self.findings).iter().any(|finding| !finding.is_of_later_version);
+        let known = self.repository.known_damaged();
         let needed = std::mem::take(&mut *lock(&self.needed_packs));
         let mut unneeded = HashSet::new();
         for (pack, finding) in std::mem::take(&mut *lock(&self.pack_findings)) {
-            if all || needed.contains(&pack) {
+            if all || needed.contains(&pack) || !known.contains(&pack) {
                 self.found(finding);
             } else {
                 unneeded.insert(pack);

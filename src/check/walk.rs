@@ -300,37 +300,66 @@ impl<'r> Check<'r> {
                     continue;
                 }
             };
-            let problem = match (node.kind, node.tree) {
-                (NodeType::Directory, Some(tree)) => {
-                    walked.marked += u64::from(node.has_lost_entries());
-                    let depth = stack.len();
-                    match walked.known.get(&tree) {
-                        Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),
-                        Some(Known { damage: Some(hit), .. }) => Some(("tree", hit.words(), hit.is_later)),
-                        Some(known) => {
-                            let height = known.height + 1;
-                            if let Some(last) = stack.last_mut() {
-                                last.height = last.height.max(height);
-                            }
-                            None
-                        }
-                        None if depth > DEPTH_MAX => too_deep(),
-                        None => {
-                            stack.push(self.open(tree, node.name));
-                            continue;
-                        }
-                    }
-                }
-                _ => {
-                    walked.files += 1;
-                    self.node_problem(&node, walked)?
-                }
-            };
-            if let Some(problem) = problem {
+            let is_folder = node.kind == NodeType::Directory && node.tree.is_some();
+            walked.files += u64::from(!is_folder);
+            let own = self.node_problem(&node, walked)?;
+            let (previous, tree) = self.previous_problem(&node, walked)?;
+            if let Some(problem) = own.or(previous) {
+                find_in(walked, &mut stack, problem, label, &node.name);
+            }
+            let below = if is_folder { node.tree } else { tree };
+            if let Some(tree) = below
+                && let Some(problem) = self.enter(tree, &node.name, &mut stack, walked)
+            {
                 find_in(walked, &mut stack, problem, label, &node.name);
             }
         }
         Ok(())
+    }
+
+    /// Goes into a folder, or says what is wrong with it: it was walked before, or lies too deep.
+    fn enter(&self, tree: Id, name: &[u8], stack: &mut Vec<Open<'r>>, walked: &Walked) -> Option<Problem> {
+        let depth = stack.len();
+        match walked.known.get(&tree) {
+            Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),
+            Some(Known { damage: Some(hit), .. }) => Some(("tree", hit.words(), hit.is_later)),
+            Some(known) => {
+                let height = known.height + 1;
+                if let Some(last) = stack.last_mut() {
+                    last.height = last.height.max(height);
+                }
+                None
+            }
+            None if depth > DEPTH_MAX => too_deep(),
+            None => {
+                stack.push(self.open(tree, name.to_vec()));
+                None
+            }
+        }
+    }
+
+    /// What is wrong with what was known of an entry before it could not be read; the folder that it was is given.
+    fn previous_problem(
+        &self,
+        node: &Node,
+        walked: &mut Walked,
+    ) -> Result<(Option<Problem>, Option<Id>), Error> {
+        let (mut problem, mut tree) = (None, None);
+        let mut encoded = node.previous.clone();
+        // Each holds the next, so this ends.
+        while !encoded.is_empty() {
+            let previous = match crate::format::node::decode(&encoded) {
+                Ok(previous) => previous,
+                Err(error) => {
+                    let what = format!("what was known of it before can not be read: {error}");
+                    return Ok((problem.or(Some(("file", what, error.is_unsupported()))), tree));
+                }
+            };
+            tree = tree.or(previous.tree.filter(|_| previous.kind == NodeType::Directory));
+            problem = problem.or(self.node_problem(&previous, walked)?);
+            encoded = previous.previous;
+        }
+        Ok((problem, tree))
     }
 }
 

@@ -224,6 +224,9 @@ fn lost_attributes_are_named_and_what_was_known_of_the_unreadable_goes_when_it_i
     drop(repository);
     place.lose(&[(Contents::Data, attribute), (Contents::Data, content)]);
     assert!(place.prune().is_err(), "a prune would not know what is needed");
+    let findings = place.check(copal::check::Reading::Nothing).findings;
+    let hit = |name: &str| findings.iter().any(|finding| finding.object.ends_with(name));
+    assert!(hit(":/a") && hit(":/b"), "{findings:?}");
     let outcome = place.repair_snapshots();
     let lost = outcome.plan.hit[0].lost;
     assert_eq!((lost.attributes, lost.previous, lost.files), (1, 1, 0));
