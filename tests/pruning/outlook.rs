@@ -123,6 +123,29 @@ fn what_goes_in_one_step_is_what_goes_in_several() {
 }
 
 #[test]
+fn what_was_never_completed_stays_and_what_of_it_is_missing_does_not_matter() {
+    let (place, snapshots) = changing(&mut Random(31));
+    let all = look(&place, &snapshots[..3]).1;
+    place.storage.remove(Kind::Confirmed, &snapshots[2].to_string()).unwrap();
+    let told = look(&place, &snapshots[..2]).1;
+    assert!(told[2].exact() < all[3].exact(), "nothing but it needed anything");
+    let before = place.bytes();
+    snapshots[..2].iter().for_each(|name| place.note(name, Verb::Forget));
+    place.prune(&Options { max_unused: Unused::Unlimited, ..at_once() });
+    assert_eq!(before - place.bytes(), told[2].packs);
+    // All packs that it came with are lost.
+    let (place, snapshots) = changing(&mut Random(31));
+    let (all, packs) = (look(&place, &snapshots[..3]).1, place.packs());
+    place.write("alone", common::noise(7000, 400_000));
+    let unfinished = place.back_up();
+    place.storage.remove(Kind::Confirmed, &unfinished.to_string()).unwrap();
+    for pack in place.packs().difference(&packs) {
+        place.storage.remove(Kind::Packs, pack).unwrap();
+    }
+    assert_eq!(look(&place, &snapshots[..3]).1, all);
+}
+
+#[test]
 fn storage_that_can_only_be_read_tells_it_too() {
     struct ReadOnly(Timed);
     fn refused<T>() -> Result<T, StorageError> {

@@ -35,7 +35,7 @@ pub struct Forget {
     /// Allow that nothing is kept of a group
     #[arg(long)]
     pub unsafe_allow_remove_all: bool,
-    /// Only show what would be forgotten
+    /// Only show what would be forgotten, and how much that frees
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Prune afterwards: what was just forgotten stays for seven days all the same
