@@ -35,6 +35,12 @@ fn prune_says_what_it_would_do_then_does_it_and_then_has_nothing_to_do() {
     sandbox.run(["prune", "--dry-run"]).expect(0).says("would remove 0 packs");
     let none = prune(&sandbox, &[]);
     assert_eq!((&none["snapshots_removed"], bytes(&sandbox)), (&0.into(), before), "seven days are not over");
+    assert_eq!((&none["snapshots_resting"], &none["snapshots_held"]), (&1.into(), &0.into()));
+    for options in [&["prune"][..], &["prune", "-n"]] {
+        let said = sandbox.run(options).expect(0).out();
+        let line = said.lines().find(|line| line.starts_with("1 forgotten snapshot stays until 2")).unwrap();
+        assert!(line.ends_with("(7d after forgetting): --grace 0 removes it now"), "{line}");
+    }
     sandbox
         .run(["prune", "-n", "--grace", "0", "--max-unused", "0"])
         .expect(0)
@@ -72,6 +78,8 @@ fn forget_can_prune_at_once_what_was_forgotten_long_ago() {
     sandbox.write("source/more", "more");
     sandbox.back_up();
     let ended = sandbox.run(["forget", "--keep-last", "1", "--prune"]).expect(0);
+    assert!(ended.err().contains("their room comes back by copal prune, from 2"), "{}", ended.err());
+    assert!(ended.out().contains("2 forgotten snapshots stay"), "{}", ended.out());
     assert!(ended.out().contains("forgot 1 snapshot") && ended.out().contains("removed 0 packs"));
     assert!(bytes(&sandbox) >= before);
     sandbox.run(["forget", "--keep-last", "1", "--prune", "--dry-run"]).expect(2);

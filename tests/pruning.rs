@@ -282,6 +282,45 @@ fn a_forgotten_snapshot_can_be_brought_back_for_seven_days() {
     assert_eq!(place.saved(), BTreeSet::from([second]));
 }
 
+/// Text that compresses to half, other for each seed.
+fn hex(seed: u64, length: usize) -> String {
+    common::noise(seed, length / 2).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn blocks_of_which_all_is_needed_move_as_they_are() {
+    let place = Place::new();
+    place.write("stays", hex(1, 4 << 20));
+    place.write("goes", hex(2, 1 << 20));
+    let first = place.back_up();
+    place.remove("goes");
+    let second = place.back_up();
+    place.note(&first, Verb::Forget);
+    let blocks = || {
+        let repository = place.open();
+        repository.sync().unwrap();
+        let mut blocks = Vec::new();
+        let mut add = |pack: &copal::index::PackInfo| {
+            blocks.extend(
+                pack.blocks.iter().map(|block| (pack.name, (block.codec, block.stored, block.plain))),
+            );
+        };
+        repository.index.packs(&mut |pack| add(&pack)).unwrap();
+        blocks
+    };
+    let before = blocks();
+    // Were they compressed again, it would be to another length.
+    let outcome = place.prune(&Options { level: Level::MAX, ..at_once() });
+    assert!(outcome.bytes_rewritten > 500_000, "{}", outcome.bytes_rewritten);
+    let moved = |(pack, block): &&(Id, (u8, u32, u32))| {
+        block.2 > 512 << 10
+            && before.iter().all(|(old, _)| old != pack)
+            && before.iter().any(|(_, old)| old == block)
+    };
+    assert!(blocks().iter().filter(moved).count() > 0);
+    assert_eq!(place.saved(), BTreeSet::from([second]));
+}
+
 #[test]
 fn a_little_unused_room_may_stay() {
     let (place, _, second) = one_forgotten();

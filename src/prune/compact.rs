@@ -10,8 +10,8 @@ use crate::model::Id;
 use crate::repository::Error;
 use crate::repository::session::Session;
 
-/// So many pieces are put together, and not fewer: who knows the pieces must read the whole again.
-const PIECES: usize = 16;
+/// So many pieces are put together unless something else is said, and not fewer: who knows the pieces must read the whole again.
+pub const PIECES: usize = 16;
 /// Names in a tombstone: at half of it no more is added.
 const NAMES: usize = LIST_MAX / 4;
 
@@ -26,7 +26,7 @@ fn pieces(run: &Run<'_>) -> Result<Vec<(Id, Removal)>, Error> {
     let is_needed = |tombstone: &Removal| tombstone.answers.is_some_and(|mark| answered.contains(&mark));
     let mut pieces = removals.tombstones;
     pieces.retain(|(_, tombstone)| names(tombstone) < NAMES / 2 && !is_needed(tombstone));
-    if pieces.len() < PIECES {
+    if pieces.len() < run.options.pieces.max(2) {
         pieces.clear();
     }
     Ok(pieces)
@@ -37,7 +37,7 @@ fn pieces(run: &Run<'_>) -> Result<Vec<(Id, Removal)>, Error> {
 /// old ones go.
 pub(super) fn compact(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error> {
     run.check_stop()?;
-    let index_objects = run.repository.merge_index(PIECES)?;
+    let index_objects = run.repository.merge_index(run.options.pieces.max(2))?;
     let pieces = pieces(run)?;
     if index_objects.is_empty() && pieces.is_empty() {
         return Ok(());

@@ -6,6 +6,7 @@ use super::usage::{Standing, Usage};
 use super::{New, Run};
 use crate::backend::Kind;
 use crate::format::index::PackEntry;
+use crate::format::limits::BLOCK_TARGET;
 use crate::format::session::Damage;
 use crate::index::Location;
 use crate::model::{Id, Id16};
@@ -14,6 +15,9 @@ use crate::repository::{Error, store};
 
 /// Chunks of which it is known at a time where they lie: some 100 MB.
 const CHUNKS_AT_A_TIME: u64 = 2 << 20;
+
+/// Chunks of a block that stays as it is: as many as fit into one of our own, for which a pack always has room.
+const CHUNKS_MOVED: usize = BLOCK_TARGET / 64;
 
 /// What was written anew.
 #[derive(Default)]
@@ -157,7 +161,7 @@ fn one(
             offset += length;
         }
         if let Some((_, first)) = wanted.first() {
-            block_of(run, store, first, &wanted, copied)?;
+            block_of(run, store, first, &wanted, copied, wanted.len() == block.chunks.len())?;
         }
         found += wanted.len();
         run.listener.event(Event::Bytes(u64::from(block.stored)));
@@ -165,27 +169,44 @@ fn one(
     if found == needed.len() { Ok(()) } else { Err(moved()) }
 }
 
-/// Copies chunks of one block; of those that it does not give, a copy from elsewhere.
+/// Copies chunks of one block; of those that it does not give, a copy from elsewhere. A block of which all is wanted (`is_whole`) stays as
+/// it was compressed.
 fn block_of(
     run: &Run<'_>,
     store: &store::Store<'_>,
     block: &Location,
     wanted: &[(Id, Location)],
     copied: &mut Copied,
+    is_whole: bool,
 ) -> Result<(), Error> {
     let (repository, contents) = (run.repository, block.pack.contents);
+    let read = || repository.read_block_as_stored(block);
     // A moment's failure is no damage.
-    let bytes = match repository.read_block(block).or_else(|_| repository.read_block(block)) {
+    let (stored, bytes) = match read().or_else(|_| read()) {
         Err(error) if error.is_damage() => {
             copied.damaged.entry(block.pack.name).or_insert_with(|| error.to_string());
-            Vec::new()
+            Default::default()
         }
         other => other?,
     };
-    for (id, place) in wanted {
-        let (start, length) = (place.offset as usize, place.length as usize);
-        match bytes.get(start..start + length) {
-            Some(chunk) if repository.hasher().id(contents, chunk) == *id => {
+    let chunk_at = |place: &Location| {
+        let start = place.offset as usize;
+        bytes.get(start..start + place.length as usize)
+    };
+    let holds = |(id, place): &(Id, Location)| {
+        chunk_at(place).is_some_and(|chunk| repository.hasher().id(contents, chunk) == *id)
+    };
+    let held: Vec<bool> = wanted.iter().map(holds).collect();
+    // Small ones grow together instead, and compress better then.
+    let is_full =
+        (BLOCK_TARGET / 2..=2 * BLOCK_TARGET).contains(&bytes.len()) && wanted.len() <= CHUNKS_MOVED;
+    if is_whole && is_full && held.iter().all(|is_held| *is_held) {
+        let chunks: Vec<(Id, u32)> = wanted.iter().map(|(id, place)| (*id, place.length)).collect();
+        return store.save_block(0, contents, (block.codec, stored), &bytes, &chunks);
+    }
+    for ((id, place), is_held) in wanted.iter().zip(held) {
+        match chunk_at(place) {
+            Some(chunk) if is_held => {
                 store.save_hashed(0, contents, *id, chunk)?;
                 continue;
             }

@@ -218,7 +218,12 @@ fn remove(
 
 /// Counts what waits.
 pub(super) fn waiting(run: &Run<'_>, outcome: &mut Outcome) -> Result<(), Error> {
-    let marked = run.repository.removals()?.marked();
+    let removals = run.repository.removals()?;
+    let marked = removals.marked();
+    let going: HashSet<Id> =
+        removals.marks.iter().flat_map(|(_, mark)| mark.snapshots.iter().copied()).collect();
+    let forgotten = run.repository.snapshots()?.forgotten;
+    outcome.snapshots_waiting = forgotten.iter().filter(|named| going.contains(&named.name)).count() as u64;
     for (name, length) in run.repository.stored_packs()? {
         if marked.contains(&name) {
             outcome.packs_waiting += 1;

@@ -47,6 +47,8 @@ pub struct Options {
     pub max_repack_bytes: Option<u64>,
     /// Small packs are put together too.
     pub repack_small: bool,
+    /// From so many on small index objects, and tombstones, are put together.
+    pub pieces: usize,
     pub level: Level,
     /// Threads that compress, and that put packs.
     pub compressors: usize,
@@ -64,6 +66,7 @@ impl Default for Options {
             max_unused: Unused::Share(0.05),
             max_repack_bytes: None,
             repack_small: false,
+            pieces: compact::PIECES,
             level: Level::AUTO,
             compressors: std::thread::available_parallelism().map_or(2, usize::from),
             uploaders: store::UPLOADERS,
@@ -87,6 +90,8 @@ pub struct Outcome {
     /// Packs that wait for a later run, and their bytes.
     pub packs_waiting: u64,
     pub bytes_waiting: u64,
+    /// Forgotten snapshots that go with them.
+    pub snapshots_waiting: u64,
     /// Hosts that were at work, so that marks had to wait.
     pub at_work: Vec<Vec<u8>>,
     /// Packs that are damaged where they were to be written anew; it is written down.
@@ -292,6 +297,9 @@ fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> 
     let leftovers = if alive.is_empty() { usage.leftovers.clone() } else { Vec::new() };
     let mut plan = plan::plan(&usage, &spared, leftovers, run.options, run.repository.config.pack_target);
     plan.snapshots = roots.going.len() as u64;
+    plan.resting = roots.resting.len() as u64;
+    plan.resting_until = roots.resting.iter().min().copied().zip(roots.resting.iter().max().copied());
+    plan.held = roots.held;
     Ok(New { plan, usage, snapshots: roots.going.into_iter().map(|(name, _)| name).collect() })
 }
 

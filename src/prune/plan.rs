@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Options;
 use super::usage::{BlockUse, PackUse, Standing, Usage};
-use crate::model::Id;
+use crate::model::{Id, Time};
 
 /// How much unused room may stay in packs that are partly in use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +26,11 @@ pub struct Plan {
     pub leftovers: Vec<Id>,
     /// Forgotten snapshots that go for good.
     pub snapshots: u64,
+    /// Forgotten snapshots that can still be brought back, and until when the first and the last of them.
+    pub resting: u64,
+    pub resting_until: Option<(Time, Time)>,
+    /// Forgotten snapshots that stay since somebody at work names them.
+    pub held: u64,
     /// Exact bytes of the packs that go without anything being written.
     pub bytes_remove: u64,
     /// Bytes of the packs that are written anew.

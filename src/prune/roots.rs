@@ -22,6 +22,10 @@ pub struct Roots {
     pub stay: Vec<Root>,
     /// Forgotten ones that are to go, and where they stand in their chains.
     pub going: Vec<(Id, Link)>,
+    /// Until when each of those forgotten can still be brought back of which that is not over.
+    pub resting: Vec<Time>,
+    /// How many of the others stay since somebody at work names them.
+    pub held: u64,
 }
 
 fn root(named: &Named, is_confirmed: bool) -> Root {
@@ -58,7 +62,7 @@ pub(super) fn roots(
     }
     // What is lost of a forgotten one is known, and marked in the one that stands for it: what is there stays.
     let stood_for: HashSet<Id> = all.confirmed.iter().filter_map(|named| named.snapshot.stands_for).collect();
-    let mut roots = Roots { stay: Vec::new(), going: Vec::new() };
+    let mut roots = Roots { stay: Vec::new(), going: Vec::new(), resting: Vec::new(), held: 0 };
     roots.stay.extend(all.confirmed.iter().map(|named| root(named, true)));
     roots.stay.extend(all.unconfirmed.iter().map(|named| root(named, false)));
     for named in &all.forgotten {
@@ -71,6 +75,10 @@ pub(super) fn roots(
             let Snapshot { client, sequence, previous, .. } = named.snapshot;
             roots.going.push((named.name, Link { client, sequence, previous }));
         } else {
+            match goes {
+                true => roots.held += 1,
+                false => roots.resting.push(at.plus_seconds(run.options.grace_seconds)),
+            }
             roots.stay.push(root(named, !stood_for.contains(&named.name)));
         }
     }

@@ -85,6 +85,28 @@ pub(super) fn decompress(stored: &[u8], length: usize, out: &mut Vec<u8>) -> std
     })
 }
 
+fn wrong(pack: &Id, number: u32, what: &str) -> Error {
+    Error::damaged(Kind::Packs, &pack.to_string(), &format!("block {number}{what}"))
+}
+
+/// Opens a block: its bytes as they were compressed.
+fn unseal(pack: &Id, key: &PackKey, number: u32, mut sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
+    key.open_block(u64::from(number), &mut sealed)
+        .map_err(|error| wrong(pack, number, &format!(": {error}")))?;
+    Ok(sealed)
+}
+
+/// The plain bytes of a block that is open; none when it is plain as it is.
+fn expand(pack: &Id, number: u32, codec: u8, length: usize, stored: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    if codec == CODEC_ZSTD {
+        let mut plain = Vec::new();
+        decompress(stored, length, &mut plain)
+            .map_err(|error| wrong(pack, number, &format!(" does not decompress: {error}")))?;
+        return Ok(Some(plain));
+    }
+    if stored.len() == length { Ok(None) } else { Err(wrong(pack, number, " has another length")) }
+}
+
 /// Opens and decompresses a block of that plain length.
 fn open(
     pack: &Id,
@@ -92,18 +114,10 @@ fn open(
     number: u32,
     codec: u8,
     length: usize,
-    mut sealed: Vec<u8>,
+    sealed: Vec<u8>,
 ) -> Result<Vec<u8>, Error> {
-    let wrong =
-        |what: String| Error::damaged(Kind::Packs, &pack.to_string(), &format!("block {number}{what}"));
-    key.open_block(u64::from(number), &mut sealed).map_err(|error| wrong(format!(": {error}")))?;
-    if codec == CODEC_ZSTD {
-        let mut plain = Vec::new();
-        decompress(&sealed, length, &mut plain)
-            .map_err(|error| wrong(format!(" does not decompress: {error}")))?;
-        return Ok(plain);
-    }
-    if sealed.len() == length { Ok(sealed) } else { Err(wrong(" has another length".to_owned())) }
+    let stored = unseal(pack, key, number, sealed)?;
+    Ok(expand(pack, number, codec, length, &stored)?.unwrap_or(stored))
 }
 
 impl Repository {
@@ -126,9 +140,20 @@ impl Repository {
 
     /// Fetches and opens the block at `location`.
     pub fn read_block(&self, location: &Location) -> Result<Vec<u8>, Error> {
-        let sealed =
-            self.read_pack_range(&location.pack.name, location.block_offset, location.block_stored as usize)?;
-        self.open_block(location, sealed)
+        self.open_block(location, self.read_sealed(location)?)
+    }
+
+    /// The same as it was compressed, and plain.
+    pub fn read_block_as_stored(&self, location: &Location) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
+        let (pack, number, length) = (&location.pack.name, location.block, location.block_plain as usize);
+        let stored = unseal(pack, &key, number, self.read_sealed(location)?)?;
+        let plain = expand(pack, number, location.codec, length, &stored)?.unwrap_or_else(|| stored.clone());
+        Ok((stored, plain))
+    }
+
+    fn read_sealed(&self, location: &Location) -> Result<Vec<u8>, Error> {
+        self.read_pack_range(&location.pack.name, location.block_offset, location.block_stored as usize)
     }
 
     /// Fetches neighbouring bytes of a pack. Errors: `Damaged` when just this pack does not give them.

@@ -1,6 +1,7 @@
 //! Storing chunks: workers fill blocks, compressors compress and seal them into open packs, uploaders put finished packs.
 //! Every queue is bounded, so memory is too, whatever is stored.
 
+mod moved;
 mod open;
 mod threads;
 
@@ -37,11 +38,23 @@ pub const UPLOADERS: usize = 2;
 /// Locks over the ids in flight.
 const SHARDS: usize = 16;
 
+/// What is yet to be done with a block.
+#[derive(Clone, Copy)]
+enum Form {
+    Plain,
+    /// Its bytes look random: not worth compressing.
+    Random,
+    /// It was in a pack before, and is as it was there: of that codec, and of that plain length.
+    Moved {
+        codec: u8,
+        plain: u32,
+    },
+}
+
 /// A block that a worker filled.
 struct RawBlock {
     contents: Contents,
-    /// Its bytes look random: not worth compressing.
-    random: bool,
+    form: Form,
     bytes: Vec<u8>,
     chunks: Vec<(Id, u32)>,
 }
@@ -277,13 +290,23 @@ impl<'r> Store<'r> {
         if !self.claim(contents, &id)? {
             return Ok(false);
         }
-        self.chunks_new.fetch_add(1, Ordering::Relaxed);
         self.count_healed(contents, &id, plain.len())?;
+        self.add(worker, contents, id, plain)?;
+        Ok(true)
+    }
+
+    fn count_new(&self, contents: Contents, chunks: usize, bytes: usize) {
+        self.chunks_new.fetch_add(chunks as u64, Ordering::Relaxed);
         if contents == Contents::Data {
-            self.bytes_new.fetch_add(plain.len() as u64, Ordering::Relaxed);
+            self.bytes_new.fetch_add(bytes as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Puts a chunk that was claimed into a block.
+    fn add(&self, worker: usize, contents: Contents, id: Id, plain: &[u8]) -> Result<(), Error> {
+        self.count_new(contents, 1, plain.len());
         if self.discard {
-            return Ok(true);
+            return Ok(());
         }
         let random = contents == Contents::Data && looks_random(plain);
         let mut builders = lock(&self.builders[worker]);
@@ -302,7 +325,7 @@ impl<'r> Store<'r> {
         }
         builder.bytes.extend_from_slice(plain);
         builder.chunks.push((id, plain.len() as u32));
-        Ok(true)
+        Ok(())
     }
 
     fn send(&self, builders: &mut Builders, slot: usize) -> Result<(), Error> {
@@ -311,8 +334,13 @@ impl<'r> Store<'r> {
             return Ok(());
         }
         let contents = if slot == 2 { Contents::Trees } else { Contents::Data };
+        let form = if slot == 1 { Form::Random } else { Form::Plain };
+        self.send_block(RawBlock { contents, form, bytes, chunks })
+    }
+
+    fn send_block(&self, block: RawBlock) -> Result<(), Error> {
         lock(&self.flight).blocks += 1;
-        self.blocks.send(RawBlock { contents, random: slot == 1, bytes, chunks }).map_err(|_| Error::Stopped)
+        self.blocks.send(block).map_err(|_| Error::Stopped)
     }
 
     /// Makes everything stored so far durable and indexed, then calls `then` while nothing is being added.

@@ -111,6 +111,7 @@ impl Actor for Pruner {
             ]),
             max_unused: *random.pick(&[Unused::Bytes(0), Unused::Bytes(0), Unused::Share(0.3)]),
             repack_small: random.percent(30),
+            pieces: *random.pick(&[2, 3, 16]),
             level: Level::FAST,
             compressors: 1,
             uploaders: 1,

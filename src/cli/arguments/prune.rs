@@ -30,7 +30,7 @@ pub struct Prune {
     /// Put small packs together too.
     #[arg(long)]
     pub repack_small: bool,
-    /// Compression of what is written anew: off, fast, auto, max, or a zstd level.
+    /// Compression of what is written anew: off, fast, auto, max, or a zstd level. Blocks of which all is needed stay as they are.
     #[arg(long, value_name = "LEVEL", value_parser = compression, default_value = "auto")]
     pub compression: Level,
 }

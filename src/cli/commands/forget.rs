@@ -243,6 +243,10 @@ pub fn run(context: &Context<'_>, wanted: &Forget) -> Result<Code, Failure> {
         context.out.write(format!("{verb} {}{kept}\n{told}", show_count(forgotten, "snapshot")))?;
         if !done.forgotten.is_empty() {
             context.say("to have one back: copal undelete SNAP");
+            let end = time::show(now.plus_seconds(crate::prune::GRACE_SECONDS));
+            context.say(&format!(
+                "their room comes back by copal prune, from {end} on (at once: copal prune --grace 0)"
+            ));
         }
     }
     let mut code = select::noted(context, done.forgotten.len(), &done.failed)?;

@@ -1,6 +1,7 @@
 //! `copal prune`: gives back the room of what no snapshot needs.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -13,7 +14,8 @@ use crate::prune::{self, Options, Outcome, Plan};
 use crate::repository::Repository;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
-use crate::terminal::size::{show_count, show_size};
+use crate::terminal::size::{agree, show_count, show_duration, show_size};
+use crate::terminal::time;
 
 #[derive(Serialize)]
 struct Summary {
@@ -32,6 +34,13 @@ struct Summary {
     bytes_unused_left: u64,
     packs_waiting: u64,
     bytes_waiting: u64,
+    snapshots_waiting: u64,
+    /// Forgotten ones that can still be brought back, and until when the first of them.
+    snapshots_resting: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resting_until: Option<String>,
+    /// Forgotten ones that somebody at work names.
+    snapshots_held: u64,
     hosts_at_work: Vec<String>,
     packs_damaged: u64,
     packs_stuck: u64,
@@ -57,6 +66,10 @@ fn summary(outcome: &Outcome, dry_run: bool) -> Summary {
         bytes_unused_left: plan.bytes_unused_left,
         packs_waiting: outcome.packs_waiting,
         bytes_waiting: outcome.bytes_waiting,
+        snapshots_waiting: outcome.snapshots_waiting,
+        snapshots_resting: plan.resting,
+        resting_until: plan.resting_until.map(|(first, _)| time::iso(first)),
+        snapshots_held: plan.held,
         hosts_at_work: outcome.at_work.iter().map(|host| json::text(host).into_owned()).collect(),
         packs_damaged: outcome.damaged.len() as u64,
         packs_stuck: outcome.stuck.len() as u64,
@@ -80,6 +93,32 @@ fn ending(outcome: &Outcome) -> Result<Code, Failure> {
     .with_hint(
         "Which files that hits: copal check --read-data. The next backup stores again what it still finds.",
     ))
+}
+
+/// Why forgotten snapshots are still there.
+fn show_staying(plan: &Plan, options: &Options) -> String {
+    let mut text = String::new();
+    if let Some((first, last)) = plan.resting_until {
+        let grace = show_duration(Duration::from_secs(options.grace_seconds.max(0) as u64));
+        // Those of one run of forget are seconds apart at most.
+        let until = if last.seconds_since(first) < 60.0 { " until" } else { ", the first until" };
+        text += &format!(
+            "{} {}{until} {} ({grace} after forgetting): --grace 0 removes {} now\n",
+            show_count(plan.resting, "forgotten snapshot"),
+            agree(plan.resting, "stays", "stay"),
+            time::show(first),
+            agree(plan.resting, "it", "them"),
+        );
+    }
+    if plan.held > 0 {
+        text += &format!(
+            "{} {} for a run that is at work now or was cut off today, and builds on {}\n",
+            show_count(plan.held, "forgotten snapshot"),
+            agree(plan.held, "stays", "stay"),
+            agree(plan.held, "it", "them"),
+        );
+    }
+    text
 }
 
 fn show_plan(plan: &Plan, would: bool) -> String {
@@ -146,7 +185,7 @@ pub fn execute(
         return ending(&outcome);
     }
     if options.dry_run {
-        context.out.write(show_plan(&outcome.plan, true))?;
+        context.out.write(show_plan(&outcome.plan, true) + &show_staying(&outcome.plan, options))?;
         return Ok(Code::Done);
     }
     let mut text = String::new();
@@ -162,18 +201,23 @@ pub fn execute(
     if outcome.bytes_rewritten > 0 {
         text += &format!("wrote anew what is needed of others: {}\n", show_size(outcome.bytes_rewritten));
     }
-    if outcome.packs_waiting > 0 {
-        text += &format!(
-            "{} of {} wait for a later run",
-            show_count(outcome.packs_waiting, "pack"),
-            show_size(outcome.bytes_waiting)
-        );
+    if outcome.packs_waiting + outcome.snapshots_waiting > 0 {
+        let mut waiting = Vec::new();
+        if outcome.snapshots_waiting > 0 {
+            waiting.push(show_count(outcome.snapshots_waiting, "forgotten snapshot"));
+        }
+        if outcome.packs_waiting > 0 {
+            let packs = show_count(outcome.packs_waiting, "pack");
+            waiting.push(format!("{packs} of {}", show_size(outcome.bytes_waiting)));
+        }
+        text += &format!("{} wait for a later run", waiting.join(" and "));
         let hosts: Vec<String> = outcome.at_work.iter().map(|host| escape(host).into_owned()).collect();
         text += &match hosts.is_empty() {
             true => "\n".to_owned(),
             false => format!(": at work now or cut off today: {}\n", hosts.join(", ")),
         };
     }
+    text += &show_staying(&outcome.plan, options);
     text += &format!("about {} unused stay\n", show_size(outcome.plan.bytes_unused_left));
     context.out.write(text)?;
     ending(&outcome)

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, select};
 
 use super::open::Finished;
-use super::{BLOCKS_QUEUED, RawBlock, Store};
+use super::{BLOCKS_QUEUED, Form, RawBlock, Store};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level};
 use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
@@ -56,14 +56,20 @@ impl Store<'_> {
         stored: &mut Vec<u8>,
         clock: &dyn Clock,
     ) -> Result<(), Error> {
-        let RawBlock { contents, random, bytes, chunks } = block;
+        let RawBlock { contents, form, bytes, chunks } = block;
         stored.clear();
-        let compressed = !random && context.compress(&bytes, stored).map_err(Error::Compress)?;
+        let compressed = match form {
+            Form::Plain => context.compress(&bytes, stored).map_err(Error::Compress)?,
+            Form::Random | Form::Moved { .. } => false,
+        };
         if !compressed {
             stored.extend_from_slice(&bytes);
         }
-        let codec = if compressed { CODEC_ZSTD } else { CODEC_PLAIN };
-        let placed = self.open.place(contents, codec, bytes.len() as u32, chunks, stored, clock)?;
+        let (codec, plain) = match form {
+            Form::Moved { codec, plain } => (codec, plain),
+            _ => (if compressed { CODEC_ZSTD } else { CODEC_PLAIN }, bytes.len() as u32),
+        };
+        let placed = self.open.place(contents, codec, plain, chunks, stored, clock)?;
         placed
             .key
             .open_block(placed.number, stored)
