@@ -287,13 +287,15 @@ fn hex(seed: u64, length: usize) -> String {
     common::noise(seed, length / 2).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[test]
-fn blocks_of_which_all_is_needed_move_as_they_are() {
+/// Prunes with some blocks of packs in use and others not; how many moved as they are.
+fn blocks_moved() -> usize {
     let place = Place::new();
-    place.write("stays", hex(1, 4 << 20));
-    place.write("goes", hex(2, 1 << 20));
+    for number in 0..4 {
+        place.write(&format!("{number}-stays"), hex(number, 2 << 20));
+        place.write(&format!("{number}-then-goes"), hex(10 + number, 1 << 20));
+    }
     let first = place.back_up();
-    place.remove("goes");
+    (0..4).for_each(|number| place.remove(&format!("{number}-then-goes")));
     let second = place.back_up();
     place.note(&first, Verb::Forget);
     let blocks = || {
@@ -310,15 +312,20 @@ fn blocks_of_which_all_is_needed_move_as_they_are() {
     };
     let before = blocks();
     // Were they compressed again, it would be to another length.
-    let outcome = place.prune(&Options { level: Level::MAX, ..at_once() });
-    assert!(outcome.bytes_rewritten > 500_000, "{}", outcome.bytes_rewritten);
-    let moved = |(pack, block): &&(Id, (u8, u32, u32))| {
+    assert!(place.prune(&Options { level: Level::MAX, ..at_once() }).packs_removed > 0);
+    assert_eq!(place.saved(), BTreeSet::from([second]));
+    let is_moved = |(pack, block): &&(Id, (u8, u32, u32))| {
         block.2 > 512 << 10
             && before.iter().all(|(old, _)| old != pack)
             && before.iter().any(|(_, old)| old == block)
     };
-    assert!(blocks().iter().filter(moved).count() > 0);
-    assert_eq!(place.saved(), BTreeSet::from([second]));
+    blocks().iter().filter(is_moved).count()
+}
+
+#[test]
+fn blocks_of_which_all_is_needed_move_as_they_are() {
+    // Which blocks lie in one pack is left to chance.
+    assert!((0..8).any(|_| blocks_moved() > 0));
 }
 
 #[test]

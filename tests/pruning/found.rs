@@ -618,3 +618,30 @@ fn a_mark_stays_until_its_tombstone_is_listed() {
     place.prune_on(&place.open_on(late.clone()), &at_once()).unwrap();
     assert!(late.went.load(Ordering::SeqCst));
 }
+
+/// Storage on which who looks at a pack for the first time sleeps for three days just before, while somebody prunes.
+struct Naps {
+    inner: Timed,
+    place: Arc<Place>,
+    slept: AtomicBool,
+}
+
+impl Backend for Naps {
+    through! { location put get get_range list remove time create }
+    fn stat(&self, kind: Kind, name: &str) -> Result<u64, StorageError> {
+        if kind == Kind::Packs && !self.slept.swap(true, Ordering::SeqCst) {
+            self.place.days(3);
+            assert!(self.place.prune(&at_once()).packs_removed > 0);
+        }
+        self.inner.stat(kind, name)
+    }
+}
+
+#[test]
+fn a_writer_that_slept_just_after_it_put_a_pack_begins_again() {
+    let place = Arc::new(Place::new());
+    place.write("file", common::noise(1, 50_000));
+    let naps = Naps { inner: place.storage.clone(), place: place.clone(), slept: AtomicBool::new(false) };
+    let name = place.back_up_in(&place.open_on(naps)).unwrap();
+    whole(&place, &name);
+}

@@ -121,7 +121,12 @@ impl Store<'_> {
         let name = entry.name.to_string();
         self.repository.backend.put(Kind::Packs, &name, &bytes)?;
         // A storage that keeps less than it was given must be noticed before anything refers to the pack.
-        if self.repository.backend.stat(Kind::Packs, &name)? != bytes.len() as u64 {
+        let kept = match self.repository.backend.stat(Kind::Packs, &name) {
+            // This run slept, and a pruner took the pack for one that was left.
+            Err(error) if error.is_not_found() => return Err(Error::Overtaken),
+            other => other?,
+        };
+        if kept != bytes.len() as u64 {
             return Err(Error::damaged(
                 Kind::Packs,
                 &name,
