@@ -26,7 +26,7 @@ use copal::repository::healing::Healed;
 use copal::repository::parity::Recovered;
 use copal::repository::{self, Creation, Error, Repository, store};
 
-const GO_ON: AtomicBool = AtomicBool::new(false);
+static GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// A repository in memory, its key, and a folder to back up.
 struct Place {
@@ -59,7 +59,9 @@ impl Place {
         place.write("text", "text");
         place.back_up();
         place.set_rate(per_mille);
-        place.add().unwrap();
+        if per_mille > 0 {
+            place.add().unwrap();
+        }
         place
     }
 
@@ -211,6 +213,22 @@ fn packs_that_are_there_get_recovery_data_and_new_ones_with_them() {
 }
 
 #[test]
+fn a_run_that_is_stopped_says_so_and_the_next_one_goes_on() {
+    let place = Place::with_parity(0);
+    place.set_rate(50);
+    let stop = AtomicBool::new(true);
+    let added = parity::add(&place.open(), store::MEMORY, &Silent, &stop);
+    assert!(matches!(added, Err(Error::Stopped)) && place.objects(Kind::Parity).is_empty());
+    assert_eq!(place.add().unwrap().packs, place.objects(Kind::Packs).len() as u64);
+    let (name, _) = place.pack();
+    place.damage(&name, |bytes| bytes[0] ^= 1);
+    place.check(Reading::Everything);
+    let repaired = parity::repair(&place.open(), &Wanted::Recorded, store::MEMORY, &Silent, &stop);
+    assert!(matches!(repaired, Err(Error::Stopped)) && !place.objects(Kind::Damage).is_empty());
+    assert_eq!(place.repair(&Wanted::Recorded).unwrap().healed, [name]);
+}
+
+#[test]
 fn no_recovery_data_is_made_of_a_damaged_pack() {
     let place = Place::with_parity(10);
     let (name, _) = place.pack();
@@ -225,7 +243,7 @@ fn no_recovery_data_is_made_of_a_damaged_pack() {
 
 #[test]
 fn adding_that_is_cut_off_anywhere_goes_on_and_hurts_nothing() {
-    let origin = Place::with_parity(0x0);
+    let origin = Place::with_parity(0);
     origin.set_rate(100);
     let packs = origin.objects(Kind::Packs);
     let mut number = 0;

@@ -54,7 +54,7 @@ impl Shape {
         let shape = Shape { length, shard, recovery };
         let sound = (1..=PACK_MAX).contains(&length)
             && (PARITY_SHARD_MIN..=PARITY_SHARD_MAX).contains(&(shard as usize))
-            && shard % 64 == 0
+            && shard.is_multiple_of(64)
             && shape.originals() <= PARITY_SHARDS_MAX
             && (1..=shape.originals()).contains(&(recovery as usize));
         if sound { Ok(shape) } else { Err(Error::Malformed("recovery data of a shape that makes no sense")) }
@@ -210,7 +210,7 @@ fn piece<'a>(bytes: &'a [u8], name: &Id, budget: &mut usize) -> Result<Piece<'a>
     let fits = match kind {
         SUMS => {
             let count = body_length / SUM;
-            body_length % SUM == 0
+            body_length.is_multiple_of(SUM)
                 && (1..=SUMS_PER_PIECE).contains(&count)
                 && number.checked_add(count).is_some_and(|end| end <= shape.originals())
         }
