@@ -355,7 +355,7 @@ fn pack_directories_and_footers_survive_anything() {
 
 #[test]
 fn recovery_data_survives_anything_and_gives_only_what_the_name_says() {
-    let pack: Vec<u8> = (0..9000u32).map(|at| (at * at >> 3) as u8).collect();
+    let pack: Vec<u8> = (0..9000u32).map(|at| ((at * at) >> 3) as u8).collect();
     let name = copal::crypto::object_name(&pack);
     let made = |per_mille| {
         let shape = parity::Shape::new(pack.len() as u64, per_mille).unwrap();
