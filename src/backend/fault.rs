@@ -242,6 +242,10 @@ impl<B: Backend> Backend for Faulty<B> {
         self.run(object, "remove leftovers", |inner| inner.remove_leftovers(before), unharmed)
     }
 
+    fn reserve(&self, keep: bool) -> bool {
+        self.inner.reserve(keep)
+    }
+
     fn exists_repository(&self) -> Result<bool, Error> {
         self.run(|| self.inner.location(), "list", |inner| inner.exists_repository(), unharmed)
     }

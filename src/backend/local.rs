@@ -2,6 +2,7 @@
 
 mod folders;
 mod handles;
+mod reserve;
 mod temporary;
 #[cfg(test)]
 mod tests;
@@ -381,6 +382,11 @@ impl Backend for Local {
             }
         }
         Ok(removed)
+    }
+
+    fn reserve(&self, keep: bool) -> bool {
+        let Ok(root) = self.folders.root() else { return false };
+        if keep { reserve::take(&root) } else { reserve::give_back(&root) }
     }
 
     fn create(&self) -> Result<(), Error> {

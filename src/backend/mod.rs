@@ -95,6 +95,12 @@ pub trait Backend: Send + Sync {
         Ok(0)
     }
 
+    /// Keeps a little room aside, where there is plenty and storage can be full; or gives it back, so that what makes room can be
+    /// written. Whether it was there to be given back, or was taken only now.
+    fn reserve(&self, _keep: bool) -> bool {
+        false
+    }
+
     /// Whether a repository is here: any object in `config/` or `keys/`.
     fn exists_repository(&self) -> Result<bool, Error> {
         let mut found = false;
@@ -146,6 +152,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         (**self).remove_leftovers(before)
+    }
+    fn reserve(&self, keep: bool) -> bool {
+        (**self).reserve(keep)
     }
     fn exists_repository(&self) -> Result<bool, Error> {
         (**self).exists_repository()

@@ -140,6 +140,14 @@ impl Run<'_> {
         }
     }
 
+    /// The storage's time; where it does not take what is asked for it, and nothing is to be done, this machine's.
+    fn time(&self) -> Result<Time, Error> {
+        match self.repository.storage_time() {
+            Err(_) if self.options.dry_run => Ok(self.clock.now()),
+            other => other,
+        }
+    }
+
     fn settle(&self) -> Result<(), Error> {
         self.repository.settle(self.clock)
     }
@@ -166,16 +174,28 @@ pub fn prune(
         let plan = plan_new(&run, None)?.plan;
         Outcome { plan, ..Outcome::default() }
     } else {
-        let client = repository.client()?;
-        let session = Session::begin_as(Role::Pruner, repository, clock, client, &options.host, Vec::new())?;
-        listener.event(Event::Started);
-        let overtaken = |_| lost.store(true, Ordering::Relaxed);
-        let outcome = kept_alive(Some(&session), overtaken, || work(&run, &session))?;
-        drop(session);
-        outcome
+        match execute(&run) {
+            // It is run again as after any cut, with what was kept aside for that.
+            Err(error) if error.is_no_space() && repository.backend.reserve(false) => {
+                let outcome = execute(&run)?;
+                repository.backend.reserve(true);
+                outcome
+            }
+            other => other?,
+        }
     };
     listener.event(Event::Finished);
     Ok(outcome)
+}
+
+fn execute(run: &Run<'_>) -> Result<Outcome, Error> {
+    let repository = run.repository;
+    let client = repository.client()?;
+    let session =
+        Session::begin_as(Role::Pruner, repository, run.clock, client, &run.options.host, Vec::new())?;
+    run.listener.event(Event::Started);
+    let overtaken = |_| run.lost.store(true, Ordering::Relaxed);
+    kept_alive(Some(&session), overtaken, || work(run, &session))
 }
 
 fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
@@ -256,7 +276,7 @@ fn look(
     own: Option<Id16>,
     only: Option<&HashSet<Id>>,
 ) -> Result<(Roots, Usage), Error> {
-    let now = run.repository.storage_time()?;
+    let now = run.time()?;
     let mut looks = 0;
     loop {
         looks += 1;
@@ -290,7 +310,7 @@ fn plan_new(run: &Run<'_>, session: Option<&Session<'_>>) -> Result<New, Error> 
     let marked = removals.marked();
     let waiting: HashSet<Id> = removals.marks.into_iter().flat_map(|(_, mark)| mark.snapshots).collect();
     roots.going.retain(|(name, _)| !waiting.contains(name));
-    let now = run.repository.storage_time()?;
+    let now = run.time()?;
     let alive: Vec<&Peer> = peers.iter().filter(|peer| Some(peer.id) != own && peer.is_alive(now)).collect();
     let mut spared = spared(run, &usage, &alive)?;
     spared.extend(marked);

@@ -117,6 +117,11 @@ impl Error {
         Error::format(&format!("{}/{name}", kind.folder()), error)
     }
 
+    /// Whether the storage is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::Backend(error) if error.is_no_space())
+    }
+
     /// Whether a newer program wrote what this one can not read: it is not given, but nothing is wrong with it.
     pub fn is_of_later_version(&self) -> bool {
         matches!(self, Error::Unsupported { .. })

@@ -35,6 +35,8 @@ pub struct Session<'r> {
     parents: Vec<Id>,
     /// When the lease was last renewed, by the storage's clock and by ours.
     renewed: Mutex<(Time, Time)>,
+    /// What was put of this session.
+    objects: Mutex<Vec<Id>>,
     begun: bool,
 }
 
@@ -68,6 +70,7 @@ impl<'r> Session<'r> {
             host: host.to_vec(),
             parents,
             renewed: Mutex::new((Time::default(), clock.now())),
+            objects: Mutex::default(),
             begun: false,
         };
         // The time before is never later than the one that others see.
@@ -76,9 +79,13 @@ impl<'r> Session<'r> {
         session.put(State::Begin, Some(begun))?;
         session.begun = true;
         if role == Role::Writer {
-            // What crashes left takes room. That it can not be removed, or `config` not be put back, is no reason not to write.
-            let _ = repository.backend.remove_leftovers(begun.plus_seconds(-LEFT_SECONDS));
+            // That it can not be put back is no reason not to write: the key slots have it, or this client.
             let _ = repository.put_back_config();
+            repository.backend.reserve(true);
+        }
+        if role != Role::Reader {
+            // What crashes left takes room. That it can not be removed is no reason not to write.
+            let _ = repository.backend.remove_leftovers(begun.plus_seconds(-LEFT_SECONDS));
         }
         Ok(session)
     }
@@ -102,7 +109,8 @@ impl<'r> Session<'r> {
         };
         let bytes = format::session::encode(&self.repository.keys, &object)
             .map_err(|error| Error::format("the session", error))?;
-        put_named(&*self.repository.backend, Kind::Sessions, &bytes)?;
+        let name = put_named(&*self.repository.backend, Kind::Sessions, &bytes)?;
+        lock(&self.objects).push(name);
         Ok(())
     }
 
@@ -178,10 +186,18 @@ impl<'r> Session<'r> {
 }
 
 impl Drop for Session<'_> {
-    /// Says that this writer is gone. Only a courtesy: the lease ends by itself.
+    /// Says that this writer is gone. Only a courtesy: the lease ends by itself. On a full storage the session goes instead, which says
+    /// the same: else whoever is to make room there would wait for it for a day.
     fn drop(&mut self) {
-        if self.begun && !std::thread::panicking() {
-            let _ = self.put(State::End, self.repository.storage_time().ok());
+        if !self.begun || std::thread::panicking() {
+            return;
+        }
+        if let Err(error) = self.put(State::End, self.repository.storage_time().ok())
+            && error.is_no_space()
+        {
+            for name in lock(&self.objects).drain(..) {
+                let _ = self.repository.backend.remove(Kind::Sessions, &name.to_string());
+            }
         }
     }
 }

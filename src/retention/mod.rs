@@ -229,7 +229,13 @@ pub fn execute(repository: &Repository, notes: &mut Notes, plan: &Plan, time: Ti
     for named in plan.forgotten() {
         let noted = match named.standing.protected {
             true => Err(Error::Refused(format!("snapshot {} is protected", named.name.short()))),
-            false => repository.put_note(notes, &named.name, Verb::Forget, &[], time),
+            false => match repository.put_note(notes, &named.name, Verb::Forget, &[], time) {
+                // Forgetting is how room is made: what was kept aside is for that.
+                Err(error) if error.is_no_space() && repository.backend.reserve(false) => {
+                    repository.put_note(notes, &named.name, Verb::Forget, &[], time)
+                }
+                other => other,
+            },
         };
         match noted {
             Ok(_) => done.forgotten.push(named.name),
