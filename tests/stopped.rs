@@ -471,7 +471,7 @@ fn assert_told(met: &Met, place: usize) {
     let ended = &met.ended;
     assert!(matches!(ended.code, 0 | 1), "{}\n{ended}", shown(call));
     if ended.code == 1 {
-        let told = ["no space left", "Input/output error", "Too many open files"];
+        let told = ["o space left", "Input/output error", "Too many open files"];
         let lines = ended.err().lines().filter(|line| told.iter().any(|words| line.contains(words))).count();
         assert_eq!(lines, 1, "{}\n{ended}", shown(call));
     }
@@ -570,5 +570,84 @@ fn a_write_that_takes_only_a_part_is_gone_on_with() {
             },
         );
         assert!(tried >= 5 / every(1), "{tried} writes");
+    }
+}
+
+#[test]
+fn a_write_that_is_only_claimed_saves_nothing() {
+    let world = World::new();
+    let tried = sweep(
+        every(1),
+        |call| call.writes().then_some(Answer::Claim),
+        || {
+            let case = world.case();
+            let (command, folder) = (case.command(case.backup()), case.path("repository"));
+            (case, command, vec![folder])
+        },
+        |case, met, place, _| {
+            let after = refused_at(&met, place);
+            let file = &met.calls[place].path;
+            assert!(!met.calls.iter().any(|call| call.renames() && call.path == *file), "{after}");
+            let mut kept = world.saved.clone();
+            // What is not an object, or says only that the run is over, may be missing.
+            kept.extend(saved(&met.ended).map(|id| (id, case.source())));
+            assert_eq!(kept.len() > world.saved.len(), met.ended.code == 0, "{after}");
+            case.assert_sound(&kept, &after, None);
+        },
+    );
+    assert!(tried >= 5 / every(1), "{tried} writes");
+}
+
+#[test]
+fn what_failed_at_any_call_is_done_by_running_it_again() {
+    let world = World::new();
+    let forget = vec!["forget".to_owned(), world.saved[0].0.clone()];
+    let passwd = |case: &Case<'_>| {
+        let new = case.path("keys/new").to_str().unwrap().to_owned();
+        vec!["key".to_owned(), "passwd".to_owned(), "--new-key-file".to_owned(), new]
+    };
+    let words = |case: &Case<'_>, which: usize| match which {
+        0 => forget.clone(),
+        1 => passwd(case),
+        _ => vec!["init".to_owned()],
+    };
+    for which in 0..3 {
+        let mut failed = 0;
+        sweep(
+            every(1),
+            refuse,
+            || {
+                let case = if which == 2 { world.empty_case() } else { world.case() };
+                let command = case.command(words(&case, which));
+                let folders = vec![case.path("repository"), case.path("keys")];
+                (case, command, folders)
+            },
+            |case, met, place, _| {
+                assert_told(&met, place);
+                assert_not_trusted(&met, place);
+                let after = refused_at(&met, place);
+                let is_failure = met.ended.code == 1;
+                failed += usize::from(is_failure);
+                let again = case.run(words(case, which));
+                let new = end(case.command_with("keys/new", ["snapshots"]));
+                match (which, is_failure) {
+                    // It may have been done, and only the last sync failed.
+                    (0, _) => drop(again.expect(0)),
+                    (1, _) => {
+                        assert!(matches!(again.code, 0 | 12), "{after}\n{again}");
+                        new.expect(0);
+                        std::fs::rename(case.path("keys/new"), case.path("keys/key")).unwrap();
+                    }
+                    // One that had its first key is gone on with by the first backup.
+                    _ => {
+                        assert!(matches!(again.code, 0 | 1), "{after}\n{again}");
+                        case.back_up();
+                    }
+                }
+                let kept = [&world.saved[..0], &world.saved[..], &world.saved[1..]][[2, 1, 0][which]];
+                case.assert_sound(kept, &after, None);
+            },
+        );
+        assert!(failed >= 3 / every(1), "{which}: {failed} failed");
     }
 }

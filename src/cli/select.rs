@@ -94,7 +94,8 @@ pub fn find_all(
 
 /// How a command ends that wrote notes: some perhaps not.
 pub fn noted(context: &Context<'_>, done: usize, failed: &[(Id, Error)]) -> Result<Code, Failure> {
-    for (name, error) in failed {
+    // The first one is what the run ends with, where nothing was done.
+    for (name, error) in failed.iter().skip(usize::from(done == 0)) {
         context.warn(&format!("snapshot {}: {error}", name.short()));
     }
     match failed.first() {

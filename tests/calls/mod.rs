@@ -104,6 +104,8 @@ pub enum Answer {
     Fail(Errno),
     /// A write of half of it. Anything else is made as it is.
     Half,
+    /// A write that is said to be done, and is not.
+    Claim,
 }
 
 /// How a run ended, and the calls it came to.
@@ -272,7 +274,8 @@ fn serve(listener: &OwnedFd, folders: &[&Path], mut answer: impl FnMut(usize, &C
                         (answered.val, answered.flags) = (written, 0);
                     }
                 }
-                Answer::Half => {}
+                Answer::Claim if writes => (answered.val, answered.flags) = (asked.data.args[2] as i64, 0),
+                Answer::Half | Answer::Claim => {}
                 Answer::Fail(errno) => (answered.error, answered.flags) = (-errno.raw_os_error(), 0),
                 Answer::Kill => {
                     let process = rustix::process::Pid::from_raw(process(asked.pid)).unwrap();

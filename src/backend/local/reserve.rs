@@ -21,9 +21,12 @@ pub(super) fn take(root: &OwnedFd) -> bool {
         let free = rustix::fs::fstatvfs(root).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         free.is_ok_and(|free| free >= FREE_LEAST * BYTES as u64)
     };
+    if is_taken() || !has_plenty() {
+        return false;
+    }
     // Bytes that no file system can make shorter.
     let mut bytes = vec![0; BYTES];
-    if is_taken() || !has_plenty() || getrandom::fill(&mut bytes).is_err() {
+    if getrandom::fill(&mut bytes).is_err() {
         return false;
     }
     let Ok(file) = rustix::fs::openat(root, PATH, flags, Mode::RUSR | Mode::WUSR) else { return false };
