@@ -458,9 +458,8 @@ fn assert_not_trusted(met: &Met, place: usize) {
     }
     for call in &met.calls[place + 1..] {
         let into = call.to.as_deref().and_then(Path::parent);
-        let relies = call.syncs() && call.path == failed.path
-            || call.renames() && call.path == failed.path
-            || into == Some(&failed.path);
+        let uses = call.path == failed.path && (call.syncs() || call.renames());
+        let relies = uses || into == Some(&failed.path);
         assert!(!relies, "after a failed {} there was {}\n{}", shown(failed), shown(call), met.ended);
     }
 }
