@@ -5,6 +5,8 @@
 //! Once a release wrote a repository of that format, its fixture is never written again.
 
 mod common;
+#[path = "golden/damaged.rs"]
+mod damaged;
 #[path = "golden/manifest.rs"]
 mod manifest;
 #[path = "golden/tree.rs"]
@@ -98,7 +100,8 @@ fn fixtures() -> &'static [Golden] {
         }
         let mut folders: Vec<PathBuf> =
             std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
-        folders.retain(|path| path.is_dir());
+        // Damaged ones have no manifest of their own.
+        folders.retain(|path| path.join("manifest").is_file());
         folders.sort();
         assert!(!folders.is_empty());
         folders.iter().map(|folder| Golden::read(folder)).collect()

@@ -121,10 +121,10 @@ pub(super) fn forgotten(
     if !names.is_empty() {
         let count = names.len() as u64;
         let what = format!(
-            "{} {} forgotten more than {} ago, and the room of {} can be had back",
+            "{} {} forgotten more than {} days ago, and the room of {} can be had back",
             show_count(count, "snapshot"),
             agree(count, "was", "were"),
-            show_count((GRACE_SECONDS / DAY) as u64, "day"),
+            GRACE_SECONDS / DAY,
             agree(count, "it", "them")
         );
         findings
@@ -246,9 +246,10 @@ fn long_ago(inside: &Inside<'_>, all: &Snapshots, group: &Group) -> Option<Findi
     let newest = all.confirmed.iter().filter(of_group).last()?;
     let finding =
         Finding::new(severity, Matter::BackupLongAgo, what).of([format!("snapshots/{}", newest.name)]);
-    // What another machine has to run can not be run here.
+    // What another machine has to run can not be run here, and one that is no more runs nothing.
     Some(match group.host == inside.host && is_of_paths(newest) {
         true => finding.then(backup(newest)),
+        false if severity == Severity::Note => finding,
         false => finding.then(Next::Copal("snapshots", vec![b"--host".to_vec(), group.host.clone()])),
     })
 }
