@@ -21,7 +21,7 @@ const CHECKED_BYTES: u64 = 1 << 30;
 pub enum Peeked {
     Missing,
     /// It can be read by this index, and not written through it.
-    Sound(Index),
+    Sound(Box<Index>),
     /// The next command puts it aside, and why.
     Unusable(String),
     /// This user can not use it, and why.
@@ -46,7 +46,7 @@ impl Index {
             }
         }
         match open(&path, about.len(), repository) {
-            Ok(Some(index)) => Peeked::Sound(index),
+            Ok(Some(index)) => Peeked::Sound(Box::new(index)),
             Ok(None) => Peeked::Missing,
             Err(Error::Damaged(reason) | Error::Sql(reason)) => Peeked::Unusable(reason),
             Err(error) => Peeked::Denied(error.to_string()),
