@@ -1,7 +1,7 @@
 //! Backing up: sources in, one snapshot out. This file wires the pipeline: workers walk and read, the store's threads compress,
 //! seal and put, and the snapshot comes last.
 
-mod change;
+pub mod change;
 pub mod chunk;
 mod directory;
 mod entry;
@@ -10,7 +10,7 @@ mod file;
 mod run;
 mod snapshot;
 mod sources;
-mod state;
+pub mod state;
 mod stream;
 mod visited;
 mod walk;

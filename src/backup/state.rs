@@ -15,7 +15,8 @@ const BATCH: usize = 4096;
 /// Longest side part that is believed.
 const SIDE_MAX: usize = 256 << 20;
 
-fn put_row(out: &mut Vec<u8>, row: &DirectoryRow) {
+/// Appends a row as it stands in a snapshot's state.
+pub fn put_row(out: &mut Vec<u8>, row: &DirectoryRow) {
     out.extend_from_slice(&row.key.0);
     out.extend_from_slice(&row.tree.0);
     out.extend_from_slice(&row.digest);
@@ -24,8 +25,8 @@ fn put_row(out: &mut Vec<u8>, row: &DirectoryRow) {
     out.extend_from_slice(&row.side);
 }
 
-/// Takes one row from the front of `bytes`; none when it is not there whole.
-fn take_row(bytes: &mut &[u8]) -> Option<DirectoryRow> {
+/// Takes one row from the front of `bytes`; none, and nothing is taken, when it is not there whole.
+pub fn take_row(bytes: &mut &[u8]) -> Option<DirectoryRow> {
     let mut cursor = Cursor(bytes);
     let key = Id16(cursor.array().ok()?);
     let tree = Id(cursor.array().ok()?);
