@@ -2,14 +2,15 @@
 //! takes 2.5 GB; 50 million take ten times that). With `COPAL_BENCH_DIR` the repository stays there and is used again, else it is made in the
 //! temporary folder and removed.
 //!
-//! The repository is made of real objects, only small: chunks of 64 bytes that do not compress, in as many blocks and packs as chunks of 64
-//! KiB would fill (16 chunks a block, 16 blocks a pack), packs of trees as a backup makes them. 1,000 snapshots: a first one of a sixth of all chunks (two a
-//! file, 20 files a folder, two levels of folders above), and each next one has 0.5 % of the files new: half of the files of a folder, ten
-//! folders beside each other. Of the oldest 600 snapshots 450 are forgotten.
+//! The repository is made of real objects, only small: chunks of 64 bytes that do not compress, in as many blocks and packs as chunks of
+//! 64 KiB would fill (16 chunks a block, 16 blocks a pack), packs of trees as a backup makes them. 1,000 snapshots: a first one of a sixth
+//! of all chunks (two a file, 20 files a folder, two levels of folders above), and each next one has 0.5 % of the files new: half of the
+//! files of a folder, ten folders beside each other. Of the oldest 600 snapshots 450 are forgotten.
 //!
 //! Each row is a process of its own, of the program or of this bench: seconds on the clock and of the processor, peak memory.
 
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -446,18 +447,18 @@ fn copal(words: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
     command.args(words).arg("-r").arg(folder.join("repository"));
     command.arg("--key-file").arg(folder.join("key")).arg("--cache-dir").arg(folder.join("cache"));
-    let said = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("said"));
-    command.stdout(said.expect("a file for what it says"));
+    let said = OpenOptions::new().create(true).append(true).open(folder.join("said")).expect("a file");
+    command.stdout(if words.contains(&"snapshots") { Stdio::null() } else { said.into() });
     command
 }
 
 fn show(name: &str, took: &Took) {
-    println!("{name:<28} {:>8.2} {:>8.2} {:>8}", took.wall, took.cpu, took.mebibytes);
+    println!("{name:<40} {:>8.2} {:>8.2} {:>8}", took.wall, took.cpu, took.mebibytes);
 }
 
 fn measure(parent: &Path, chunks: u64, is_kept: bool) {
     let folder = parent.join(format!("copal-prune-bench-{chunks}"));
-    println!("{:<28} {:>8} {:>8} {:>8}", format!("{chunks} chunks"), "wall s", "CPU s", "peak MiB");
+    println!("{:<40} {:>8} {:>8} {:>8}", format!("{chunks} chunks"), "wall s", "CPU s", "peak MiB");
     if !folder.join("made").exists() {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("folder");
@@ -468,7 +469,7 @@ fn measure(parent: &Path, chunks: u64, is_kept: bool) {
     show("first synchronisation", &run(&mut own(&["sync"], &folder)));
     show("second synchronisation", &run(&mut own(&["sync"], &folder)));
     let commands: [&[&str]; 4] = [
-        &["snapshots", "-q"],
+        &["snapshots"],
         &["forget", "--dry-run", "--keep-last", "100", "-q"],
         &["check"],
         &["prune", "--dry-run", "--grace", "0"],

@@ -3,13 +3,18 @@
 
 #[path = "hostile/memory.rs"]
 mod memory;
+#[path = "hostile/mutations.rs"]
+mod mutations;
 #[path = "fuzz/targets/mod.rs"]
 mod targets;
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use memory::peak_of;
+use mutations::mutate;
 use targets::{TARGETS, Target};
 
 #[global_allocator]
@@ -23,6 +28,9 @@ const SLACK: usize = 1 << 20;
 /// Targets that open whole repositories, read the command line or compile patterns: what these take has nothing to do with the input.
 const LARGE: [&str; 4] = ["repository", "arguments", "patterns", "ignore"];
 
+/// Changed inputs of each target when nothing else is said.
+const ROUNDS: u64 = 300;
+
 fn folder(target: &Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/fuzz").join(target.name)
 }
@@ -35,7 +43,7 @@ fn kept(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
 }
 
-fn run(target: &Target, what: &str, bytes: &[u8]) -> bool {
+fn run(target: &Target, what: &dyn Display, bytes: &[u8]) -> bool {
     let result = std::panic::catch_unwind(|| peak_of(|| (target.run)(bytes)));
     let (accepted, peak) = result.unwrap_or_else(|_| panic!("{} panics on {what}", target.name));
     let most = bytes.len() * FACTOR + SLACK;
@@ -52,8 +60,10 @@ fn run(target: &Target, what: &str, bytes: &[u8]) -> bool {
 fn seeds_are_accepted() {
     for target in TARGETS {
         let seeds = (target.seeds)();
-        let accepted =
-            seeds.iter().enumerate().filter(|(number, seed)| run(target, &format!("seed {number}"), seed));
+        let accepted = seeds
+            .iter()
+            .enumerate()
+            .filter(|(number, seed)| run(target, &format_args!("seed {number}"), seed));
         assert!(accepted.count() * 2 >= seeds.len(), "{}: most valid inputs are refused", target.name);
     }
 }
@@ -65,7 +75,7 @@ fn kept_inputs_break_nothing() {
         let (mut accepted, mut refused) = (0, 0);
         for (path, bytes) in kept(target) {
             all += bytes.len() as u64;
-            match run(target, &path.display().to_string(), &bytes) {
+            match run(target, &path.display(), &bytes) {
                 true => accepted += 1,
                 false => refused += 1,
             }
@@ -88,6 +98,33 @@ fn every_target_has_a_program_and_no_folder_is_forgotten() {
         .collect();
     folders.sort();
     assert_eq!(folders, names);
+}
+
+/// Changed inputs, by chance and not by what they reach: some of each target; for longer where the environment says how many seconds each
+/// target takes, from a seed that it says too: `COPAL_FUZZ_SECONDS=60 COPAL_FUZZ_SEED=1 cargo test --release --test corpus changed`
+#[test]
+fn changed_inputs_break_nothing() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seconds = number("COPAL_FUZZ_SECONDS");
+    let begin = number("COPAL_FUZZ_SEED").unwrap_or_default() << 32;
+    for target in TARGETS {
+        let mut inputs = (target.seeds)();
+        inputs.extend(kept(target).into_iter().map(|(_, bytes)| bytes));
+        let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(3600));
+        let rounds = if seconds.is_some() { u64::MAX } else { ROUNDS };
+        let mut refused = 0;
+        for round in 0..rounds {
+            let seed = begin + round;
+            let input = &inputs[seed as usize % inputs.len()];
+            let other = &inputs[(seed / 7) as usize % inputs.len()];
+            let changed = mutate(input, other, seed);
+            refused += u64::from(!run(target, &format_args!("seed {seed:#x}: {changed:02x?}"), &changed));
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        assert!(refused > 0, "{}: nothing is refused", target.name);
+    }
 }
 
 /// Writes the seeds into a folder, one for each target: what fuzzing begins with. `COPAL_FUZZ_SEEDS=FOLDER cargo test --test corpus seeds`

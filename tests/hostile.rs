@@ -8,13 +8,14 @@ mod hostile {
     pub mod folders;
     pub mod make;
     pub mod memory;
+    pub mod mutations;
     pub mod nodes;
     pub mod objects;
     pub mod targets;
 }
 mod program;
 
-use hostile::{decoders, make, memory, objects};
+use hostile::{decoders, make, memory, mutations, objects};
 
 #[global_allocator]
 static COUNTING: memory::Counting = memory::Counting;

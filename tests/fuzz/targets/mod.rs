@@ -48,6 +48,7 @@ pub const TARGETS: &[Target] = &[
 ];
 
 /// Runs the target of that name.
+#[allow(dead_code, reason = "only the programs of cargo-fuzz go by name")]
 pub fn run(name: &str, data: &[u8]) -> bool {
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target of that name");
     (target.run)(data)
