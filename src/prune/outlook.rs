@@ -187,7 +187,7 @@ fn gather(run: &Run<'_>, snapshots: &[(Root, u32)]) -> Result<Used, Error> {
     let folder = run.repository.index.folder();
     let chunks = References::new(folder.as_deref())?;
     let mut graph = Graph { chunks, named: Vec::new(), spans: Vec::new(), unreadable: Vec::new() };
-    let mut walked = Walked::default();
+    let mut walked = Walked::in_threads();
     let mut roots = Vec::new();
     for (root, rank) in snapshots {
         roots.push((*rank, walk::walk(run, root, &mut walked, &mut graph)?));

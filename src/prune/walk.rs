@@ -40,6 +40,8 @@ pub(super) struct Walked {
     trees: Numbers,
     contents: Numbers,
     count: u32,
+    /// Several pages are read at the same time.
+    in_threads: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +73,12 @@ struct Names {
 }
 
 impl Walked {
+    /// Nothing yet; pages are to be read by as many threads as there are cores. A pruner does not want that: what it does goes one step
+    /// after the other, as the simulation has it.
+    pub(super) fn in_threads() -> Walked {
+        Walked { in_threads: true, ..Walked::default() }
+    }
+
     fn next(&mut self) -> u32 {
         self.count += 1;
         self.count - 1
@@ -114,7 +122,8 @@ pub(super) fn walk(
     tell(number, names, walked, found, &mut open)?;
     while !open.is_empty() {
         run.check_stop()?;
-        let some = placed(run.repository, &open.split_off(open.len().saturating_sub(PAGES_AT_A_TIME)))?;
+        let some = open.split_off(open.len().saturating_sub(PAGES_AT_A_TIME));
+        let some = placed(run.repository, &some, walked.in_threads)?;
         let mut rest = &some[..];
         while !rest.is_empty() {
             run.check_stop()?;
@@ -126,7 +135,10 @@ pub(super) fn walk(
             });
             let (now, later) = rest.split_at(fits.count());
             let read = |page: &Placed| read(run.repository, page);
-            let all: Vec<(Names, Result<(), Error>)> = now.par_iter().map(read).collect();
+            let all: Vec<(Names, Result<(), Error>)> = match walked.in_threads {
+                true => now.par_iter().map(read).collect(),
+                false => now.iter().map(read).collect(),
+            };
             for (Placed { page, .. }, (names, result)) in now.iter().zip(all) {
                 tell(page.number, names, walked, found, &mut open)?;
                 match result {
@@ -141,12 +153,15 @@ pub(super) fn walk(
 }
 
 /// Looks up where pages lie, and puts them into that order. Those that are in no pack come last: they are looked for when they are read.
-fn placed(repository: &Repository, pages: &[Open]) -> Result<Vec<Placed>, Error> {
+fn placed(repository: &Repository, pages: &[Open], in_threads: bool) -> Result<Vec<Placed>, Error> {
     let place = |page: &Open| {
         let places = repository.index.lookup_for_reading(Contents::Trees, &page.id)?;
         Ok(Placed { page: *page, place: places.into_iter().next() })
     };
-    let mut placed: Vec<Placed> = pages.par_iter().map(place).collect::<Result<_, Error>>()?;
+    let mut placed = match in_threads {
+        true => pages.par_iter().map(place).collect::<Result<Vec<Placed>, Error>>()?,
+        false => pages.iter().map(place).collect::<Result<Vec<Placed>, Error>>()?,
+    };
     placed.sort_by_key(|placed| {
         let place = placed.place.as_ref();
         place.map_or((u64::MAX, 0, 0), |place| (place.pack.row, place.block, place.offset))
