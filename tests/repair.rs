@@ -10,6 +10,8 @@ mod cut_off;
 mod marks;
 #[path = "repair/place.rs"]
 mod place;
+#[path = "repair/unsteady.rs"]
+mod unsteady;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

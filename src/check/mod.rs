@@ -377,6 +377,9 @@ pub fn check(
             check.find_bad_pack(name, "its bytes are not those that were stored".to_owned())?;
         }
     }
+    // Looked at once more when one is missing: a prune may have been removing it just now.
+    let missed = snapshots.broken_links().next().is_some();
+    let snapshots = if missed { repository.snapshots_from(Origin::Storage)? } else { snapshots };
     for (after, previous) in snapshots.broken_links() {
         if !snapshots.lost.iter().any(|(name, _)| *name == previous) {
             let what = format!("missing: snapshot {} came after it", after.name.short());

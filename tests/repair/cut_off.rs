@@ -212,21 +212,88 @@ fn what_the_cache_has_is_put_back_as_it_was() {
     place.flip(Kind::Notes, &note.to_string(), 60);
     // Wherever it is cut off: what is removed to be put back is not forgotten.
     for number in 1.. {
-        let faulty = Arc::new(Faulty::new(place.storage.clone()));
-        let repository = place.open_on(faulty.clone());
+        let here = place.copy_with_cache();
+        let faulty = Arc::new(Faulty::new(here.storage.clone()));
+        let repository = here.open_on(faulty.clone());
         faulty.set_fault(Some((faulty.operations() + number, Fault::Crash)));
-        let result = place.with_tools(&repository, snapshots);
+        let result = here.with_tools(&repository, snapshots);
         drop(repository);
-        if !faulty.struck() {
+        let struck = faulty.struck();
+        if struck {
+            here.with_tools(&here.open_on(here.storage.clone()), snapshots).unwrap();
+        } else {
             result.unwrap();
-            break;
+        }
+        for (kind, name, bytes) in &before {
+            let there = here.storage.get(*kind, name);
+            assert!(there.is_ok_and(|there| there == *bytes), "{kind:?} {name}, cut off at {number}");
+        }
+        let all = here.open().snapshots().unwrap();
+        let names: Vec<Id> = all.confirmed.iter().map(|named| named.name).collect();
+        assert_eq!(names, [first, second, third], "cut off at {number}");
+        assert!(all.confirmed[0].standing.protected);
+        if !struck {
+            here.is_sound();
+            return;
         }
     }
-    for (kind, name, bytes) in before {
-        assert!(place.storage.get(kind, &name).unwrap() == bytes, "{kind:?} {name} is not as it was");
-    }
-    let all = place.open().snapshots().unwrap();
-    assert_eq!(all.confirmed.iter().map(|named| named.name).collect::<Vec<_>>(), [first, second, third]);
-    assert!(all.confirmed[0].standing.protected);
+}
+
+#[test]
+fn a_repair_that_slept_past_its_lease_takes_nothing_away_and_commits_nothing() {
+    let (place, names) = three();
+    let lost = chunks(&place, &names[0], "first/file")[2];
+    place.lose(&[lost]);
+    place.flip(Kind::Snapshots, &names[1].to_string(), 60);
+    let objects = place.names(Kind::Index);
+    let before = (place.names(Kind::Snapshots), place.names(Kind::Confirmed), place.names(Kind::Notes));
+    let wanted = Wanted { only: Vec::new(), forget: true };
+    let repository = place.open_on(place.storage.clone());
+    let slept = place.with_tools(&repository, |tools| {
+        repair::snapshots(tools, &wanted, &mut |plan| {
+            assert!(plan.takes_away() && !plan.hit.is_empty());
+            place.days(3);
+            true
+        })
+    });
+    assert!(matches!(slept, Err(Error::Overtaken)), "{slept:?}");
+    drop(repository);
+    let after = (place.names(Kind::Snapshots), place.names(Kind::Confirmed), place.names(Kind::Notes));
+    assert_eq!(before, after);
+
+    place.flip(Kind::Index, &objects[0], 100);
+    let repository = place.open_on(place.storage.clone());
+    let slept = place.with_tools(&repository, |tools| {
+        repair::index(tools, false, &mut |plan| {
+            assert!(plan.takes_away());
+            place.days(3);
+            true
+        })
+    });
+    assert!(matches!(slept, Err(Error::Overtaken)), "{slept:?}");
+    drop(repository);
+    assert!(place.names(Kind::Index).contains(&objects[0]), "it was removed");
+
+    // Run again, all is well.
+    place.with_tools(&place.open_on(place.storage.clone()), index).unwrap();
+    place.with_tools(&place.open_on(place.storage.clone()), snapshots).unwrap();
     place.is_sound();
+}
+
+#[test]
+fn what_is_not_agreed_to_is_not_done() {
+    let (place, names) = three();
+    let lost = chunks(&place, &names[0], "first/file")[2];
+    place.lose(&[lost]);
+    place.flip(Kind::Snapshots, &names[1].to_string(), 60);
+    let kinds = [Kind::Packs, Kind::Index, Kind::Snapshots, Kind::Confirmed, Kind::Notes, Kind::Damage];
+    let before: Vec<Vec<String>> = kinds.iter().map(|kind| place.names(*kind)).collect();
+    let wanted = Wanted { only: Vec::new(), forget: true };
+    let repository = place.open();
+    place.with_tools(&repository, |tools| {
+        assert!(!repair::snapshots(tools, &wanted, &mut |_| false).unwrap().done);
+        assert!(!repair::packs(tools, &[], true, &mut |_| false).unwrap().done);
+    });
+    let after: Vec<Vec<String>> = kinds.iter().map(|kind| place.names(*kind)).collect();
+    assert_eq!(before, after);
 }

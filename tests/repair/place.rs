@@ -84,6 +84,16 @@ impl Place {
         self
     }
 
+    /// The same with a copy of the cache.
+    pub fn copy_with_cache(&self) -> Place {
+        let cache = folder();
+        for entry in std::fs::read_dir(self.cache.as_ref().unwrap().path()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, cache.path().join(path.file_name().unwrap())).unwrap();
+        }
+        Place { cache: Some(cache), ..self.copy() }
+    }
+
     /// The same, as it is at this moment, to go another way from here; without the cache.
     pub fn copy(&self) -> Place {
         let seconds = Arc::new(AtomicI64::new(self.storage.seconds.load(Ordering::SeqCst)));

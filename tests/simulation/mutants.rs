@@ -6,9 +6,10 @@ use copal::backend::{Backend, Kind};
 use copal::crypto::object_name;
 use copal::format::{
     self,
+    note::Link,
     session::{Removal, encode_removal},
 };
-use copal::model::{Contents, Id, SegmentKind};
+use copal::model::{Contents, Id, SegmentKind, Snapshot};
 use copal::repository::{Error, Repository};
 
 use super::actor::Actor;
@@ -98,9 +99,10 @@ impl NaivePruner {
         let needed = needed(&repository, &forgotten.iter().copied().collect())?;
         let backend = context.backend();
         if self.tells {
-            for name in &forgotten {
-                let _ = backend.remove(Kind::Confirmed, &name.to_string());
-                let _ = backend.remove(Kind::Snapshots, &name.to_string());
+            let all = repository.snapshots()?;
+            for named in all.saved().filter(|named| forgotten.contains(&named.name)) {
+                let Snapshot { client, sequence, previous, .. } = named.snapshot;
+                repository.remove_snapshot(&named.name, Link { client, sequence, previous })?;
             }
         }
         let keys = world::keys();
