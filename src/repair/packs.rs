@@ -168,7 +168,7 @@ fn look(run: &Run<'_>, named: &[Id], read_data: bool) -> Result<(PacksPlan, Vec<
         named.iter().filter(|name| !bad.contains(*name) && !found.contains(*name)).copied().collect();
     bad.extend(found);
     // What is being removed is nobody's copy any more, and what it holds was looked after by whoever marked it.
-    bad.retain(|name| !removed.contains(name) && !(marked.contains(name) && !stored.contains_key(name)));
+    bad.retain(|name| !removed.contains(name) && (!marked.contains(name) || stored.contains_key(name)));
     let mut names: Vec<Id> = bad.into_iter().collect();
     names.sort_unstable();
     let (damaged, missing): (Vec<Id>, Vec<Id>) = names.iter().partition(|name| stored.contains_key(*name));
