@@ -58,8 +58,8 @@ fn adopt(
     session: &Session<'_>,
     waiting: Vec<(Id, Removal)>,
     peers: &[Peer],
+    now: Time,
 ) -> Result<(), Error> {
-    let now = session.check_alive()?;
     let (mut names, mut packs, mut snapshots) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (name, mark) in waiting.into_iter().filter(|(_, mark)| is_orphan(mark, peers, session.id, now)) {
         names.push(name);
@@ -85,7 +85,7 @@ pub(super) fn marks(run: &Run<'_>, session: &Session<'_>, outcome: &mut Outcome)
     let now = session.check_alive()?;
     let (due, waiting): (Vec<(Id, Removal)>, Vec<(Id, Removal)>) =
         removals.marks.into_iter().partition(|(_, mark)| is_due(mark, &peers, session.id, now, outcome));
-    adopt(run, session, waiting, &peers)?;
+    adopt(run, session, waiting, &peers, now)?;
     if due.is_empty() {
         return Ok(());
     }
