@@ -20,7 +20,7 @@ use copal::format::snapshot::{Confirmation, encode_confirmation};
 use copal::index::Index;
 use copal::model::clock::{Clock, SystemClock};
 use copal::model::{Id, Id16, Time};
-use copal::repository::{self, Repository};
+use copal::repository::{self, Repository, store};
 use serde_json::Value;
 
 const DAY: i64 = 24 * 3600;
@@ -422,36 +422,43 @@ fn backed_up_elsewhere(sandbox: &Sandbox, folder: &Path) -> (PathBuf, Vec<String
     (elsewhere, new)
 }
 
+/// Stores again all that a pack holds, in a pack of its own.
+fn store_again(sandbox: &Sandbox, pack: &str) {
+    let (from, to) = (open(sandbox), open(sandbox));
+    from.sync().unwrap();
+    let entry = from
+        .read_pack_entry(
+            &Id::parse(pack).unwrap(),
+            fs::metadata(path_of(sandbox, Kind::Packs, pack)).unwrap().len(),
+        )
+        .unwrap();
+    let options = store::Options {
+        level: copal::compress::Level::FAST,
+        workers: 1,
+        compressors: 1,
+        uploaders: 1,
+        memory: store::MEMORY,
+        domain: Id16::default(),
+        discard: false,
+    };
+    // One that was never synchronised knows of no copy.
+    store::with(&to, options, &SystemClock, |store| {
+        for (id, _) in entry.directory.blocks.iter().flat_map(|block| &block.chunks) {
+            let contents = entry.directory.contents;
+            assert!(store.save(0, contents, &from.read_chunk(contents, id).unwrap())?.1);
+        }
+        store.checkpoint(|| {})
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_missing_pack_of_which_everything_lies_elsewhere_too_only_waits_for_a_prune() {
     let sandbox = sound();
-    sandbox.write("other/file", noise(5, 40_000));
-    let (elsewhere, there) = backed_up_elsewhere(&sandbox, &sandbox.path("other"));
-    let before = names(&sandbox, Kind::Packs);
-    run(&sandbox, &["backup", sandbox.path("other").to_str().unwrap()]).expect(0);
-    let own: Vec<String> =
-        names(&sandbox, Kind::Packs).into_iter().filter(|name| !before.contains(name)).collect();
-    // The packs of the other one come along, with the index objects that name them: all trees and files are there twice.
-    for name in &there {
-        let bytes = fs::read(elsewhere.join(Kind::Packs.path_of(name))).unwrap();
-        backend(&sandbox).put(Kind::Packs, name, &bytes).unwrap();
-    }
-    let mut objects = Vec::new();
-    Local::new(&elsewhere).list(Kind::Index, &mut |entry| objects.push(entry.name)).unwrap();
-    let mut trees = Vec::new();
-    for name in &objects {
-        let bytes = fs::read(elsewhere.join(Kind::Index.path_of(name))).unwrap();
-        backend(&sandbox).put(Kind::Index, name, &bytes).unwrap();
-    }
-    for name in names(&sandbox, Kind::Index) {
-        let bytes = fs::read(path_of(&sandbox, Kind::Index, &name)).unwrap();
-        let object = copal::format::index::decode(&keys(&sandbox), &bytes).unwrap();
-        let of_trees =
-            object.packs.iter().filter(|pack| pack.directory.contents == copal::model::Contents::Trees);
-        trees.extend(of_trees.map(|pack| pack.name.to_string()).filter(|name| own.contains(name)));
-    }
+    let pack = names(&sandbox, Kind::Packs).remove(0);
+    store_again(&sandbox, &pack);
     look(&sandbox).ends_with(0);
-    fs::remove_file(path_of(&sandbox, Kind::Packs, &trees[0])).unwrap();
+    fs::remove_file(path_of(&sandbox, Kind::Packs, &pack)).unwrap();
     let said = look(&sandbox);
     said.ends_with(0).says("pack_missing", "warning", "nothing is lost", "copal prune -r ");
 }
@@ -466,6 +473,11 @@ fn a_pack_that_a_check_found_damaged_leads_to_backup_then_repair() {
     run(&sandbox, &["check", "--read-data"]).expect(5);
     let said = look(&sandbox);
     said.ends_with(5).says("pack_damaged", "bad", &packs[0], "copal backup -r ");
+    // Where there is recovery data, that comes first.
+    let parity = path_of(&sandbox, Kind::Parity, &packs[0]);
+    fs::write(&parity, "recovery data").unwrap();
+    look(&sandbox).ends_with(5).says("pack_damaged", "bad", &packs[0], "copal parity repair -r ");
+    fs::remove_file(parity).unwrap();
     back_up(&sandbox).expect(0);
     look(&sandbox).ends_with(5).says("pack_damaged", "bad", &packs[0], "copal repair ");
 }

@@ -293,6 +293,42 @@ fn a_snapshot_is_lost() {
 }
 
 #[test]
+fn something_is_lost_for_good() {
+    let world = World::new();
+    // A file that is no more on the machine, and the packs of the first snapshot and of that file.
+    world.sandbox.write("source/gone", noise(7, 40_000));
+    world.sandbox.back_up();
+    fs::remove_file(world.sandbox.path("source/gone")).unwrap();
+    world.names(Kind::Packs).iter().for_each(|name| flip(&world.path_of(Kind::Packs, name)));
+    world.run("lost-for-good");
+    world.sandbox.run(["doctor"]).expect(0);
+    world.sandbox.restore("whole");
+    world.restored("whole");
+}
+
+#[test]
+fn config_is_lost() {
+    let world = World::new();
+    flip(&world.path_of(Kind::Config, "0000000000000001"));
+    world.run("config-lost");
+    world.restored("tmp/out");
+}
+
+#[test]
+fn recovery_data_is_added() {
+    World::new().run("parity");
+}
+
+#[test]
+fn recovery_data_brings_packs_back() {
+    let world = World::new();
+    world.sandbox.run(["parity", "add", "5%"]).expect(0);
+    world.names(Kind::Packs).iter().for_each(|name| flip(&world.path_of(Kind::Packs, name)));
+    world.run("parity-repair");
+    world.restored("tmp/out");
+}
+
+#[test]
 fn a_key_is_lost() {
     let world = World::new();
     world.sandbox.write("tmp/old", "old password\n");

@@ -12,6 +12,12 @@ use crate::model::{Contents, Id};
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::repository::{Error, get_named, list_names, packs};
 
+/// Whether recovery data of one of these packs is there.
+pub(super) fn has_parity(inside: &Inside<'_>, damaged: &[Id]) -> bool {
+    let there = |pack: &Id| inside.repository.backend.stat(Kind::Parity, &pack.to_string()).is_ok();
+    damaged.iter().any(there)
+}
+
 /// What is only in bad packs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hurt {
@@ -84,6 +90,17 @@ pub(super) fn healing(inside: &Inside<'_>, all: &Snapshots, records: &[(Id, Dama
     match backups_here(inside, all).into_iter().find(waits) {
         Some(named) => backup(named),
         None if hurt.lost < hurt.only_there => Next::copal("repair packs"),
-        None => Next::copal("repair snapshots"),
+        None => marking(all),
+    }
+}
+
+/// What marks it, when nothing brings it back: snapshots that stand for those that are hit, which then go.
+fn marking(all: &Snapshots) -> Next {
+    let stood_for: HashSet<Id> = all.confirmed.iter().filter_map(|named| named.snapshot.stands_for).collect();
+    let has = |list: &[Named]| list.iter().any(|named| stood_for.contains(&named.name));
+    match () {
+        () if has(&all.confirmed) => Next::Copal("repair snapshots", vec![b"--forget".to_vec()]),
+        () if has(&all.forgotten) => Next::copal("prune"),
+        () => Next::copal("repair snapshots"),
     }
 }

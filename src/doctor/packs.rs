@@ -158,7 +158,11 @@ pub(super) fn look(
     if !open.is_empty() {
         let what = format!("a check found {} damaged; {costs}", show_count(open.len() as u64, "pack"));
         let objects = open.iter().map(|pack| format!("packs/{pack}"));
-        findings.push(weigh(Finding::damage(Matter::PackDamaged, what).of(objects)).then(next()));
+        let next = match hurt::has_parity(inside, &open) {
+            true => Next::copal("parity repair"),
+            false => next(),
+        };
+        findings.push(weigh(Finding::damage(Matter::PackDamaged, what).of(objects)).then(next));
     }
     if bad.is_empty() {
         found_before(inside, &records, findings);

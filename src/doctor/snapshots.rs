@@ -243,7 +243,7 @@ fn long_ago(inside: &Inside<'_>, all: &Snapshots, group: &Group) -> Option<Findi
         span(age)
     );
     let severity = if age > GONE_SECONDS { Severity::Note } else { Severity::Warning };
-    let newest = all.confirmed.iter().filter(of_group).next_back()?;
+    let newest = all.confirmed.iter().rfind(of_group)?;
     let finding =
         Finding::new(severity, Matter::BackupLongAgo, what).of([format!("snapshots/{}", newest.name)]);
     // What another machine has to run can not be run here, and one that is no more runs nothing.
