@@ -171,23 +171,28 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     };
     let (used, perhaps_used) = (gathered(true)?, gathered(false)?);
     let mut usage = laid_out(run, used, perhaps_used)?;
-    let mut live: Vec<(u64, u32, u32)> = Vec::new();
+    // Of all blocks one after the other: at 50 million chunks there are millions.
+    let mut firsts = Vec::with_capacity(usage.packs.len());
+    let mut blocks = 0;
+    for pack in &usage.packs {
+        firsts.push(blocks);
+        blocks += pack.blocks.len();
+    }
+    let mut live = vec![0u32; blocks];
     let mut missing = 0;
-    let mut counts: HashMap<(u64, u32), u32> = HashMap::new();
     usage.each(run, &mut |places| match usage.best(places) {
         None => missing += 1,
         Some((_, place)) => {
-            let count = counts.entry((place.pack, place.block)).or_default();
-            *count = count.saturating_add(place.length);
+            let first = usage.by_row.get(&place.pack).and_then(|number| firsts.get(*number));
+            if let Some(live) = first.and_then(|first| live.get_mut(first + place.block as usize)) {
+                *live = live.saturating_add(place.length);
+            }
         }
     })?;
-    live.extend(counts.into_iter().map(|((row, block), bytes)| (row, block, bytes)));
-    for (row, block, bytes) in live {
-        let Some(number) = usage.by_row.get(&row).copied() else { continue };
-        let pack = &mut usage.packs[number];
-        pack.live += u64::from(bytes);
-        if let Some(block) = pack.blocks.get_mut(block as usize) {
-            block.live = block.live.saturating_add(bytes);
+    for (pack, first) in usage.packs.iter_mut().zip(firsts) {
+        for (block, live) in pack.blocks.iter_mut().zip(&live[first..]) {
+            block.live = *live;
+            pack.live += u64::from(*live);
         }
     }
     usage.missing = (missing > 0).then_some(Missing { chunks: missing });

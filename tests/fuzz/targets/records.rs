@@ -167,6 +167,7 @@ pub(super) fn a_config() -> Config {
         cutter: Cutter::default(),
         pack_target: limits::PACK_TARGET,
         made: Time::default(),
+        parity_per_mille: 0,
     }
 }
 

@@ -97,8 +97,10 @@ pub(super) fn text(data: &[u8]) -> bool {
             true
         }
         9 => {
-            let short = Id16::parse(text).inspect(|id| assert_eq!(id.to_string(), text));
-            let id = Id::parse(text).inspect(|id| assert_eq!(id.to_string(), text));
+            // People may write capitals; storage never does.
+            let same = |id: &dyn std::fmt::Display| assert_eq!(id.to_string(), text.to_ascii_lowercase());
+            let short = Id16::parse(text).inspect(|id| same(id));
+            let id = Id::parse(text).inspect(|id| same(id));
             short.is_some() || id.is_some()
         }
         10 => MasterKey::from_key_file(text).is_some_and(|key| {
