@@ -355,7 +355,7 @@ fn make(folder: &Path, chunks: u64) {
         std::fs::create_dir_all(folder.join(format!("repository/packs/{number:02x}"))).expect("folder");
     }
     let cutter = Cutter::default();
-    let config = Config { generation: 1, cutter, pack_target: PACK_TARGET, made: at(0) };
+    let config = Config { generation: 1, cutter, pack_target: PACK_TARGET, made: at(0), parity_per_mille: 0 };
     let config = config::encode(&keys, &config).expect("config");
     let unlock = Unlock::KeyFile(&secret());
     let slot = slot::encode(&keys, unlock, Cost::default(), &Description::default(), &config).expect("slot");
