@@ -117,6 +117,31 @@ fn a_spoiled_read_is_shorter_or_has_one_bit_changed() {
     assert!(!faulty.struck());
 }
 
+#[test]
+fn a_fault_among_those_that_it_can_change_is_counted_by_them_alone() {
+    let (one, two) = (name(INDEX, 1), name(INDEX, 2));
+    let (memory, _) = with_fault(1, Fault::NoSpace);
+    memory.put(INDEX, &two, b"efgh").unwrap();
+    let faulty = |number, fault| Faulty::with_fault_among_suited(memory.clone(), number, fault);
+    let full = faulty(2, Fault::NoSpace);
+    full.put(INDEX, &one, b"abcd").unwrap();
+    full.get(INDEX, &one).unwrap();
+    assert!(full.put(INDEX, &name(INDEX, 3), b"x").unwrap_err().is_no_space());
+    assert_eq!((full.operations(), full.suited()), (3, 2));
+    let halved = faulty(1, Fault::HalfList);
+    assert_eq!(halved.stat(INDEX, &one).unwrap(), 4);
+    let mut listed = Vec::new();
+    halved.list(INDEX, &mut |entry| listed.push(entry.name)).unwrap_err();
+    assert_eq!(listed, [one.clone()]);
+    assert_eq!(listing(&halved, INDEX).len(), 2);
+    let gone = faulty(1, Fault::Outage { operations: 2 });
+    gone.get(INDEX, &one).unwrap_err();
+    gone.get(INDEX, &one).unwrap_err();
+    gone.get(INDEX, &one).unwrap();
+    let denied = faulty(1, Fault::Denied).get(INDEX, &one).unwrap_err();
+    assert!(matches!(denied, Error::Denied { .. }), "{denied}");
+}
+
 // ---- locations ----
 
 #[test]

@@ -222,6 +222,55 @@ fn root_a_read_only_cache_never_fails_a_backup() {
 }
 
 #[test]
+fn root_a_cache_of_any_size_never_fails_a_backup() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    for number in 0..200 {
+        sandbox.write(format!("source/{number}"), noise(number, 100));
+    }
+    // From nothing at all up to where everything fits, so that each write of the cache is the one that does not.
+    let (mut size, mut room) = (4, false);
+    while !room {
+        let script = format!(
+            "mkdir -p small; mount -t tmpfs -o size={size}k none small
+             $copal backup --cache-dir small source; echo more >> source/1; $copal backup --cache-dir small source
+             umount small"
+        );
+        let ended = with_mounts(&sandbox, &script).expect(0);
+        room = !ended.err().contains("working without the local cache");
+        assert!(size < 4096, "it never fits");
+        size += if size < 200 { 28 } else { size / 2 };
+    }
+    assert!(size > 100, "even the smallest was large enough");
+    common::assert_same(&sandbox.source(), &sandbox.restore("out"));
+    sandbox.run(["check", "--read-data"]).expect(0);
+}
+
+#[test]
+fn a_cache_whose_writes_fail_from_any_of_them_on_never_fails_a_backup() {
+    let sandbox = Sandbox::new();
+    for number in 0..50 {
+        sandbox.write(format!("source/{number}"), noise(number, 100));
+    }
+    sandbox.back_up();
+    // The database alone writes like this.
+    let mut injected = 0;
+    for first in [1, 2, 3, 4, 6, 8, 12, 16, 24, 32] {
+        let error = if first % 2 == 0 { "EIO" } else { "ENOSPC" };
+        let inject = format!("inject=pwrite64:error={error}:when={first}+");
+        let log = sandbox.path("strace");
+        let through = ["strace", "-f", "-qq", "-e", &inject, "-o", log.to_str().unwrap()];
+        sandbox.write("source/1", noise(first, 200));
+        let source = sandbox.source();
+        end(sandbox.command_through(&through, [OsStr::new("backup"), source.as_os_str()])).expect(0);
+        injected += usize::from(std::fs::read_to_string(&log).unwrap().contains("(INJECTED)"));
+    }
+    assert!(injected >= 3, "only {injected} runs met the fault");
+    common::assert_same(&sandbox.source(), &sandbox.restore("out"));
+    sandbox.run(["check", "--read-data"]).expect(0);
+}
+
+#[test]
 fn a_hole_longer_than_any_segment_comes_back() {
     demand_root();
     let sandbox = Sandbox::new();

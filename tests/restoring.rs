@@ -74,7 +74,14 @@ fn a_pack_that_can_not_be_read_costs_what_it_holds_and_nothing_else() {
     ended.warns("large").warns("cannot be read");
     let small = below(&out, &sandbox.source()).join("a small one");
     assert_eq!(std::fs::read(small).unwrap(), b"hello");
-    sandbox.run(["check", "--read-data"]).expect(5).says(pack.file_name().unwrap().to_str().unwrap());
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    sandbox.run(["check", "--read-data"]).expect(5).says(name);
+    sandbox.run(["check", "--no-cache", "--read-data"]).expect(5).says(name);
+    // It is told, and not written down: nothing is known to be wrong with it, and another user may read it.
+    let written = std::fs::read_dir(sandbox.repository().join("damage")).map_or(0, Iterator::count);
+    assert_eq!(written, 0, "a pack that may not be read is written down as damaged");
+    std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    sandbox.run(["check", "--read-data"]).expect(0);
 }
 
 #[test]

@@ -470,9 +470,10 @@ fn a_note_that_can_not_be_written_is_told_and_the_others_are() {
     };
     through("when=1+").expect(1);
     assert_eq!(listed(&sandbox, &[]).len(), 4);
-    through("when=2").expect(3).says("forgot 2 snapshots, 1 kept").warns("Input/output error");
+    through("when=2..3").expect(3).says("forgot 2 snapshots, 1 kept").warns("Input/output error");
     assert_eq!(listed(&sandbox, &[]).len(), 2);
-    sandbox.run(["forget", "-l", "1"]).expect(0).says("forgot 1 snapshot, 1 kept");
+    // What fails once is tried once more.
+    through("when=1").expect(0).says("forgot 1 snapshot, 1 kept");
 }
 
 #[test]

@@ -15,9 +15,9 @@ use crate::model::Time;
 pub enum Fault {
     /// The operation fails and is not done.
     FailBefore,
-    /// The same, since the storage is full.
+    /// A `put` fails and is not done, since the storage is full. Other operations go well.
     NoSpace,
-    /// The same, since it is forbidden.
+    /// The operation fails and is not done, since it is forbidden.
     Denied,
     /// The operation is done, then reported as failed: a lost reply. A listing has called for every entry.
     FailAfter,
@@ -37,12 +37,33 @@ pub enum Fault {
     Crash,
 }
 
+/// What operations are called in messages.
+const PUT: &str = "write";
+const GET: &str = "read";
+const LIST: &str = "list";
+
+impl Fault {
+    /// Whether the fault can change the outcome of such an operation.
+    fn suits(self, operation: &str) -> bool {
+        match self {
+            Fault::NoSpace => operation == PUT,
+            Fault::HalfList => operation == LIST,
+            Fault::Truncate { .. } | Fault::FlipBit { .. } => operation == GET,
+            _ => true,
+        }
+    }
+}
+
 /// Counts the operations of a backend, and lets one of them go wrong. `location` is not an operation; all others are one
 /// each, `exists_repository` too. With threads, the count is exact, but which operation is number N is up to them.
 #[derive(Debug)]
 pub struct Faulty<B> {
     inner: B,
     operations: AtomicU64,
+    /// Of them, those that the fault which is set can change.
+    suited: AtomicU64,
+    /// Only those are counted for the fault.
+    only_suited: bool,
     fault: Mutex<Option<(u64, Fault)>>,
     struck: AtomicBool,
 }
@@ -53,6 +74,8 @@ impl<B: Backend> Faulty<B> {
         Faulty {
             inner,
             operations: AtomicU64::new(0),
+            suited: AtomicU64::new(0),
+            only_suited: false,
             fault: Mutex::new(None),
             struck: AtomicBool::new(false),
         }
@@ -63,6 +86,16 @@ impl<B: Backend> Faulty<B> {
         let faulty = Faulty::new(inner);
         faulty.set_fault(Some((number, fault)));
         faulty
+    }
+
+    /// The same, where only operations are counted that the fault can change: the first listing, the second `put`.
+    pub fn with_fault_among_suited(inner: B, number: u64, fault: Fault) -> Faulty<B> {
+        Faulty { only_suited: true, ..Faulty::with_fault(inner, number, fault) }
+    }
+
+    /// How many operations were begun that the fault which is set can change.
+    pub fn suited(&self) -> u64 {
+        self.suited.load(Ordering::SeqCst)
     }
 
     /// Sets the operation to go wrong, counted from the wrapper's start, or none. Ends a crash.
@@ -95,8 +128,14 @@ impl<B: Backend> Faulty<B> {
         work: impl FnOnce(&B) -> Result<T, Error>,
         harm: impl FnOnce(Fault, T) -> (bool, Result<T, Error>),
     ) -> Result<T, Error> {
-        let number = self.operations.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut number = self.operations.fetch_add(1, Ordering::SeqCst) + 1;
         let fault = *lock(&self.fault);
+        if fault.is_some_and(|(_, fault)| fault.suits(operation)) {
+            let suited = self.suited.fetch_add(1, Ordering::SeqCst) + 1;
+            number = if self.only_suited { suited } else { number };
+        } else if self.only_suited {
+            return work(&self.inner);
+        }
         let due = match fault {
             Some((at, Fault::Crash)) if number >= at => Some(Fault::Crash),
             Some((at, outage @ Fault::Outage { operations })) => {
@@ -116,7 +155,9 @@ impl<B: Backend> Faulty<B> {
         match due {
             None => work(&self.inner),
             Some(Fault::FailBefore | Fault::Outage { .. } | Fault::Crash) => fail(),
-            Some(Fault::NoSpace) => strike(Error::NoSpace { object: object(), operation }),
+            Some(Fault::NoSpace) if operation == PUT => {
+                strike(Error::NoSpace { object: object(), operation })
+            }
             Some(Fault::Denied) => strike(Error::Denied { object: object() }),
             Some(Fault::Panic) => {
                 self.struck.store(true, Ordering::SeqCst);
@@ -168,7 +209,7 @@ impl<B: Backend> Backend for Faulty<B> {
     }
 
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        self.run(|| self.object(kind, name), "write", |inner| inner.put(kind, name, bytes), unharmed)
+        self.run(|| self.object(kind, name), PUT, |inner| inner.put(kind, name, bytes), unharmed)
     }
 
     fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -180,7 +221,7 @@ impl<B: Backend> Backend for Faulty<B> {
             let (harmed, bytes) = spoil(fault, bytes);
             (harmed, Ok(bytes))
         };
-        self.run(|| self.object(kind, name), "read", |inner| inner.get(kind, name), harm)
+        self.run(|| self.object(kind, name), GET, |inner| inner.get(kind, name), harm)
     }
 
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
@@ -195,7 +236,7 @@ impl<B: Backend> Backend for Faulty<B> {
             };
             (harmed, result)
         };
-        self.run(object, "read", |inner| inner.get_range(kind, name, offset, length), harm)
+        self.run(object, GET, |inner| inner.get_range(kind, name, offset, length), harm)
     }
 
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
@@ -208,8 +249,7 @@ impl<B: Backend> Backend for Faulty<B> {
             let failed = Err(Error::Io { object: object(), operation: "list", source });
             (cut.get(), if cut.get() { failed } else { Ok(()) })
         };
-        let result =
-            self.run(object, "list", |inner| inner.list(kind, &mut |entry| entries.push(entry)), harm);
+        let result = self.run(object, LIST, |inner| inner.list(kind, &mut |entry| entries.push(entry)), harm);
         if cut.get() {
             entries.truncate(entries.len() / 2);
         }
@@ -247,7 +287,12 @@ impl<B: Backend> Backend for Faulty<B> {
     }
 
     fn exists_repository(&self) -> Result<bool, Error> {
-        self.run(|| self.inner.location(), "list", |inner| inner.exists_repository(), unharmed)
+        self.run(
+            || self.inner.location(),
+            "look for a repository",
+            |inner| inner.exists_repository(),
+            unharmed,
+        )
     }
 
     fn create(&self) -> Result<(), Error> {

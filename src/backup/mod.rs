@@ -299,8 +299,9 @@ fn attempt_backup(
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread, healed });
     }
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
-    repository.index.set_fact(&absence_fact, &known(Some(name))).or_else(passing)?;
-    repository.index.set_lineage(&source, Some(name)).or_else(passing)?;
+    // It is saved: whatever the cache says now, that is what is told.
+    let _ = repository.index.set_fact(&absence_fact, &known(Some(name)));
+    let _ = repository.index.set_lineage(&source, Some(name));
     drop(session);
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread, healed })

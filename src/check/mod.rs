@@ -90,6 +90,10 @@ struct Check<'r> {
     with_parity: HashSet<Id>,
     /// Damaged packs that it brings back.
     mendable: Mutex<HashSet<Id>>,
+    /// Those of them that storage did not give, and whether it said that it is forbidden: nothing is known to be wrong with them.
+    unread: Mutex<HashMap<Id, bool>>,
+    /// An index object was not given, which may pass: packs that none names may be named there.
+    index_unread: AtomicBool,
     /// Chunks whose bytes in some pack are not what they should be: (contents, id, pack).
     bad_chunks: Mutex<HashSet<(Contents, Id, Id)>>,
     /// Chunks that snapshots need and no pack gives.
@@ -170,6 +174,39 @@ impl Check<'_> {
         Ok(())
     }
 
+    fn unread_pack(&self, name: Id, forbidden: bool) {
+        lock(&self.unread).insert(name, forbidden);
+    }
+
+    /// Tells of what was wrong only once.
+    fn note_passed(&self, pack: &Id, what: &str) {
+        let text = format!(
+            "pack {}: {what}; read again it is as it was stored, so the storage or the way to it is not to be trusted",
+            pack.short()
+        );
+        self.listener.event(Event::Note(&text));
+    }
+
+    /// Packs that are to be written down as damaged. One that may not be read by this user is not, nor one that could not be read for a
+    /// while: a record of damage stays, and who reads it stores all of that again.
+    fn damaged_packs(&self, packs: &[Arc<PackInfo>]) -> Result<Vec<Id>, Error> {
+        let unread = std::mem::take(&mut *lock(&self.unread));
+        for pack in packs {
+            match unread.get(&pack.name) {
+                None => continue,
+                Some(true) => {}
+                Some(false) if self.is_sound_now(pack)? => {
+                    self.note_passed(&pack.name, "it could not be read for a while");
+                }
+                Some(false) => continue,
+            }
+            lock(&self.bad_packs).remove(&pack.name);
+        }
+        let mut names: Vec<Id> = lock(&self.bad_packs).iter().copied().collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it. The records
     /// are read again only when others are there than when this was asked last.
     fn is_going(&self, pack: &Id) -> Result<bool, Error> {
@@ -191,7 +228,9 @@ impl Check<'_> {
     /// The small objects: each is read from storage, whatever the local cache knows.
     fn small_objects(&self, synced: &Synced) -> Result<(), Error> {
         let repository = self.repository;
+        let mut unread = false;
         for problem in &synced.problems {
+            unread |= matches!(problem, Error::Unread { .. });
             self.find_error("index", repository.location(), problem);
         }
         // Without a cache that was there before, all of them have just been read.
@@ -205,6 +244,7 @@ impl Check<'_> {
             let compared = repository.compare_index(self.stop)?;
             let unreadable = !compared.problems.is_empty();
             for problem in compared.problems {
+                unread |= matches!(problem, Error::Unread { .. });
                 self.find_error("index", repository.location(), &problem);
             }
             if compared.mended > 0 {
@@ -221,6 +261,7 @@ impl Check<'_> {
                 }
             }
         }
+        self.index_unread.store(unread, Ordering::Relaxed);
         let (_, slot_problems) = repository.key_slots()?;
         for problem in slot_problems {
             self.find_error("key", repository.location(), &problem);
@@ -260,13 +301,14 @@ impl Check<'_> {
 
     /// Writes a damage record, so that later backups store again what is damaged or lost. A repository that can not be written is only
     /// checked.
-    fn write_down(&self, clock: &dyn Clock) -> Result<(), Error> {
-        let mut packs: Vec<Id> = lock(&self.bad_packs).iter().copied().collect();
-        packs.sort_unstable();
+    fn write_down(&self, packs: &[Arc<PackInfo>], clock: &dyn Clock) -> Result<(), Error> {
+        let packs = self.damaged_packs(packs)?;
         let mut lost: Vec<(u8, Id)> =
             lock(&self.lost).iter().map(|(contents, id)| (*contents as u8, *id)).collect();
         // Nothing is lost with these, but a writer must name them before it relies on what they hold.
-        lost.extend(self.repository.adopted().into_iter().map(|pack| (0xff, pack)));
+        if !self.index_unread.load(Ordering::Relaxed) {
+            lost.extend(self.repository.adopted().into_iter().map(|pack| (0xff, pack)));
+        }
         if packs.is_empty() && lost.is_empty() {
             return Ok(());
         }
@@ -306,6 +348,8 @@ pub fn check(
         bad_packs: Mutex::new(repository.known_damaged()),
         with_parity: repository.with_parity()?,
         mendable: Mutex::default(),
+        unread: Mutex::default(),
+        index_unread: AtomicBool::new(false),
         bad_chunks: Mutex::default(),
         lost: Mutex::default(),
         going: Mutex::default(),
@@ -326,13 +370,18 @@ pub fn check(
     report.leftover_packs = stored.keys().filter(|name| !known.contains(name)).count() as u64;
     let mut readable = Vec::new();
     for pack in &packs {
-        match stored.get(&pack.name) {
+        let length = match stored.get(&pack.name) {
+            Some(length) => Some(*length),
+            // A listing may lag.
+            None => repository.stored_length(&pack.name)?,
+        };
+        match length {
             None if check.is_going(&pack.name)? => {}
             None => {
                 check.find_bad_pack(pack.name, "missing".to_owned())?;
             }
-            Some(length) if *length != pack.length => {
-                let what = format!("{} long instead of {}", show_count(*length, "byte"), pack.length);
+            Some(length) if length != pack.length => {
+                let what = format!("{} long instead of {}", show_count(length, "byte"), pack.length);
                 check.find_bad_pack(pack.name, what)?;
             }
             Some(_) => readable.push(pack.clone()),
@@ -388,7 +437,7 @@ pub fn check(
     }
     check.tell_packs(&mut report);
     report.unnamed_packs = repository.adopted().len() as u64;
-    check.write_down(clock)?;
+    check.write_down(&packs, clock)?;
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Only a help to whoever asks when that was.
     let ended = [clock.now().seconds.to_le_bytes(), (report.findings.len() as u64).to_le_bytes()].concat();

@@ -160,25 +160,37 @@ impl<'r> Check<'r> {
         for location in &locations {
             // In a damaged pack, but perhaps in a good part of it: look.
             let bad = lock(&self.bad_chunks).contains(&(contents, *id, location.pack.name));
-            if !bad && self.repository.chunk_at_opens(contents, id, location) {
+            if !bad && self.repository.try_chunk_at(contents, id, location).is_ok() {
                 lock(&self.needed_packs).insert(location.pack.name);
                 return Ok(true);
             }
         }
         lock(&self.needed_packs).extend(locations.iter().map(|location| location.pack.name));
-        lock(&self.lost).insert((contents, *id));
+        // Where storage did not give it, nothing is known of it.
+        let unread = lock(&self.unread);
+        if !locations.iter().any(|location| unread.contains_key(&location.pack.name)) {
+            lock(&self.lost).insert((contents, *id));
+        }
         Ok(false)
     }
 
     /// After a tree or page could not be read: the packs that do not give it are damaged.
     fn not_read(&self, id: &Id) -> Result<(), Error> {
         let places = self.repository.places(Contents::Trees, id)?;
-        if places.iter().any(|place| self.repository.chunk_at_opens(Contents::Trees, id, place)) {
-            // Its bytes are as they were stored: it is what they say that is wrong.
-            return Ok(());
+        let mut unread = Vec::new();
+        for place in &places {
+            match self.repository.try_chunk_at(Contents::Trees, id, place) {
+                // Its bytes are as they were stored: it is what they say that is wrong.
+                Ok(()) => return Ok(()),
+                Err(Error::Unread { forbidden, .. }) => unread.push((place.pack.name, forbidden)),
+                Err(_) => {}
+            }
         }
-        lock(&self.lost).insert((Contents::Trees, *id));
+        if unread.is_empty() {
+            lock(&self.lost).insert((Contents::Trees, *id));
+        }
         places.iter().for_each(|place| self.bad_pack(place.pack.name));
+        unread.into_iter().for_each(|(pack, forbidden)| self.unread_pack(pack, forbidden));
         Ok(())
     }
 

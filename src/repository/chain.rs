@@ -35,10 +35,8 @@ impl Repository {
         self.name_adopted()?;
         snapshot.removals_seen = self.removals_known();
         let name = session.commit(snapshot)?;
-        match self.index.set_fact(SEQUENCE_FACT, &snapshot.sequence.to_le_bytes()) {
-            // The cache is only a help.
-            Err(error) if !error.is_passing() => Err(error.into()),
-            _ => Ok(name),
-        }
+        // It is saved: whatever the cache says now, that is what is told.
+        let _ = self.index.set_fact(SEQUENCE_FACT, &snapshot.sequence.to_le_bytes());
+        Ok(name)
     }
 }

@@ -19,6 +19,9 @@ pub enum Error {
     /// An object is not what it should be.
     #[error("damaged: {object}: {what}")]
     Damaged { object: String, what: String },
+    /// Storage does not give an object; `forbidden` to this user, or for another reason that may pass.
+    #[error("{object}: {what}")]
+    Unread { object: String, what: String, forbidden: bool },
     /// An object that a newer program wrote.
     #[error("{object}: {what}")]
     Unsupported { object: String, what: String },
@@ -84,7 +87,18 @@ impl Error {
             return Error::Backend(error);
         }
         match backend.exists_repository() {
-            Ok(true) => Error::damaged(kind, name, &Error::what(error)),
+            Ok(true) => {
+                let (unread, forbidden) = match error {
+                    backend::Error::Io { .. } => (true, false),
+                    backend::Error::Denied { .. } => (true, true),
+                    _ => (false, false),
+                };
+                let what = Error::what(error);
+                match unread {
+                    true => Error::Unread { object: format!("{}/{name}", kind.folder()), what, forbidden },
+                    false => Error::damaged(kind, name, &what),
+                }
+            }
             Ok(false) => Error::Gone { location: backend.location() },
             Err(_) => Error::Backend(error),
         }
@@ -130,6 +144,9 @@ impl Error {
     /// Whether the repository lacks or breaks something that a snapshot needs, or holds it in a form that this program can not read. It
     /// costs what it holds, and nothing beside that.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Error::Damaged { .. } | Error::Lost { .. } | Error::Unsupported { .. })
+        matches!(
+            self,
+            Error::Damaged { .. } | Error::Unread { .. } | Error::Lost { .. } | Error::Unsupported { .. }
+        )
     }
 }

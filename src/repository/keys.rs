@@ -1,6 +1,6 @@
 //! Key slots: unlocking a repository, adding, listing and removing the ways in. Data is never rewritten.
 
-use super::{Error, Repository, get_named, get_slot, list_names, put_named};
+use super::{Error, Repository, again::again, get_named, get_slot, list_names, put_named};
 use crate::backend::{Backend, Kind};
 use crate::crypto::Keys;
 use crate::crypto::password::Cost;
@@ -47,24 +47,19 @@ pub(super) fn unlock(
     }))
 }
 
-fn known(name: &Id) -> Error {
-    Error::Refused(format!("this password or key opens the repository already, as key {}", name.short()))
-}
-
 /// One slot as a person sees it.
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub name: Id,
     pub derivation: Derivation,
     pub description: Description,
-    /// Whether this slot opened the repository in this run (or would have been tried first).
+    /// Whether this slot opened the repository in this run.
     pub current: bool,
 }
 
 impl Repository {
     /// All key slots, oldest first, and what is wrong with those that can not be read.
     pub fn key_slots(&self) -> Result<(Vec<Listed>, Vec<Error>), Error> {
-        let current = self.index.fact("slot")?;
         let (mut slots, mut problems) = (Vec::new(), Vec::new());
         for name in list_names(&*self.backend, Kind::Keys)? {
             let text = name.to_string();
@@ -72,7 +67,7 @@ impl Repository {
                 let slot = slot::decode(&object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
                 let description = slot::describe(&self.keys, &object)
                     .map_err(|error| Error::decode(Kind::Keys, &text, error))?;
-                let current = current.as_deref() == Some(&name.0[..]);
+                let current = self.slot == name;
                 Ok(Listed { name, derivation: slot.derivation, description, current })
             });
             match listed {
@@ -96,39 +91,49 @@ impl Repository {
         Ok(None)
     }
 
+    /// Puts a new slot, and sees that it is there as it was made: what it replaces may go next.
+    fn put_slot(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+        let object = slot::encode(&self.keys, unlock, cost, description, &self.config_object)
+            .map_err(|error| Error::format("the new key slot", error))?;
+        let name = put_named(&*self.backend, Kind::Keys, &object)?;
+        get_named(&*self.backend, Kind::Keys, &name)?;
+        Ok(name)
+    }
+
     /// Adds a slot that `unlock` opens, and gives its name. Refuses a secret that opens one already: removing one of two alike would
     /// only seem to lock somebody out.
     pub fn add_key(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
         match self.opened_by(unlock)? {
-            Some(name) => Err(known(&name)),
+            Some(name) => Err(Error::Refused(format!(
+                "this password or key opens the repository already, as key {}",
+                name.short()
+            ))),
             None => self.put_slot(unlock, cost, description),
         }
     }
 
-    fn put_slot(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
-        let object = slot::encode(&self.keys, unlock, cost, description, &self.config_object)
-            .map_err(|error| Error::format("the new key slot", error))?;
-        put_named(&*self.backend, Kind::Keys, &object)
-    }
-
-    /// Puts a slot that `unlock` opens in the place of one that is there, and gives its name; the new one is durable before the old one
-    /// goes. One that it opens already takes that place: a run that was cut off put it.
+    /// Puts a slot that `unlock` opens in the place of the one that opened the repository in this run. The new one first: at no moment
+    /// is there no way in. One that this secret opens already is taken for it, since a run that was cut off may have left it.
     ///
-    /// Errors: `Refused` when it is the old one itself.
+    /// Errors: the old one stays, and opens. That the old one could not be removed is no error, but in what is given.
     pub fn replace_key(
         &self,
-        old: &Id,
         unlock: Unlock<'_>,
         cost: Cost,
         description: &Description,
-    ) -> Result<Id, Error> {
-        let new = match self.opened_by(unlock)? {
-            Some(name) if name == *old => return Err(known(&name)),
+    ) -> Result<Replaced, Error> {
+        let name = match self.opened_by(unlock)? {
+            Some(name) if name == self.slot => {
+                return Err(Error::Refused("this is the password or key that is in use".to_owned()));
+            }
             Some(name) => name,
             None => self.put_slot(unlock, cost, description)?,
         };
-        self.remove_key(old)?;
-        Ok(new)
+        let left = self.remove_key(&self.slot).err();
+        if left.is_none() {
+            let _ = self.index.set_fact("slot", &name.0);
+        }
+        Ok(Replaced { name, old: self.slot, left })
     }
 
     /// Removes a slot. Refuses the last one that can be read.
@@ -139,6 +144,22 @@ impl Repository {
                 "this is the last key: without it the repository could never be opened again".to_owned(),
             ));
         }
-        Ok(self.backend.remove(Kind::Keys, &name.to_string())?)
+        let text = name.to_string();
+        match again(|| self.backend.remove(Kind::Keys, &text)) {
+            // Only the reply to the first try got lost, or another one was faster.
+            Err(error) if error.is_not_found() => Ok(()),
+            other => Ok(other?),
+        }
     }
+}
+
+/// What came of replacing a key.
+#[derive(Debug)]
+pub struct Replaced {
+    /// The slot that opens from now on.
+    pub name: Id,
+    /// The one that it replaces.
+    pub old: Id,
+    /// Why the old one could not be removed; it opens too, then.
+    pub left: Option<Error>,
 }

@@ -1,5 +1,6 @@
 //! A repository: storage, keys and index together, and what every verb needs of them. The verbs themselves are upstairs.
 
+mod again;
 pub mod build;
 mod chain;
 pub mod contents;
@@ -20,6 +21,7 @@ pub mod snapshots;
 pub mod store;
 mod sync;
 pub mod trees;
+mod unfinished;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -30,11 +32,13 @@ use crate::crypto::{self, Hasher, Keys, MasterKey};
 use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock};
 use crate::index::{self, Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
+use again::again;
 
 pub use error::{Error, caught};
 pub(crate) use open::GENERATION_FACT;
 pub use open::open;
 pub use sync::Synced;
+pub use unfinished::is_unfinished;
 
 /// An opened repository.
 pub struct Repository {
@@ -45,6 +49,8 @@ pub struct Repository {
     pub(crate) config_object: Vec<u8>,
     /// Storage does not have `config` any more as it should be.
     pub(crate) config_is_lost: bool,
+    /// The slot that opened it.
+    pub(crate) slot: Id,
     /// What was wrong with copies of `config` that were passed over when the repository was opened.
     pub config_warnings: Vec<Error>,
     pub index: Index,
@@ -70,10 +76,12 @@ pub struct Creation<'a> {
     pub description: Description,
 }
 
-/// Makes an empty repository. Errors: `Exists` when there is one already.
+/// Makes an empty repository, or finishes what a run that was cut off began with the same secret. Errors: `Exists` when there is one
+/// already.
 pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock) -> Result<Id16, Error> {
     if backend.exists_repository()? {
-        return Err(Error::Exists { location: backend.location() });
+        let finished = if is_unfinished(backend)? { unfinished::finish(backend, creation)? } else { None };
+        return finished.ok_or_else(|| Error::Exists { location: backend.location() });
     }
     backend.create()?;
     let keys = Keys::new(MasterKey::generate()?, Id16(crypto::random()?));
@@ -89,8 +97,9 @@ pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock)
         .map_err(|error| Error::format("the new key slot", error))?;
     // The slot first: a config without any key could never be opened.
     put_named(backend, Kind::Keys, &slot)?;
-    backend.put(Kind::Config, &config_name(1), &object)?;
-    if backend.get(Kind::Config, &config_name(1))? != object {
+    again(|| backend.put(Kind::Config, &config_name(1), &object))?;
+    let fetch = || again(|| backend.get(Kind::Config, &config_name(1)));
+    if again::get(fetch, |stored| *stored == *object)? != object {
         // Somebody else made a repository here at the same moment.
         return Err(Error::Exists { location: backend.location() });
     }
@@ -104,7 +113,8 @@ fn config_name(generation: u64) -> String {
 /// Stores bytes under their own hash.
 pub(crate) fn put_named(backend: &dyn Backend, kind: Kind, bytes: &[u8]) -> Result<Id, Error> {
     let name = crypto::object_name(bytes);
-    backend.put(kind, &name.to_string(), bytes)?;
+    let text = name.to_string();
+    again(|| backend.put(kind, &text, bytes))?;
     Ok(name)
 }
 
@@ -112,11 +122,13 @@ pub(crate) fn put_named(backend: &dyn Backend, kind: Kind, bytes: &[u8]) -> Resu
 pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<Vec<u8>, Error> {
     let text = name.to_string();
     let wrong = |error| Error::reading(backend, kind, &text, error);
-    if kind != Kind::Packs && backend.stat(kind, &text).map_err(wrong)? > format::limits::SMALL_MAX as u64 {
+    let length = || again(|| backend.stat(kind, &text)).map_err(wrong);
+    if kind != Kind::Packs && length()? > format::limits::SMALL_MAX as u64 {
         return Err(Error::damaged(kind, &text, "it is far too long"));
     }
-    let bytes = backend.get(kind, &text).map_err(wrong)?;
-    if crypto::object_name(&bytes) == *name {
+    let is_whole = |bytes: &[u8]| crypto::object_name(bytes) == *name;
+    let bytes = again::get(|| again(|| backend.get(kind, &text)), is_whole).map_err(wrong)?;
+    if is_whole(&bytes) {
         return Ok(bytes);
     }
     Err(Error::damaged(kind, &text, "its bytes are not those that were stored"))
@@ -126,10 +138,11 @@ pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<
 /// keys name it as damaged.
 pub(crate) fn get_slot(backend: &dyn Backend, name: &Id) -> Result<Vec<u8>, Error> {
     let text = name.to_string();
-    if backend.stat(Kind::Keys, &text)? > format::limits::SLOT_MAX as u64 {
+    if again(|| backend.stat(Kind::Keys, &text))? > format::limits::SLOT_MAX as u64 {
         return Err(Error::damaged(Kind::Keys, &text, "it is far too long"));
     }
-    Ok(backend.get(Kind::Keys, &text)?)
+    let is_whole = |bytes: &[u8]| crypto::object_name(bytes) == *name;
+    Ok(again::get(|| again(|| backend.get(Kind::Keys, &text)), is_whole)?)
 }
 
 /// Names of all objects of a kind that are named by hash, in the order in which the storage lists them.
@@ -168,7 +181,8 @@ impl Repository {
         let mut names = Vec::new();
         self.backend.list(Kind::Config, &mut |entry| names.push(entry.name))?;
         for name in names {
-            let object = match self.backend.get(Kind::Config, &name) {
+            let opens = |object: &[u8]| format::config::decode(&self.keys, object).is_ok();
+            let object = match again::get(|| again(|| self.backend.get(Kind::Config, &name)), opens) {
                 Ok(object) => object,
                 Err(error) => {
                     problems.push(error.into());

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::{Error, Repository, config_name, get_slot, keys, list_names, reader};
+use super::{Error, Repository, again, config_name, get_slot, keys, list_names, reader};
 use crate::backend::{Backend, Kind};
 use crate::crypto::{Hasher, Keys};
 use crate::format::config::{self, Config};
@@ -49,7 +49,9 @@ fn find(backend: &dyn Backend) -> Result<Found, Error> {
             found.problems.push(Error::damaged(Kind::Config, &name, "it is far too long"));
             continue;
         }
-        match backend.get(Kind::Config, &name) {
+        // That the keys open it can not be known yet; that it begins like one can.
+        let begins = |bytes: &[u8]| header::decode(bytes, config::KIND).is_ok();
+        match again::get(|| again::again(|| backend.get(Kind::Config, &name)), begins) {
             Ok(bytes) => {
                 let generation = u64::from_str_radix(&name, 16).ok();
                 found.candidates.push(Candidate { object, generation, whole: false, is_stored: true, bytes });
@@ -246,6 +248,7 @@ pub fn open(
         config_object,
         config_is_lost,
         config_warnings,
+        slot: slot_name,
         index,
         blocks: reader::BlockCache::default(),
         mended: Mutex::default(),

@@ -42,6 +42,14 @@ pub fn record(entry: &PackEntry) -> PackRecord {
 impl Repository {
     /// Reads the directory that stands in a pack: what an index object says, without the index object.
     pub fn read_pack_entry(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
+        // Perhaps it was spoiled on its way.
+        self.entry_of_pack(name, length).or_else(|error| match error {
+            Error::Damaged { .. } | Error::Unsupported { .. } => self.entry_of_pack(name, length),
+            error => Err(error),
+        })
+    }
+
+    fn entry_of_pack(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
         let text = name.to_string();
         let wrong = |error| Error::decode(Kind::Packs, &text, error);
         let start = length
@@ -72,9 +80,7 @@ impl Repository {
 
     /// What there is to know of a pack: from its own directory, and where that can not be read, with why, from an index object.
     pub fn pack_entry(&self, name: &Id, length: u64) -> Result<(PackEntry, Option<Error>), Error> {
-        // A moment's failure is no damage.
-        let read = || self.read_pack_entry(name, length);
-        let problem = match read().or_else(|_| read()) {
+        let problem = match self.read_pack_entry(name, length) {
             Ok(entry) => return Ok((entry, None)),
             Err(error) if error.is_damage() && !error.is_of_later_version() => error,
             Err(error) => return Err(error),
@@ -86,6 +92,15 @@ impl Repository {
             }
         }
         Err(problem)
+    }
+
+    /// A pack's length in storage; none when it is not there.
+    pub fn stored_length(&self, name: &Id) -> Result<Option<u64>, Error> {
+        match self.backend.stat(Kind::Packs, &name.to_string()) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Names and lengths of all packs in storage, in the order in which it lists them.

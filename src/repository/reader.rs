@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use super::again::again;
 use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level};
@@ -140,7 +141,12 @@ impl Repository {
 
     /// Fetches and opens the block at `location`.
     pub fn read_block(&self, location: &Location) -> Result<Vec<u8>, Error> {
-        self.open_block(location, self.read_sealed(location)?)
+        let read = || self.open_block(location, self.read_sealed(location)?);
+        read().or_else(|error| match error {
+            // Perhaps it was spoiled on its way.
+            Error::Damaged { .. } => read(),
+            error => Err(error),
+        })
     }
 
     /// The same as it was compressed, and plain.
@@ -159,8 +165,7 @@ impl Repository {
     /// Fetches neighbouring bytes of a pack. Errors: `Damaged` when just this pack does not give them.
     pub fn read_pack_range(&self, pack: &Id, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let name = pack.to_string();
-        self.backend
-            .get_range(Kind::Packs, &name, offset, length)
+        again(|| self.backend.get_range(Kind::Packs, &name, offset, length))
             .map_err(|error| Error::reading(&*self.backend, Kind::Packs, &name, error))
     }
 
@@ -207,6 +212,11 @@ impl Repository {
     /// Whether the chunk can be read whole from that very place.
     pub fn chunk_at_opens(&self, contents: Contents, id: &Id, location: &Location) -> bool {
         self.read_chunk_at(contents, id, location).is_ok()
+    }
+
+    /// Reads the chunk from that very place. Errors: why it does not come whole.
+    pub fn try_chunk_at(&self, contents: Contents, id: &Id, location: &Location) -> Result<(), Error> {
+        self.read_chunk_at(contents, id, location).map(drop)
     }
 
     /// A chunk's plain bytes from that very place.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::{Error, Repository, caught, put_named};
+use super::{Error, Repository, again::again, caught, put_named};
 use crate::backend::Kind;
 use crate::crypto;
 use crate::format::session::{Role, SessionObject, State};
@@ -179,7 +179,8 @@ impl<'r> Session<'r> {
         let confirmation = Confirmation { snapshot: name, session: self.id, time: now };
         let confirmation = format::snapshot::encode_confirmation(&repository.keys, &confirmation)
             .map_err(|error| Error::format("the confirmation", error))?;
-        repository.backend.put(Kind::Confirmed, &name.to_string(), &confirmation)?;
+        // Once more when that fails: did only the reply get lost, it would count as saved and be told as failed.
+        again(|| repository.backend.put(Kind::Confirmed, &name.to_string(), &confirmation))?;
         let _ = repository.index.cache_object(Kind::Snapshots.number(), &name, &bytes);
         Ok(name)
     }

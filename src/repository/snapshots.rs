@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::again::{self, again};
 use super::notes::{Notes, Standing};
 use super::{Error, Repository, list_names};
 use crate::backend::Kind;
@@ -200,12 +201,12 @@ impl Repository {
             None => {
                 let text = name.to_string();
                 let wrong = |error| Error::reading(&*self.backend, Kind::Confirmed, &text, error);
-                if self.backend.stat(Kind::Confirmed, &text).map_err(wrong)?
-                    > format::limits::SMALL_MAX as u64
-                {
+                let length = again(|| self.backend.stat(Kind::Confirmed, &text)).map_err(wrong)?;
+                if length > format::limits::SMALL_MAX as u64 {
                     return Err(Error::damaged(Kind::Confirmed, &text, "it is far too long"));
                 }
-                let object = self.backend.get(Kind::Confirmed, &text).map_err(wrong)?;
+                let fetch = || again(|| self.backend.get(Kind::Confirmed, &text));
+                let object = again::get(fetch, |object| decode(object).is_ok()).map_err(wrong)?;
                 let confirmation = decode(&object)?;
                 let _ = self.index.cache_object(kind, name, &object);
                 confirmation

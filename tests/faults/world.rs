@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +17,9 @@ use copal::crypto::password::Cost;
 use copal::format::note::Verb;
 use copal::format::slot::{Description, Unlock};
 use copal::model::clock::Clock;
-use copal::model::{Contents, Cutter, Id, NodeType, SegmentKind, Snapshot, Time};
+use copal::model::{Contents, Cutter, Id, Node, NodeType, SegmentKind, Snapshot, Time};
 use copal::progress::Silent;
+use copal::repository::session::Session;
 use copal::repository::{self, Creation, Error, Repository};
 
 use crate::program::temporary;
@@ -86,6 +87,8 @@ pub struct Saved {
     pub look: Id,
     /// One of these is what notes make of it.
     pub states: Vec<State>,
+    /// It is forgotten for so long that it may be gone.
+    pub may_go: bool,
 }
 
 /// Which snapshot is meant: the names of those that are there from the beginning.
@@ -152,6 +155,31 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// A key that opens nothing at first.
+pub const SECOND: [u8; 32] = [7; 32];
+
+/// Names, kinds, modes, times and bytes of all that is below a folder.
+pub fn tree_of(folder: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
+    let mut tree = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder_here) = folders.pop() {
+        for entry in fs::read_dir(folder_here).unwrap().map(|entry| entry.unwrap()) {
+            let (path, about) = (entry.path(), entry.metadata().unwrap());
+            let content = match about.file_type() {
+                kind if kind.is_symlink() => fs::read_link(&path).unwrap().into_os_string().into_vec(),
+                kind if kind.is_dir() => {
+                    folders.push(path.clone());
+                    Vec::new()
+                }
+                _ => fs::read(&path).unwrap(),
+            };
+            let name = path.strip_prefix(folder).unwrap().to_path_buf();
+            tree.insert(name, (about.mode(), about.mtime(), about.mtime_nsec(), content));
+        }
+    }
+    tree
+}
+
 /// What is put into a stream.
 pub fn stream() -> Vec<u8> {
     noise(50, 90_000)
@@ -176,6 +204,8 @@ struct Prepared {
     /// What backing up the first client's folder gives, as it is now.
     look: Id,
     source: PathBuf,
+    /// What the latest snapshot of the first client holds.
+    latest: BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>,
 }
 
 fn write(path: PathBuf, bytes: impl AsRef<[u8]>) {
@@ -200,7 +230,7 @@ fn prepared() -> &'static Prepared {
         let mut save = |world: &mut World, who: &str, source: &Path, which: Which| {
             let client = world.client(who);
             let (id, look) = back_up_folder(&client, source).map(|id| (id, world.look_of(&id))).unwrap();
-            world.saved.insert(id, Saved { look, states: vec![State::plain()] });
+            world.saved.insert(id, Saved { look, states: vec![State::plain()], may_go: false });
             named.insert(which, id);
         };
         save(&mut world, "one", &one, Which::Forgotten);
@@ -208,6 +238,7 @@ fn prepared() -> &'static Prepared {
         write(one.join("b"), noise(5, 30_000));
         write(one.join("folder/new"), noise(6, 20_000));
         save(&mut world, "one", &one, Which::Latest);
+        let latest = tree_of(&one);
         save(&mut world, "two", &two, Which::Protected);
         write(two.join("file"), noise(7, 20_000));
         save(&mut world, "two", &two, Which::Other);
@@ -225,13 +256,18 @@ fn prepared() -> &'static Prepared {
         let copy = world.copy();
         let id = back_up_folder(&copy.client("one"), &one).unwrap();
         let look = copy.look_of(&id);
-        Prepared { world, look, source: one }
+        Prepared { world, look, source: one, latest }
     })
 }
 
 /// Digest of what backing up the first client's folder must give.
 pub fn look_of_source() -> Id {
     prepared().look
+}
+
+/// What the latest snapshot of the first client holds.
+pub fn latest() -> &'static BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
+    &prepared().latest
 }
 
 /// Digest of what backing up the stream must give.
@@ -274,7 +310,9 @@ fn look(repository: &Repository, snapshot: &Snapshot) -> Result<Id, Error> {
         let is_stream = nodes[0].kind == NodeType::File;
         while let Some(node) = nodes.pop() {
             if !is_stream {
-                hasher.update(&copal::format::node::encode(&node));
+                // Ids are of one repository alone.
+                let (content, tree) = (Default::default(), None);
+                hasher.update(&copal::format::node::encode(&Node { content, tree, ..node.clone() }));
             }
             repository.segments(&node.content, node.size, &mut |segment| {
                 if let SegmentKind::Data(id) = segment.kind {
@@ -335,6 +373,61 @@ impl World {
         prepared().world.copy()
     }
 
+    /// The prepared one, and a second key.
+    pub fn with_two_keys() -> World {
+        let world = World::new();
+        let repository = world.client("one").open().unwrap();
+        let label = "second".to_owned();
+        let description = Description { label, ..description() };
+        let second = MasterKey::from_bytes(SECOND);
+        repository.add_key(Unlock::KeyFile(&second), Cost::default(), &description).unwrap();
+        drop(repository);
+        world
+    }
+
+    /// The prepared one, in which a pruner marked packs while somebody was at work.
+    pub fn with_marks() -> World {
+        static MARKED: OnceLock<World> = OnceLock::new();
+        let marked = MARKED.get_or_init(|| {
+            let world = World::to_prune();
+            let client = world.client("two");
+            let other = client.open().unwrap();
+            let session =
+                Session::begin(&other, &world.storage, Default::default(), b"other", Vec::new()).unwrap();
+            super::commands::prune_with(&world.client("one"), 7 * DAY).unwrap();
+            drop(session);
+            assert_eq!(world.storage.names(Kind::Removals).len(), 1, "a mark waits");
+            drop((other, client));
+            world
+        });
+        marked.copy()
+    }
+
+    /// The prepared one, of which one snapshot may go.
+    pub fn to_prune() -> World {
+        let mut world = World::new();
+        let id = world.named[&Which::Forgotten];
+        world.saved.get_mut(&id).unwrap().may_go = true;
+        world
+    }
+
+    /// The prepared one, with a pack that is not as it was stored.
+    pub fn damaged() -> World {
+        let world = World::new();
+        let victim = world.storage.names(Kind::Packs).remove(0);
+        let mut bytes = world.storage.get(Kind::Packs, &victim).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        world.storage.inner.overwrite(Kind::Packs, &victim, &bytes);
+        world
+    }
+
+    /// Whether a key opens the repository.
+    pub fn opens(&self, key: [u8; 32]) -> bool {
+        let client = self.client_on(Faulty::new(self.storage.clone()), None);
+        client.open_with(Unlock::KeyFile(&MasterKey::from_bytes(key))).is_ok()
+    }
+
     /// The same, as it is at this moment, to go another way from here.
     pub fn copy(&self) -> World {
         let caches = temporary();
@@ -386,11 +479,16 @@ impl World {
         saved.states.iter_mut().for_each(change);
     }
 
-    /// Looks at everything with the eyes of somebody who was never here. All that is wrong is told.
-    pub fn wrong(&self) -> Vec<String> {
+    /// Looks at everything with the eyes of somebody who was never here, and with `checks` also at what no snapshot needs. All that is
+    /// wrong is told.
+    pub fn wrong(&self, checks: bool) -> Vec<String> {
         let mut wrong = Vec::new();
         let client = self.client_on(Faulty::new(self.storage.clone()), None);
-        let repository = match client.open() {
+        let opened = client.open().or_else(|error| match error {
+            Error::WrongKey { .. } => client.open_with(Unlock::KeyFile(&MasterKey::from_bytes(SECOND))),
+            error => Err(error),
+        });
+        let repository = match opened {
             Ok(repository) => repository,
             Err(error) => return vec![format!("it does not open: {error}")],
         };
@@ -402,7 +500,9 @@ impl World {
         wrong.extend(all.problems.iter().map(ToString::to_string));
         for (id, saved) in &self.saved {
             let Some(named) = all.saved().find(|named| named.name == *id) else {
-                wrong.push(format!("snapshot {} is gone", id.short()));
+                if !saved.may_go {
+                    wrong.push(format!("snapshot {} is gone", id.short()));
+                }
                 continue;
             };
             match look(&repository, &named.snapshot) {
@@ -422,14 +522,17 @@ impl World {
         for named in all.saved().filter(|named| !self.saved.contains_key(&named.name)) {
             wrong.push(format!("snapshot {} was reported as failed, and is there", named.name.short()));
         }
+        if !checks {
+            return wrong;
+        }
         let stop = AtomicBool::new(false);
         match check::check(&repository, &synced, Reading::Everything, &self.storage, &Silent, &stop) {
             Ok(report) => wrong.extend(report.findings.iter().map(|finding| format!("check: {finding:?}"))),
             Err(error) => wrong.push(format!("check: {error}")),
         }
-        let damage = self.storage.names(Kind::Damage).len();
-        if damage > 0 {
-            wrong.push(format!("{damage} damage records were written"));
+        let damaged = repository.damaged_packs().unwrap().len();
+        if damaged > 0 {
+            wrong.push(format!("{damaged} packs are written down as damaged"));
         }
         wrong
     }

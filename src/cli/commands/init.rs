@@ -57,7 +57,9 @@ pub fn run(context: &Context<'_>, init: &Init) -> Result<Code, Failure> {
     let cutter = cutter(init)?;
     let backend = context.backend()?;
     // Before a key is made or a password asked for.
-    if backend.exists_repository().map_err(|error| failure(&Error::from(error)))? {
+    let exists = backend.exists_repository().map_err(|error| failure(&Error::from(error)))?;
+    // One that a run which was cut off began is finished with the same password or key.
+    if exists && !repository::is_unfinished(&*backend).map_err(|error| failure(&error))? {
         return Err(failure(&Error::Exists { location: backend.location() }));
     }
     if context.is_default_repository() && context.global.origin().is_empty() {

@@ -105,19 +105,20 @@ fn remove(context: &Context<'_>, repository: &Repository, wanted: &KeyRemove) ->
 
 fn passwd(context: &Context<'_>, repository: &Repository, new: &NewSecret) -> Result<Code, Failure> {
     let (slots, _) = repository.key_slots().map_err(|error| failure(&error))?;
-    let current = slots.iter().find(|slot| slot.current);
-    let label = current.map_or("", |slot| &slot.description.label);
-    let name = match current {
-        Some(slot) => {
-            let secret = context.obtain(new.origin(), Purpose::New)?;
-            repository
-                .replace_key(&slot.name, secret.unlock(), Cost::default(), &description(context, label))
-                .map_err(|error| failure(&error))?
-        }
-        None => add(context, repository, new, label)?,
-    };
-    let _ = repository.index.set_fact("slot", &name.0);
-    context.say(&format!("key {} replaces the one that was used", name.short()));
+    let label = slots.iter().find(|slot| slot.current).map_or("", |slot| &slot.description.label);
+    let secret = context.obtain(new.origin(), Purpose::New)?;
+    let replaced = repository
+        .replace_key(secret.unlock(), Cost::default(), &description(context, label))
+        .map_err(|error| failure(&error))?;
+    if let Some(error) = replaced.left {
+        let (new, old) = (replaced.name.short(), replaced.old.short());
+        let message = format!(
+            "key {new} opens the repository from now on, but the old one, {old}, is still there: {error}"
+        );
+        return Err(Failure { message, ..failure(&error) }
+            .with_hint(format!("Remove it with the new one: copal key remove {old}")));
+    }
+    context.say(&format!("key {} replaces the one that was used", replaced.name.short()));
     Ok(Code::Done)
 }
 

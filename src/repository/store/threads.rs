@@ -11,6 +11,7 @@ use crate::compress::{Blocks, Level};
 use crate::format::pack::{CODEC_PLAIN, CODEC_ZSTD};
 use crate::locks::lock;
 use crate::model::clock::Clock;
+use crate::repository::again::again;
 use crate::repository::index_objects::{CHUNKS_PER_INDEX, PACKS_PER_INDEX, chunks_of};
 use crate::repository::{Error, caught};
 
@@ -119,9 +120,9 @@ impl Store<'_> {
     fn upload(&self, pack: Finished) -> Result<(), Error> {
         let (entry, bytes) = pack.finish()?;
         let name = entry.name.to_string();
-        self.repository.backend.put(Kind::Packs, &name, &bytes)?;
+        again(|| self.repository.backend.put(Kind::Packs, &name, &bytes))?;
         // A storage that keeps less than it was given must be noticed before anything refers to the pack.
-        let kept = match self.repository.backend.stat(Kind::Packs, &name) {
+        let kept = match again(|| self.repository.backend.stat(Kind::Packs, &name)) {
             // This run slept, and a pruner took the pack for one that was left.
             Err(error) if error.is_not_found() => return Err(Error::Overtaken),
             other => other?,
