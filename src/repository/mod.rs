@@ -51,6 +51,8 @@ pub struct Repository {
     pub(crate) config_is_lost: bool,
     /// The slot that opened it.
     pub(crate) slot: Id,
+    /// No object in `config/` has that name.
+    config_is_missing: bool,
     /// What was wrong with copies of `config` that were passed over when the repository was opened.
     pub config_warnings: Vec<Error>,
     pub index: Index,

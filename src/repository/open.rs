@@ -215,8 +215,10 @@ pub fn open(
         let object = "the copy of config in the local cache".to_owned();
         found.candidates.push(Candidate { object, generation: None, whole: true, is_stored: false, bytes });
     }
+    let stored: Vec<u64> = found.candidates.iter().filter_map(|candidate| candidate.generation).collect();
     let Chosen { config, object: config_object, is_lost: config_is_lost, warnings: mut config_warnings } =
         choose(&keys, found)?;
+    let config_is_missing = !stored.contains(&config.generation);
     // Storage may take its time to list what was just put, and gives it all the same.
     let name = config_name(config.generation);
     let config_is_lost =
@@ -247,6 +249,7 @@ pub fn open(
         config,
         config_object,
         config_is_lost,
+        config_is_missing,
         config_warnings,
         slot: slot_name,
         index,
@@ -268,12 +271,17 @@ fn remember(index: &Index, config: &Config, object: &[u8]) {
 }
 
 impl Repository {
-    /// Puts `config` back where storage lost or spoiled it, and this client still has it.
+    /// Puts `config` back where storage lost or spoiled it, and this client still has it; or where a creation was cut off before it came to
+    /// that, as the key slots have it.
     pub fn put_back_config(&self) -> Result<(), Error> {
-        if !self.config_is_lost {
-            return Ok(());
+        let name = config_name(self.config.generation);
+        match () {
+            () if self.config_is_lost => {
+                Ok(self.backend.replace(Kind::Config, &name, &self.config_object)?)
+            }
+            () if self.config_is_missing => Ok(self.backend.put(Kind::Config, &name, &self.config_object)?),
+            () => Ok(()),
         }
-        Ok(self.backend.replace(Kind::Config, &config_name(self.config.generation), &self.config_object)?)
     }
 
     /// Makes a new generation of `config`, which `change` makes of the one in force, until it says that nothing is to be changed. What
