@@ -1,6 +1,7 @@
 //! Storing chunks: workers fill blocks, compressors compress and seal them into open packs, uploaders put finished packs.
 //! Every queue is bounded, so memory is too, whatever is stored.
 
+mod healed;
 mod moved;
 mod open;
 mod threads;
@@ -233,18 +234,6 @@ impl<'r> Store<'r> {
             chunks_healed: self.chunks_healed.load(Ordering::Relaxed),
             bytes_healed: self.bytes_healed.load(Ordering::Relaxed),
         }
-    }
-
-    /// Counts a new chunk that was there before, and that damage had hit.
-    fn count_healed(&self, contents: Contents, id: &Id, length: usize) -> Result<(), Error> {
-        if !self.damaged.is_empty() {
-            let places = self.repository.index.lookup_for_reading(contents, id)?;
-            if places.iter().any(|place| self.damaged.contains(&place.pack.name)) {
-                self.chunks_healed.fetch_add(1, Ordering::Relaxed);
-                self.bytes_healed.fetch_add(length as u64, Ordering::Relaxed);
-            }
-        }
-        Ok(())
     }
 
     fn shard(&self, id: &Id) -> &Mutex<HashSet<(Contents, Id)>> {
