@@ -422,6 +422,7 @@ struct Took {
 /// Runs a command to its end. Peak memory is the child's own: this process stays small, since between fork and exec it counts as the child's.
 fn run(command: &mut Command) -> Took {
     let start = Instant::now();
+    #[expect(clippy::zombie_processes, reason = "wait4 below waits for it, and tells what it took")]
     let child = command.stdin(Stdio::null()).spawn().expect("spawn");
     let mut status = 0;
     // SAFETY: a struct of numbers, for which zeros are valid.

@@ -1,7 +1,9 @@
 //! Checking: every snapshot's structure against the packs, and, when asked, every byte of the packs. What is found is written down in the
 //! repository, so that later backups store again what is missing. Nothing is repaired here.
 
+mod findings;
 mod packs;
+mod presence;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +20,6 @@ use crate::model::clock::Clock;
 use crate::model::{Contents, Id, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::packs::CHECKED_FACT;
-use crate::repository::parity::Recovered;
 use crate::repository::snapshots::{Named, Origin};
 use crate::repository::{Error, Repository, Synced};
 use crate::terminal::size::show_count;
@@ -103,110 +104,6 @@ struct Check<'r> {
 }
 
 impl Check<'_> {
-    fn find(&self, kind: &'static str, object: String, what: String) {
-        self.found(Finding { kind, object, what, is_of_later_version: false });
-    }
-
-    /// What an error tells: damage, or something of a later version.
-    fn find_error(&self, kind: &'static str, object: String, error: &Error) {
-        let is_of_later_version = error.is_of_later_version();
-        self.found(Finding { kind, object, what: error.to_string(), is_of_later_version });
-    }
-
-    fn found(&self, finding: Finding) {
-        let Finding { kind, object, what, is_of_later_version } = &finding;
-        self.listener.event(Event::Problem {
-            path: None,
-            what: &format!("{kind} {object}: {what}"),
-            code: if *is_of_later_version { "unsupported" } else { "damaged" },
-            during: "check",
-        });
-        lock(&self.findings).push(finding);
-    }
-
-    /// Something is wrong with a pack.
-    fn find_pack(&self, pack: Id, what: String) {
-        let finding = Finding { kind: "pack", object: pack.to_string(), what, is_of_later_version: false };
-        lock(&self.pack_findings).push((pack, finding));
-    }
-
-    /// Tells what is wrong with packs, and counts those that were found before and from which nothing is needed any more. What is below
-    /// damage is not known, so where there is any, all of them may be needed.
-    fn tell_packs(&self, report: &mut Report) {
-        let all = lock(&self.findings).iter().any(|finding| !finding.is_of_later_version);
-        let known = self.repository.known_damaged();
-        let needed = std::mem::take(&mut *lock(&self.needed_packs));
-        let mut unneeded = HashSet::new();
-        for (pack, finding) in std::mem::take(&mut *lock(&self.pack_findings)) {
-            if all || needed.contains(&pack) || !known.contains(&pack) {
-                self.found(finding);
-            } else {
-                unneeded.insert(pack);
-            }
-        }
-        report.unneeded_packs = unneeded.len() as u64;
-    }
-
-    fn bad_pack(&self, name: Id) {
-        lock(&self.bad_packs).insert(name);
-    }
-
-    /// A pack that is not what its name says. Whether its recovery data brings it back is told along.
-    fn find_bad_pack(&self, name: Id, what: String) -> Result<(), Error> {
-        self.bad_pack(name);
-        let is_on = self.repository.config.parity_per_mille > 0;
-        let what = match self.with_parity.contains(&name) {
-            true => {
-                let recovered = self.repository.recover(&name)?;
-                if matches!(recovered, Recovered::Mended(_)) {
-                    lock(&self.mendable).insert(name);
-                }
-                match recovered {
-                    // It is the index that says otherwise, or the storage gives it now.
-                    Recovered::Whole(_) => what,
-                    other => format!("{what}; {}", other.words()),
-                }
-            }
-            false if is_on => format!("{what}; {}", Recovered::Without.words()),
-            false => what,
-        };
-        self.find_pack(name, what);
-        Ok(())
-    }
-
-    fn unread_pack(&self, name: Id, forbidden: bool) {
-        lock(&self.unread).insert(name, forbidden);
-    }
-
-    /// Tells of what was wrong only once.
-    fn note_passed(&self, pack: &Id, what: &str) {
-        let text = format!(
-            "pack {}: {what}; read again it is as it was stored, so the storage or the way to it is not to be trusted",
-            pack.short()
-        );
-        self.listener.event(Event::Note(&text));
-    }
-
-    /// Packs that are to be written down as damaged. One that may not be read by this user is not, nor one that could not be read for a
-    /// while: a record of damage stays, and who reads it stores all of that again.
-    fn damaged_packs(&self, packs: &[Arc<PackInfo>]) -> Result<Vec<Id>, Error> {
-        let unread = std::mem::take(&mut *lock(&self.unread));
-        for pack in packs {
-            match unread.get(&pack.name) {
-                None => continue,
-                Some(true) => {}
-                Some(false) if self.is_sound_now(pack)? => {
-                    self.note_passed(&pack.name, "it could not be read for a while");
-                }
-                Some(false) => continue,
-            }
-            lock(&self.bad_packs).remove(&pack.name);
-        }
-        let mut names: Vec<Id> = lock(&self.bad_packs).iter().copied().collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
     /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it. The records
     /// are read again only when others are there than when this was asked last.
     fn is_going(&self, pack: &Id) -> Result<bool, Error> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Check, Finding, lock};
+use super::{Check, Finding};
 use crate::format::limits::DEPTH_MAX;
 use crate::model::{Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
 use crate::repository::Error;
@@ -142,71 +142,6 @@ fn path_of(stack: &[Open<'_>], name: &[u8]) -> Vec<u8> {
 }
 
 impl<'r> Check<'r> {
-    /// Whether some pack still gives this chunk in that length, as far as this check knows. One that none gives is remembered.
-    fn is_there(&self, contents: Contents, id: &Id, length: u64) -> Result<bool, Error> {
-        let mut locations = self.repository.places(contents, id)?;
-        locations.retain(|location| u64::from(location.length) == length);
-        for location in &locations {
-            if !lock(&self.bad_packs).contains(&location.pack.name) {
-                return Ok(true);
-            }
-        }
-        for location in &locations {
-            if lock(&self.mendable).contains(&location.pack.name) {
-                lock(&self.needed_packs).insert(location.pack.name);
-                return Ok(true);
-            }
-        }
-        for location in &locations {
-            // In a damaged pack, but perhaps in a good part of it: look.
-            let bad = lock(&self.bad_chunks).contains(&(contents, *id, location.pack.name));
-            if !bad && self.repository.try_chunk_at(contents, id, location).is_ok() {
-                lock(&self.needed_packs).insert(location.pack.name);
-                return Ok(true);
-            }
-        }
-        lock(&self.needed_packs).extend(locations.iter().map(|location| location.pack.name));
-        // Where storage did not give it, nothing is known of it.
-        let unread = lock(&self.unread);
-        if !locations.iter().any(|location| unread.contains_key(&location.pack.name)) {
-            lock(&self.lost).insert((contents, *id));
-        }
-        Ok(false)
-    }
-
-    /// After a tree or page could not be read: the packs that do not give it are damaged.
-    fn not_read(&self, id: &Id) -> Result<(), Error> {
-        let places = self.repository.places(Contents::Trees, id)?;
-        let mut unread = Vec::new();
-        for place in &places {
-            match self.repository.try_chunk_at(Contents::Trees, id, place) {
-                // Its bytes are as they were stored: it is what they say that is wrong.
-                Ok(()) => return Ok(()),
-                Err(Error::Unread { forbidden, .. }) => unread.push((place.pack.name, forbidden)),
-                Err(_) => {}
-            }
-        }
-        if unread.is_empty() {
-            lock(&self.lost).insert((Contents::Trees, *id));
-        }
-        places.iter().for_each(|place| self.bad_pack(place.pack.name));
-        unread.into_iter().for_each(|(pack, forbidden)| self.unread_pack(pack, forbidden));
-        Ok(())
-    }
-
-    /// A tree or page that was read: where no good pack holds it, the damaged ones that do are needed.
-    fn was_read(&self, id: &Id) -> Result<(), Error> {
-        let bad = lock(&self.bad_packs);
-        if bad.is_empty() {
-            return Ok(());
-        }
-        let places = self.repository.index.lookup_for_reading(Contents::Trees, id)?;
-        if places.iter().all(|place| bad.contains(&place.pack.name)) {
-            lock(&self.needed_packs).extend(places.iter().map(|place| place.pack.name));
-        }
-        Ok(())
-    }
-
     /// The part of the change cache that a snapshot carries.
     pub(super) fn state(&self, named: &Named) -> Result<Option<Finding>, Error> {
         let mut lost = 0u64;

@@ -1,0 +1,73 @@
+//! Whether what snapshots need is there.
+
+use super::Check;
+use crate::locks::lock;
+use crate::model::{Contents, Id};
+use crate::repository::Error;
+
+impl Check<'_> {
+    /// Whether some pack still gives this chunk in that length, as far as this check knows. One that none gives is remembered.
+    pub(super) fn is_there(&self, contents: Contents, id: &Id, length: u64) -> Result<bool, Error> {
+        let mut locations = self.repository.places(contents, id)?;
+        locations.retain(|location| u64::from(location.length) == length);
+        for location in &locations {
+            if !lock(&self.bad_packs).contains(&location.pack.name) {
+                return Ok(true);
+            }
+        }
+        for location in &locations {
+            if lock(&self.mendable).contains(&location.pack.name) {
+                lock(&self.needed_packs).insert(location.pack.name);
+                return Ok(true);
+            }
+        }
+        for location in &locations {
+            // In a damaged pack, but perhaps in a good part of it: look.
+            let bad = lock(&self.bad_chunks).contains(&(contents, *id, location.pack.name));
+            if !bad && self.repository.try_chunk_at(contents, id, location).is_ok() {
+                lock(&self.needed_packs).insert(location.pack.name);
+                return Ok(true);
+            }
+        }
+        lock(&self.needed_packs).extend(locations.iter().map(|location| location.pack.name));
+        // Where storage did not give it, nothing is known of it.
+        let unread = lock(&self.unread);
+        if !locations.iter().any(|location| unread.contains_key(&location.pack.name)) {
+            lock(&self.lost).insert((contents, *id));
+        }
+        Ok(false)
+    }
+
+    /// After a tree or page could not be read: the packs that do not give it are damaged.
+    pub(super) fn not_read(&self, id: &Id) -> Result<(), Error> {
+        let places = self.repository.places(Contents::Trees, id)?;
+        let mut unread = Vec::new();
+        for place in &places {
+            match self.repository.try_chunk_at(Contents::Trees, id, place) {
+                // Its bytes are as they were stored: it is what they say that is wrong.
+                Ok(()) => return Ok(()),
+                Err(Error::Unread { forbidden, .. }) => unread.push((place.pack.name, forbidden)),
+                Err(_) => {}
+            }
+        }
+        if unread.is_empty() {
+            lock(&self.lost).insert((Contents::Trees, *id));
+        }
+        places.iter().for_each(|place| self.bad_pack(place.pack.name));
+        unread.into_iter().for_each(|(pack, forbidden)| self.unread_pack(pack, forbidden));
+        Ok(())
+    }
+
+    /// A tree or page that was read: where no good pack holds it, the damaged ones that do are needed.
+    pub(super) fn was_read(&self, id: &Id) -> Result<(), Error> {
+        let bad = lock(&self.bad_packs);
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let places = self.repository.index.lookup_for_reading(Contents::Trees, id)?;
+        if places.iter().all(|place| bad.contains(&place.pack.name)) {
+            lock(&self.needed_packs).extend(places.iter().map(|place| place.pack.name));
+        }
+        Ok(())
+    }
+}
