@@ -703,7 +703,7 @@ fn a_folder_that_may_not_be_read_is_told() {
     let (config, repository) = (sandbox.repository().join("config"), sandbox.repository());
     for path in [&sandbox.repository().join("packs"), &config, &repository] {
         let mode = fs::metadata(path).unwrap().permissions();
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o0)).unwrap();
         let said = end(sandbox.command(["doctor", "--json"]));
         fs::set_permissions(path, mode).unwrap();
         let found = said.messages("finding");
