@@ -80,7 +80,8 @@ fn set_mode(path: &Path, mode: u32) {
 /// Copies files and the folders above them, nothing else: empty folders do not come with a checkout either.
 pub fn copy(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from).into_iter().map(Result::unwrap) {
-        if entry.file_type().is_file() {
+        // What is on its way, or kept aside for a full disk, is no part of a repository.
+        if entry.file_type().is_file() && !entry.path().starts_with(from.join("tmp")) {
             let target = to.join(entry.path().strip_prefix(from).unwrap());
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
             std::fs::copy(entry.path(), &target).unwrap();

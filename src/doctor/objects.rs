@@ -72,8 +72,7 @@ fn damaged(kind: Kind, objects: Vec<(String, String)>, folder: Option<&Path>) ->
     let (matter, what, verb) = match kind {
         Kind::Config => (
             Matter::ConfigDamaged,
-            "config is damaged or missing; a copy of it in a key slot is in use, so nothing is lost, and once the damaged one is away the \
-             next backup puts it back",
+            "config is damaged or missing; a copy of it in a key slot is in use, so nothing is lost",
             None,
         ),
         Kind::Keys => (

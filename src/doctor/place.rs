@@ -26,6 +26,8 @@ const FULL_INODES: u64 = 100;
 /// The folder of files that are on their way, and how their names begin.
 const TEMPORARY: &str = "tmp";
 const PREFIX: &str = "tmp-";
+/// What is kept aside there for a full disk.
+const RESERVE: &str = "reserve";
 /// Age of such a file from which nobody writes it any more, seconds: two leases.
 const LEFT_SECONDS: i64 = 2 * DAY;
 /// What file systems put into their roots.
@@ -266,6 +268,7 @@ impl Walk {
     fn temporary(&mut self, folder: &Path) {
         for entry in self.entries(folder) {
             match entry.metadata() {
+                Ok(about) if about.is_file() && entry.file_name() == RESERVE => {}
                 Ok(about)
                     if about.is_file() && entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) =>
                 {
