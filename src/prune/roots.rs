@@ -49,9 +49,14 @@ pub(super) fn roots(
         .filter(|peer| Some(peer.id) != own && !peer.is_ended && !fences.contains(&peer.id))
         .flat_map(|peer| peer.parents.iter().copied())
         .collect();
-    let mut all = run.repository.snapshots_from(Origin::Storage)?;
-    if let Some(problem) = all.problems.pop() {
-        return Err(problem);
+    let load = || {
+        let mut all = run.repository.snapshots_from(Origin::Storage)?;
+        all.problems.pop().map_or(Ok(all), Err)
+    };
+    let mut all = load()?;
+    if broken_link(&all).is_some() {
+        // Perhaps another pruner removed it since notes were listed: its note was put before.
+        all = load()?;
     }
     if let Some((after, previous)) = all.broken_links().next() {
         let after = after.name.short();
