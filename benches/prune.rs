@@ -1,5 +1,5 @@
 //! Prune, check and synchronising at stated sizes: `cargo bench --bench prune -- 5000000` (numbers of chunks; without any 5 million, which
-//! takes 2.5 GB; 50 million take ten times that). With `COPAL_BENCH_DIR` the repository stays there and is used again, else it is made in the
+//! takes 2 GB; 50 million take ten times that). With `COPAL_BENCH_DIR` the repository stays there and is used again, else it is made in the
 //! temporary folder and removed.
 //!
 //! The repository is made of real objects, only small: chunks of 64 bytes that do not compress, in as many blocks and packs as chunks of
