@@ -7,7 +7,7 @@ use crate::format::note::Link;
 use crate::model::{Id, Id16, Segment, Snapshot, Time};
 use crate::repository::Error;
 use crate::repository::sessions::Peer;
-use crate::repository::snapshots::{Named, Origin};
+use crate::repository::snapshots::{Named, Origin, Snapshots};
 
 /// A snapshot that must stay whole.
 pub struct Root {
@@ -32,6 +32,24 @@ fn root(named: &Named, is_confirmed: bool) -> Root {
     Root { tree: named.snapshot.root, state: named.snapshot.state.clone(), is_confirmed }
 }
 
+/// A saved snapshot, and the one before it that is missing. Who removes one puts its note before: so notes that are listed after the
+/// snapshots tell of all that another pruner removed meanwhile, when listings had the time to have them.
+fn missing_link(run: &Run<'_>, all: &Snapshots) -> Result<Option<(Id, Id)>, Error> {
+    let mut missing: Vec<(Id, Id)> =
+        all.broken_links().map(|(after, previous)| (after.name, previous)).collect();
+    for look in 0..2 {
+        if missing.is_empty() {
+            break;
+        }
+        if look > 0 {
+            run.settle()?;
+        }
+        let notes = run.repository.notes(Origin::Storage, &mut Vec::new())?;
+        missing.retain(|(_, previous)| !notes.is_removed(previous));
+    }
+    Ok(missing.first().copied())
+}
+
 /// Sorts all snapshots. A forgotten one stays until its grace is over, and as long as somebody who may still commit names it. With
 /// `only`, none but those go, whatever their grace: they were judged before.
 ///
@@ -49,20 +67,14 @@ pub(super) fn roots(
         .filter(|peer| Some(peer.id) != own && !peer.is_ended && !fences.contains(&peer.id))
         .flat_map(|peer| peer.parents.iter().copied())
         .collect();
-    let load = || {
-        let mut all = run.repository.snapshots_from(Origin::Storage)?;
-        all.problems.pop().map_or(Ok(all), Err)
-    };
-    let mut all = load()?;
-    if broken_link(&all).is_some() {
-        // Perhaps another pruner removed it since notes were listed: its note was put before.
-        all = load()?;
+    let mut all = run.repository.snapshots_from(Origin::Storage)?;
+    if let Some(problem) = all.problems.pop() {
+        return Err(problem);
     }
-    if let Some((after, previous)) = all.broken_links().next() {
-        let after = after.name.short();
+    if let Some((after, previous)) = missing_link(run, &all)? {
         return Err(Error::Damaged {
             object: format!("snapshot {}", previous.short()),
-            what: format!("it is missing, and snapshot {after} came after it: nothing is removed"),
+            what: format!("it is missing, and snapshot {} came after it: nothing is removed", after.short()),
         });
     }
     // What is lost of a forgotten one is known, and marked in the one that stands for it: what is there stays.

@@ -141,6 +141,11 @@ impl Error {
         matches!(self, Error::Unsupported { .. })
     }
 
+    /// Whether storage did not give an object that is there: nothing is known to be wrong with it.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Error::Unread { .. })
+    }
+
     /// Whether the repository lacks or breaks something that a snapshot needs, or holds it in a form that this program can not read. It
     /// costs what it holds, and nothing beside that.
     pub fn is_damage(&self) -> bool {

@@ -82,7 +82,7 @@ impl Repository {
     pub fn pack_entry(&self, name: &Id, length: u64) -> Result<(PackEntry, Option<Error>), Error> {
         let problem = match self.read_pack_entry(name, length) {
             Ok(entry) => return Ok((entry, None)),
-            Err(error) if error.is_damage() && !error.is_of_later_version() => error,
+            Err(error) if error.is_damage() && !error.is_unread() && !error.is_of_later_version() => error,
             Err(error) => return Err(error),
         };
         for object in self.index.index_objects_of(name)? {
