@@ -740,6 +740,15 @@ fn a_damaged_repository_gives_everything_back_and_is_repaired() {
     sandbox.run(["restore", "latest", "-t", "after"]).expect(0);
     common::assert_same(&sandbox.source(), &common::below(&sandbox.path("after"), &sandbox.source()));
 
+    // A repair of packs puts back what it can before it salvages anything.
+    std::fs::write(&pack, &whole[..whole.len() - 10_000]).unwrap();
+    sandbox.run(["check"]).expect(5);
+    sandbox.run(["repair", "packs", "--dry-run"]).expect(0);
+    assert_eq!(std::fs::read(&pack).unwrap().len(), whole.len() - 10_000);
+    sandbox.run(["repair", "packs"]).expect(0).says("1 pack put back by recovery data").says("nothing to do");
+    assert!(std::fs::read(&pack).unwrap() == whole);
+    sandbox.run(["check", "--read-data"]).expect(0).says("no errors were found");
+
     // Too much: left as it is, and said so.
     std::fs::write(&pack, &whole[..whole.len() / 2]).unwrap();
     sandbox.run(["check"]).expect(5).says("parts are lost, and its recovery data can bring back");

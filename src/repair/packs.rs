@@ -242,19 +242,11 @@ struct Sum {
     bytes_stored: u64,
 }
 
-/// Whether a pack was had back bit for bit, so that nothing of it needs to be salvaged: from recovery data, once there is any.
-fn recover(_run: &Run<'_>, _target: &Target) -> Result<bool, Error> {
-    Ok(false)
-}
-
 /// Stores again what can be had of the targets; with `only_count`, nothing is stored. Chunks keep their owner, as in a prune.
 fn salvage(run: &Run<'_>, targets: &[Target], only_count: bool) -> Result<Sum, Error> {
     let mut sum = Sum::default();
     let mut by_owner: BTreeMap<[u8; 16], Vec<&PackEntry>> = BTreeMap::new();
     for target in targets {
-        if !only_count && recover(run, target)? {
-            continue;
-        }
         if let Some(entry) = &target.entry {
             by_owner.entry(entry.directory.domain.0).or_default().push(entry);
         }

@@ -2,11 +2,17 @@
 
 use serde::Serialize;
 
-use super::{incomplete, some, with};
+use super::{explained, incomplete, some, with};
 use crate::cli::arguments::RepairPacks;
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
+use crate::cli::listener::Show;
+use crate::cli::signals;
+use crate::parity;
 use crate::repair::{self, Count, PacksPlan};
+use crate::repository::Repository;
+use crate::repository::session::reading;
+use crate::repository::store;
 use crate::terminal::size::{agree, show_count, show_size};
 
 #[derive(Serialize)]
@@ -27,6 +33,7 @@ struct Line {
 #[derive(Serialize)]
 struct Summary {
     changed: bool,
+    packs_put_back: u64,
     chunks_salvaged: u64,
     bytes_salvaged: u64,
     chunks_lost: u64,
@@ -96,10 +103,30 @@ fn text(plan: &PacksPlan, dry_run: bool) -> String {
     text
 }
 
+/// Puts back, bit for bit, what recovery data brings back: after that nothing of it has to be salvaged. How many packs.
+fn put_back(context: &Context<'_>, repository: &Repository, wanted: &RepairPacks) -> Result<u64, Failure> {
+    if wanted.how.dry_run || repository.with_parity().is_ok_and(|packs| packs.is_empty()) {
+        return Ok(0);
+    }
+    let which = if wanted.read_data { parity::Wanted::All } else { parity::Wanted::Recorded };
+    let memory = context.global.memory.unwrap_or(store::MEMORY);
+    let show = Show::new(context)?;
+    let repaired = reading(repository, &context.clock, &context.host(), || {
+        repository.sync()?;
+        parity::repair(repository, &which, memory, &show, signals::stop())
+    });
+    show.finish();
+    Ok(repaired.map_err(|error| explained(&error))?.healed.len() as u64)
+}
+
 /// Repairs packs.
 pub(super) fn run(context: &Context<'_>, wanted: &RepairPacks) -> Result<Code, Failure> {
     let repository = context.open()?;
     let dry_run = wanted.how.dry_run;
+    let put_back = put_back(context, &repository, wanted)?;
+    if put_back > 0 && !context.global.json && !context.global.quiet {
+        context.out.write(format!("{} put back by recovery data\n", show_count(put_back, "pack")))?;
+    }
     let outcome = with(context, &repository, &wanted.how, |tools, asking| {
         repair::packs(tools, &wanted.packs, wanted.read_data, &mut |plan| {
             let line = Line {
@@ -121,7 +148,8 @@ pub(super) fn run(context: &Context<'_>, wanted: &RepairPacks) -> Result<Code, F
     let plan = &outcome.plan;
     if context.global.json {
         let summary = Summary {
-            changed: outcome.done,
+            changed: outcome.done || put_back > 0,
+            packs_put_back: put_back,
             chunks_salvaged: outcome.salvaged.chunks,
             bytes_salvaged: outcome.salvaged.bytes,
             chunks_lost: plan.lost.chunks,
