@@ -78,8 +78,11 @@ fn the_second_restorer_reads_what_a_repair_wrote() {
         command.current_dir(folder.path()).arg(&restorer).args(["repository", "--key-file", "key", "out"]);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("gap: 320000 bytes") && said.contains("incomplete"), "{said}");
+    assert!(said.contains(" had been lost before") && said.contains("incomplete"), "{said}");
     let source = std::fs::canonicalize(path("source/lost")).unwrap();
     let restored = std::fs::read(path("out").join(source.strip_prefix("/").unwrap())).unwrap();
-    assert!(restored == vec![0; noise.len()], "a gap reads as zeros");
+    // Blocks go to packs at random: part of it may lie in another one.
+    assert_eq!(restored.len(), noise.len());
+    assert!(restored.iter().zip(&noise).all(|(byte, was)| *byte == 0 || byte == was), "a gap reads as zeros");
+    assert!(restored.iter().zip(&noise).filter(|(byte, was)| byte != was).count() > 1000, "and there is one");
 }

@@ -300,7 +300,8 @@ pub fn check(
     let saved: Vec<&Named> = snapshots.saved().collect();
 
     // Side by side, since looking up chunks is the work of one thread. What reading finds may change what the walk has seen.
-    let bad_before = lock(&check.bad_packs).len();
+    let bad = || (lock(&check.bad_packs).len(), lock(&check.pack_findings).len());
+    let bad_before = bad();
     let (read, walked) =
         rayon::join(|| check.read_packs(&chosen, deadline, clock), || check.walk_all(&saved));
     let mut walked = walked?;
@@ -310,7 +311,10 @@ pub fn check(
         report.bytes_read += bytes;
         let _ = repository.index.set_fact(&read_fact(name), &now);
     }
-    if lock(&check.bad_packs).len() > bad_before {
+    if bad() != bad_before {
+        // What seemed lost before all was known of the packs.
+        lock(&check.lost).clear();
+        lock(&check.needed_packs).clear();
         walked = check.walk_all(&saved)?;
     }
     report.snapshots = saved.len() as u64;
