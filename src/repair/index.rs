@@ -119,7 +119,7 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), 
             // A pruner removed it meanwhile.
             Err(error) if error.is_damage() && !repository.backend_has(Kind::Index, &name)? => {}
             Err(error) if error.is_of_later_version() => plan.later.push(name),
-            Err(error) if error.is_damage() => plan.unreadable.push(name),
+            Err(error) if error.is_damage() && !error.is_forbidden() => plan.unreadable.push(name),
             Err(error) => return Err(error),
         }
     }
@@ -211,7 +211,7 @@ fn execute(
     may_go_on(session)?;
     for name in &outcome.plan.unreadable {
         match repository.load_index_object(name) {
-            Err(error) if error.is_damage() && !error.is_of_later_version() => {
+            Err(error) if error.is_damage() && !error.is_forbidden() && !error.is_of_later_version() => {
                 run.remove(Kind::Index, name)?;
                 outcome.objects_removed += 1;
             }

@@ -78,6 +78,10 @@ pub(super) fn look(run: &Run<'_>) -> Result<(Objects, Snapshots), Error> {
     let unreadable = stored.unreadable.iter().copied();
     let notes = stored.notes.unreadable.iter().map(|(name, is_later)| (Kind::Notes, *name, *is_later));
     for (kind, name, is_later) in unreadable.chain(notes) {
+        if !is_later {
+            // What is only forbidden to this user ends the repair here.
+            repository.reads(kind, &name)?;
+        }
         match kind {
             _ if is_later => objects.later.push((kind, name)),
             _ if cached(run, kind, &name).is_some() => objects.put_back.push((kind, name)),

@@ -134,7 +134,7 @@ fn look(run: &Run<'_>, named: &[Id], read_data: bool) -> Result<(PacksPlan, Vec<
         match repository.damage(&name) {
             Ok(damage) => recorded.extend(damage.packs),
             Err(error) if error.is_of_later_version() => return Err(error),
-            Err(error) if error.is_damage() => plan.unreadable_records.push(name),
+            Err(error) if error.is_damage() && !error.is_forbidden() => plan.unreadable_records.push(name),
             Err(error) => return Err(error),
         }
     }
@@ -346,7 +346,7 @@ fn execute(
     may_go_on(session)?;
     for name in &outcome.plan.unreadable_records {
         match run.repository.damage(name) {
-            Err(error) if error.is_damage() && !error.is_of_later_version() => {
+            Err(error) if error.is_damage() && !error.is_forbidden() && !error.is_of_later_version() => {
                 run.remove(Kind::Damage, name)?;
             }
             // It was the storage that slipped.

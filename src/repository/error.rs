@@ -146,6 +146,11 @@ impl Error {
         matches!(self, Error::Unread { .. })
     }
 
+    /// Whether this user may not read an object that is there.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Error::Unread { forbidden: true, .. })
+    }
+
     /// Whether the repository lacks or breaks something that a snapshot needs, or holds it in a form that this program can not read. It
     /// costs what it holds, and nothing beside that.
     pub fn is_damage(&self) -> bool {

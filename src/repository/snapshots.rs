@@ -228,6 +228,8 @@ impl Repository {
     }
 
     /// Whether a snapshot, confirmation or note can be read from storage, or is of a later version and so not to be touched.
+    ///
+    /// Errors: `Unread` for one that this user may not read: nothing is known of it.
     pub(crate) fn reads(&self, kind: Kind, name: &Id) -> Result<bool, Error> {
         let read = match kind {
             Kind::Snapshots => self.load_snapshot_from(name, Origin::Storage).map(|_| ()),
@@ -236,7 +238,7 @@ impl Repository {
         };
         match read {
             Ok(()) | Err(Error::Unsupported { .. }) => Ok(true),
-            Err(error) if error.is_damage() => Ok(false),
+            Err(error) if error.is_damage() && !error.is_forbidden() => Ok(false),
             Err(error) => Err(error),
         }
     }

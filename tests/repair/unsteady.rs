@@ -18,12 +18,17 @@ struct Unsteady {
     kind: Kind,
     name: String,
     fails: Arc<AtomicBool>,
+    /// It says that this is forbidden.
+    is_forbidden: bool,
 }
 
 impl Backend for Unsteady {
     through! { location put get_range list stat remove time create }
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
         if self.fails.load(Ordering::SeqCst) && (kind, name) == (self.kind, self.name.as_str()) {
+            if self.is_forbidden {
+                return Err(StorageError::Denied { object: name.to_owned() });
+            }
             let source = std::io::Error::other("a bad moment");
             return Err(StorageError::Io { object: name.to_owned(), operation: "read", source });
         }
@@ -31,8 +36,8 @@ impl Backend for Unsteady {
     }
 }
 
-#[test]
-fn what_can_be_read_again_when_it_comes_to_it_stays() {
+/// One object of each kind that a repair removes when it can not be read.
+fn victims() -> (Place, Vec<(Kind, String)>) {
     let place = Place::new(16 << 10);
     place.write("file", noise(1, 50_000));
     let first = place.back_up();
@@ -42,16 +47,27 @@ fn what_can_be_read_again_when_it_comes_to_it_stays() {
     place.open().put_damage(&Damage { packs: Vec::new(), lost: Some(first), time: Time::default() }).unwrap();
     let index = place.names(Kind::Index).remove(0);
     let damage = place.names(Kind::Damage).remove(0);
-    let victims = [
+    let victims = vec![
         (Kind::Snapshots, first.to_string()),
         (Kind::Notes, note.to_string()),
         (Kind::Index, index),
         (Kind::Damage, damage),
     ];
+    (place, victims)
+}
+
+#[test]
+fn what_can_be_read_again_when_it_comes_to_it_stays() {
+    let (place, victims) = victims();
     for (kind, name) in victims {
         let fails = Arc::new(AtomicBool::new(true));
-        let storage =
-            Unsteady { inner: place.storage.clone(), kind, name: name.clone(), fails: fails.clone() };
+        let storage = Unsteady {
+            inner: place.storage.clone(),
+            kind,
+            name: name.clone(),
+            fails: fails.clone(),
+            is_forbidden: false,
+        };
         let repository = place.open_on(storage);
         let mut was_to_go = false;
         // It is over when the plan is there.
@@ -74,6 +90,29 @@ fn what_can_be_read_again_when_it_comes_to_it_stays() {
         });
         assert!(was_to_go, "{kind:?}: the moment was not met");
         assert!(place.names(kind).contains(&name), "{kind:?}: what can be read was removed");
+    }
+    place.is_sound();
+}
+
+#[test]
+fn what_this_user_may_not_read_stays() {
+    let (place, victims) = victims();
+    for (kind, name) in victims {
+        let fails = Arc::new(AtomicBool::new(true));
+        let storage =
+            Unsteady { inner: place.storage.clone(), kind, name: name.clone(), fails, is_forbidden: true };
+        let repository = place.open_on(storage);
+        let result = place.with_tools(&repository, |tools| match kind {
+            Kind::Index => repair::index(tools, false, &mut |_| true).map(drop),
+            Kind::Damage => repair::packs(tools, &[], false, &mut |_| true).map(drop),
+            _ => repair::snapshots(tools, &Wanted::default(), &mut |_| true).map(drop),
+        });
+        assert!(
+            place.names(kind).contains(&name),
+            "{kind:?}: nothing is known to be wrong with it, and it was removed"
+        );
+        let error = result.expect_err("it is not known what it says");
+        assert!(error.to_string().contains(&name), "{kind:?}: {error}");
     }
     place.is_sound();
 }
