@@ -127,7 +127,7 @@ impl Check<'_> {
         let repository = self.repository;
         let mut unread = false;
         for problem in &synced.problems {
-            unread |= matches!(problem, Error::Unread { .. });
+            unread |= problem.is_unread();
             self.find_error("index", repository.location(), problem);
         }
         // Without a cache that was there before, all of them have just been read.
@@ -141,7 +141,7 @@ impl Check<'_> {
             let compared = repository.compare_index(self.stop)?;
             let unreadable = !compared.problems.is_empty();
             for problem in compared.problems {
-                unread |= matches!(problem, Error::Unread { .. });
+                unread |= problem.is_unread();
                 self.find_error("index", repository.location(), &problem);
             }
             if compared.mended > 0 {

@@ -175,10 +175,7 @@ pub fn remove(
     let (mut removed, mut bytes) = (0, 0);
     for (name, length) in stored(repository)? {
         check_stop(stop)?;
-        match repository.backend.remove(Kind::Parity, &name.to_string()) {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
+        repository.remove_object(Kind::Parity, &name)?;
         removed += 1;
         bytes += length;
     }

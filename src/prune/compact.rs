@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Run, sweep};
+use super::Run;
 use crate::backend::Kind;
 use crate::format::limits::LIST_MAX;
 use crate::format::session::Removal;
@@ -67,10 +67,10 @@ pub(super) fn compact(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error>
     }
     run.settle()?;
     for name in &index_objects {
-        sweep::remove(run, Kind::Index, &name.to_string())?;
+        run.repository.remove_object(Kind::Index, name)?;
     }
     for name in merged.iter().flat_map(|tombstone| &tombstone.replaces) {
-        sweep::remove(run, Kind::Removals, &name.to_string())?;
+        run.repository.remove_object(Kind::Removals, name)?;
     }
     Ok(())
 }

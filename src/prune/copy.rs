@@ -180,9 +180,7 @@ fn block_of(
     is_whole: bool,
 ) -> Result<(), Error> {
     let (repository, contents) = (run.repository, block.pack.contents);
-    let read = || repository.read_block_as_stored(block);
-    // A moment's failure is no damage.
-    let (stored, bytes) = match read().or_else(|_| read()) {
+    let (stored, bytes) = match repository.read_block_as_stored(block) {
         // What storage does not give may come another time: nothing is known to be wrong with it.
         Err(error) if error.is_damage() && !error.is_unread() => {
             copied.damaged.entry(block.pack.name).or_insert_with(|| error.to_string());

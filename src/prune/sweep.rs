@@ -12,21 +12,13 @@ use crate::repository::session::{LEASE_SECONDS, Session};
 /// Age from which a session that is over is not asked for any more, seconds.
 const OVER_SECONDS: i64 = 4 * LEASE_SECONDS as i64;
 
-/// Removes an object; that it is gone already is as good.
-pub(super) fn remove(run: &Run<'_>, kind: Kind, name: &str) -> Result<(), Error> {
-    match run.repository.backend.remove(kind, name) {
-        Err(error) if !error.is_not_found() => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 /// Removes what a tombstone names, in the order in which nothing that is left points to what is gone.
 pub(super) fn tombstone(run: &Run<'_>, tombstone: &Removal) -> Result<(), Error> {
     for name in &tombstone.index_objects {
-        remove(run, Kind::Index, &name.to_string())?;
+        run.repository.remove_object(Kind::Index, name)?;
     }
     for name in &tombstone.packs {
-        remove(run, Kind::Packs, &name.to_string())?;
+        run.repository.remove_object(Kind::Packs, name)?;
     }
     parity(run, &tombstone.packs.iter().copied().collect())
 }
@@ -37,7 +29,7 @@ fn parity(run: &Run<'_>, removed: &HashSet<Id>) -> Result<(), Error> {
     let mut names = Vec::new();
     run.repository.backend.list(Kind::Parity, &mut |entry| names.extend(Id::parse(&entry.name)))?;
     names.retain(|name| removed.contains(name));
-    names.iter().try_for_each(|name| remove(run, Kind::Parity, &name.to_string()))
+    names.iter().try_for_each(|name| run.repository.remove_object(Kind::Parity, name))
 }
 
 /// Removes removal records in whose place others were put, once everybody sees those: until then they say what is going.
@@ -46,7 +38,7 @@ pub(super) fn records(run: &Run<'_>, replaced: impl IntoIterator<Item = Id>) -> 
     if replaced.peek().is_some() {
         run.settle()?;
     }
-    replaced.try_for_each(|name| remove(run, Kind::Removals, &name.to_string()))
+    replaced.try_for_each(|name| run.repository.remove_object(Kind::Removals, &name))
 }
 
 /// Removes what a run that was cut off left: objects that tombstones name, marks that they answer, and tombstones that they replace.
@@ -58,11 +50,11 @@ pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
     let mut names = Vec::new();
     run.repository.backend.list(Kind::Index, &mut |entry| names.extend(Id::parse(&entry.name)))?;
     for name in names.iter().filter(|name| index.contains(name)) {
-        remove(run, Kind::Index, &name.to_string())?;
+        run.repository.remove_object(Kind::Index, name)?;
     }
     for (name, _) in run.repository.stored_packs()? {
         if removed.contains(&name) {
-            remove(run, Kind::Packs, &name.to_string())?;
+            run.repository.remove_object(Kind::Packs, &name)?;
         }
     }
     parity(run, &removed)?;
@@ -85,7 +77,7 @@ pub(super) fn sessions(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error
         if is_over && since > OVER_SECONDS as f64 && !keep.contains(&peer.id) && peer.id != session.id {
             // The end last: without it the session would look as if it were still at work.
             for name in &peer.objects {
-                remove(run, Kind::Sessions, &name.to_string())?;
+                run.repository.remove_object(Kind::Sessions, name)?;
             }
         }
     }

@@ -76,18 +76,6 @@ pub fn index(
     })
 }
 
-/// A pack's own directory, when it can be read; looked for twice, since one slip of the storage is no damage.
-fn own_entry(run: &Run<'_>, name: &Id, length: u64) -> Result<Option<PackEntry>, Error> {
-    for _ in 0..2 {
-        match run.repository.read_pack_entry(name, length) {
-            Ok(entry) => return Ok(Some(entry)),
-            Err(error) if error.is_damage() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
 /// Looks at every index object, and at every pack that none names. Gives the names and lengths of those packs too.
 fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), Error> {
     let repository = run.repository;
@@ -107,8 +95,7 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), 
                 {
                     run.check_stop()?;
                     let Some(length) = stored.get(&entry.name) else { continue };
-                    wrong +=
-                        u64::from(own_entry(run, &entry.name, *length)?.is_some_and(|own| own != *entry));
+                    wrong += u64::from(run.own_entry(&entry.name, *length)?.is_some_and(|own| own != *entry));
                     run.tools.listener.event(Event::Bytes(u64::from(entry.directory_length)));
                 }
                 if wrong > 0 {
@@ -129,7 +116,7 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), 
         if named.contains(&name) || removed.contains(&name) {
             continue;
         }
-        match own_entry(run, &name, length)? {
+        match run.own_entry(&name, length)? {
             Some(entry) => {
                 plan.unnamed_packs += 1;
                 plan.unnamed_chunks += chunks_of(&entry) as u64;
@@ -182,7 +169,7 @@ fn execute(
     let mut filling = Filling { run, object: IndexObject::default() };
     for (name, length) in unnamed {
         run.check_stop()?;
-        if let Some(entry) = own_entry(run, name, *length)? {
+        if let Some(entry) = run.own_entry(name, *length)? {
             filling.push(entry)?;
             outcome.packs_named += 1;
         }
@@ -200,7 +187,7 @@ fn execute(
         for entry in object.packs {
             run.check_stop()?;
             let own = match stored.get(&entry.name) {
-                Some(length) => own_entry(run, &entry.name, *length)?,
+                Some(length) => run.own_entry(&entry.name, *length)?,
                 None => None,
             };
             filling.push(own.unwrap_or(entry))?;
@@ -212,7 +199,7 @@ fn execute(
     for name in &outcome.plan.unreadable {
         match repository.load_index_object(name) {
             Err(error) if error.is_damage() && !error.is_forbidden() && !error.is_of_later_version() => {
-                run.remove(Kind::Index, name)?;
+                run.repository.remove_object(Kind::Index, name)?;
                 outcome.objects_removed += 1;
             }
             // It was the storage that slipped, and not the object that is damaged.
@@ -221,7 +208,7 @@ fn execute(
         }
     }
     for name in &outcome.plan.wrong {
-        run.remove(Kind::Index, name)?;
+        run.repository.remove_object(Kind::Index, name)?;
         outcome.objects_removed += 1;
     }
     outcome.done = true;

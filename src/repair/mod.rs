@@ -11,8 +11,8 @@ mod snapshots;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::backend::Kind;
 use crate::compress::Level;
+use crate::format::index::PackEntry;
 use crate::model::Id;
 use crate::model::clock::Clock;
 use crate::progress::{Event, Listener};
@@ -100,11 +100,12 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Removes an object; that it is gone already is as good.
-    fn remove(&self, kind: Kind, name: &Id) -> Result<(), Error> {
-        match self.repository.backend.remove(kind, &name.to_string()) {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
+    /// What a pack says of itself, when it can be read.
+    fn own_entry(&self, name: &Id, length: u64) -> Result<Option<PackEntry>, Error> {
+        match self.repository.read_pack_entry(name, length) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.is_damage() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

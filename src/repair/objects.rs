@@ -136,7 +136,7 @@ pub(super) fn put_back(run: &Run<'_>, session: &Session<'_>, objects: &Objects) 
             continue;
         }
         // What is there is not written over.
-        run.remove(*kind, name)?;
+        run.repository.remove_object(*kind, name)?;
         run.repository.backend.put(*kind, &name.to_string(), &bytes)?;
     }
     Ok(())
@@ -148,7 +148,7 @@ pub(super) fn give_up(run: &Run<'_>, session: &Session<'_>, objects: &Objects) -
     for name in &objects.notes {
         run.check_stop()?;
         if !run.repository.reads(Kind::Notes, name)? {
-            run.remove(Kind::Notes, name)?;
+            run.repository.remove_object(Kind::Notes, name)?;
         }
     }
     for (name, _) in &objects.gone {

@@ -114,7 +114,7 @@ fn is_whole(run: &Run<'_>, name: &Id, length: u64) -> Result<bool, Error> {
         match run.repository.read_pack_range(name, 0, usize::try_from(length).unwrap_or(usize::MAX)) {
             Ok(bytes) if crypto::object_name(&bytes) == *name => return Ok(true),
             Ok(_) => {}
-            Err(error) if error.is_damage() => {}
+            Err(error) if error.is_damage() && !error.is_forbidden() => {}
             Err(error) => return Err(error),
         }
     }
@@ -177,21 +177,15 @@ fn look(run: &Run<'_>, named: &[Id], read_data: bool) -> Result<(PacksPlan, Vec<
     let mut targets = Vec::new();
     for name in names {
         let length = stored.get(&name).copied();
-        targets.push(Target { name, length, entry: entry(run, &name, length)? });
+        let entry = match length {
+            Some(length) => run.own_entry(&name, length)?,
+            None => None,
+        };
+        targets.push(Target { name, length, entry });
     }
     from_index(run, &mut targets)?;
     plan.unknown = targets.iter().filter(|target| target.entry.is_none()).map(|target| target.name).collect();
     Ok((plan, targets))
-}
-
-/// What a pack says of itself, when it can be read.
-fn entry(run: &Run<'_>, name: &Id, length: Option<u64>) -> Result<Option<PackEntry>, Error> {
-    let Some(length) = length else { return Ok(None) };
-    match run.repository.read_pack_entry(name, length) {
-        Ok(entry) => Ok(Some(entry)),
-        Err(error) if error.is_damage() => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What index objects say of those that do not say it themselves.
@@ -318,14 +312,10 @@ fn one(
 
 /// A block's plain bytes; none when it does not open.
 fn read(run: &Run<'_>, entry: &PackEntry, number: usize) -> Result<Vec<u8>, Error> {
-    for _ in 0..2 {
-        match run.repository.read_block_of(entry, number) {
-            Ok(plain) => return Ok(plain),
-            Err(error) if error.is_damage() => {}
-            Err(error) => return Err(error),
-        }
+    match run.repository.read_block_of(entry, number) {
+        Err(error) if error.is_damage() => Ok(Vec::new()),
+        other => other,
     }
-    Ok(Vec::new())
 }
 
 fn execute(
@@ -347,7 +337,7 @@ fn execute(
     for name in &outcome.plan.unreadable_records {
         match run.repository.damage(name) {
             Err(error) if error.is_damage() && !error.is_forbidden() && !error.is_of_later_version() => {
-                run.remove(Kind::Damage, name)?;
+                run.repository.remove_object(Kind::Damage, name)?;
             }
             // It was the storage that slipped.
             Ok(_) | Err(Error::Unsupported { .. }) => {}

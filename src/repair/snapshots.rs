@@ -299,7 +299,7 @@ fn forget(
     may_go_on(session)?;
     for hit in plan.hit.iter().filter(|hit| hit.is_unconfirmed) {
         if !run.repository.reads(Kind::Confirmed, &hit.named.name)? {
-            run.remove(Kind::Confirmed, &hit.named.name)?;
+            run.repository.remove_object(Kind::Confirmed, &hit.named.name)?;
         }
     }
     let going: Vec<Id> = plan.hit.iter().filter(|hit| hit.goes).map(|hit| hit.named.name).collect();

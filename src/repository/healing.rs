@@ -138,10 +138,8 @@ impl Repository {
                 put_named(&*self.backend, Kind::Damage, &object)?;
             }
             // The new one first: at no moment does a damaged pack seem sound.
-            match self.backend.remove(Kind::Damage, &name.to_string()) {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => settled += 1,
-            }
+            self.remove_object(Kind::Damage, name)?;
+            settled += 1;
         }
         Ok(settled)
     }

@@ -226,10 +226,7 @@ impl Repository {
         let others =
             notes.of(name).iter().filter(|(_, note)| !kept(note)).map(|(other, _)| (Kind::Notes, *other));
         for (kind, object) in [(Kind::Confirmed, *name), (Kind::Snapshots, *name)].into_iter().chain(others) {
-            match self.backend.remove(kind, &object.to_string()) {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
-            }
+            self.remove_object(kind, &object)?;
             let _ = self.index.drop_cached_objects(kind.number(), &[object]);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Packs as objects: their directories, read from the packs themselves, and the records that the index keeps.
 
+use super::again::unspoiled;
 use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::format::index::PackEntry;
@@ -42,11 +43,7 @@ pub fn record(entry: &PackEntry) -> PackRecord {
 impl Repository {
     /// Reads the directory that stands in a pack: what an index object says, without the index object.
     pub fn read_pack_entry(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
-        // Perhaps it was spoiled on its way.
-        self.entry_of_pack(name, length).or_else(|error| match error {
-            Error::Damaged { .. } | Error::Unsupported { .. } => self.entry_of_pack(name, length),
-            error => Err(error),
-        })
+        unspoiled(|| self.entry_of_pack(name, length))
     }
 
     fn entry_of_pack(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {

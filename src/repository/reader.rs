@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::again::again;
+use super::again::{again, unspoiled};
 use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level};
@@ -135,27 +135,27 @@ impl Repository {
             return Err(Error::damaged(Kind::Packs, &entry.name.to_string(), "it has no such block"));
         };
         let key = PackKey::new(&self.keys, entry.directory.contents, &entry.salt);
-        let sealed = self.read_pack_range(&entry.name, block.offset, block.stored as usize)?;
-        open(&entry.name, &key, number as u32, block.codec, block.plain as usize, sealed)
+        unspoiled(|| {
+            let sealed = self.read_pack_range(&entry.name, block.offset, block.stored as usize)?;
+            open(&entry.name, &key, number as u32, block.codec, block.plain as usize, sealed)
+        })
     }
 
     /// Fetches and opens the block at `location`.
     pub fn read_block(&self, location: &Location) -> Result<Vec<u8>, Error> {
-        let read = || self.open_block(location, self.read_sealed(location)?);
-        read().or_else(|error| match error {
-            // Perhaps it was spoiled on its way.
-            Error::Damaged { .. } => read(),
-            error => Err(error),
-        })
+        unspoiled(|| self.open_block(location, self.read_sealed(location)?))
     }
 
     /// The same as it was compressed, and plain.
     pub fn read_block_as_stored(&self, location: &Location) -> Result<(Vec<u8>, Vec<u8>), Error> {
         let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
         let (pack, number, length) = (&location.pack.name, location.block, location.block_plain as usize);
-        let stored = unseal(pack, &key, number, self.read_sealed(location)?)?;
-        let plain = expand(pack, number, location.codec, length, &stored)?.unwrap_or_else(|| stored.clone());
-        Ok((stored, plain))
+        unspoiled(|| {
+            let stored = unseal(pack, &key, number, self.read_sealed(location)?)?;
+            let plain = expand(pack, number, location.codec, length, &stored)?;
+            let plain = plain.unwrap_or_else(|| stored.clone());
+            Ok((stored, plain))
+        })
     }
 
     fn read_sealed(&self, location: &Location) -> Result<Vec<u8>, Error> {

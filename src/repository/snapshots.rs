@@ -227,6 +227,14 @@ impl Repository {
         }
     }
 
+    /// Removes an object; that it is gone already is as good.
+    pub(crate) fn remove_object(&self, kind: Kind, name: &Id) -> Result<(), Error> {
+        match self.backend.remove(kind, &name.to_string()) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a snapshot, confirmation or note can be read from storage, or is of a later version and so not to be touched.
     ///
     /// Errors: `Unread` for one that this user may not read: nothing is known of it.

@@ -120,9 +120,8 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         }
         if report.marked > 0 {
             context.out.write(format!(
-                "of {} something {} marked as lost by an earlier repair\n",
-                show_count(report.marked, "entry"),
-                agree(report.marked, "is", "is")
+                "of {} something is marked as lost by an earlier repair\n",
+                show_count(report.marked, "entry")
             ))?;
         }
         if report.unconfirmed > 0 {
