@@ -7,11 +7,7 @@ use crate::backend;
 /// Does it once more after a failure that may pass. Only for what may be done twice.
 pub(super) fn again<T>(work: impl Fn() -> Result<T, backend::Error>) -> Result<T, backend::Error> {
     match work() {
-        Err(first @ (backend::Error::Io { .. } | backend::Error::Short { .. })) => match work() {
-            // The first says why: the second may only say that nothing is trusted after it.
-            Err(backend::Error::Io { .. }) => Err(first),
-            other => other,
-        },
+        Err(backend::Error::Io { .. } | backend::Error::Short { .. }) => work(),
         other => other,
     }
 }

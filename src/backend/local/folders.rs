@@ -3,8 +3,7 @@
 //! Everything goes through one handle of the repository's folder. When its disk is taken away and the path leads to an
 //! empty mount point, operations fail instead of starting a repository there.
 
-use std::collections::HashSet;
-use std::io;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +29,7 @@ pub(super) struct Folders {
     durable: Mutex<HashSet<String>>,
     /// Folders whose sync failed. The system forgets such an error, and a second sync would seem to succeed, so
     /// nothing more is stored in them by this process.
-    broken: Mutex<HashSet<String>>,
+    broken: Mutex<HashMap<String, Errno>>,
     unsynced: AtomicBool,
     pub(super) sync: Sync,
 }
@@ -125,18 +124,17 @@ impl Folders {
         self.trusted(folder)?;
         let opened = open_folder(root.as_fd(), folder).map_err(|errno| self.sort(folder, "sync", errno))?;
         self.synced(opened.as_fd()).map_err(|errno| {
-            lock(&self.broken).insert(folder.to_owned());
+            lock(&self.broken).insert(folder.to_owned(), errno);
             self.sort(folder, "sync", errno)
         })
     }
 
-    /// Fails when an earlier sync of this folder failed.
+    /// Fails when an earlier sync of this folder failed, with the reason that it had.
     pub(super) fn trusted(&self, folder: &str) -> Result<(), Error> {
-        if !lock(&self.broken).contains(folder) {
-            return Ok(());
+        match lock(&self.broken).get(folder) {
+            Some(errno) => Err(self.sort(folder, "sync", *errno)),
+            None => Ok(()),
         }
-        let source = io::Error::other("an earlier sync of this folder failed");
-        Err(Error::Io { object: self.named(folder), operation: "sync", source })
     }
 
     /// Syncs a file or folder. Storage that has no such operation is taken as it is, and that is noted.
