@@ -1,6 +1,7 @@
 //! Backing up as a library, on storage, clocks and listeners that go wrong on purpose.
 
 mod common;
+mod made;
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -11,12 +12,12 @@ use copal::backend::{Backend, Entry, Fault, Faulty, Kind, Memory};
 use copal::backup::{self, Options, Outcome, Stream};
 use copal::compress::Level;
 use copal::crypto::MasterKey;
-use copal::crypto::password::Cost;
-use copal::format::slot::{Description, Unlock};
+use copal::format::slot::Unlock;
 use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Cutter, Id, Time};
+use copal::model::{Id, Time};
 use copal::progress::{Event, Listener, Silent};
-use copal::repository::{self, Creation, Error, Repository};
+use copal::repository::{self, Error, Repository};
+use made::{folder, make};
 
 /// A run that takes longer hangs.
 const HANGS: std::time::Duration = std::time::Duration::from_secs(120);
@@ -41,23 +42,9 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let key = MasterKey::generate().unwrap();
-        let bytes = *key.bytes();
         let memory = Memory::new();
-        let creation = Creation {
-            unlock: Unlock::KeyFile(&key),
-            cost: Cost::default(),
-            cutter: Cutter::gear(64 << 10),
-            pack_target: 1 << 20,
-            description: Description {
-                label: String::new(),
-                made: SystemClock.now(),
-                user: String::new(),
-                host: String::new(),
-            },
-        };
-        repository::create(&memory, &creation, &SystemClock).unwrap();
-        let source = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
+        let bytes = make(&memory, &SystemClock, 64 << 10);
+        let source = folder();
         Place { memory, key: bytes, source, cache: None }
     }
 

@@ -2,6 +2,7 @@
 //! that a repository is never worse off with it.
 
 mod common;
+mod made;
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -14,17 +15,17 @@ use copal::backup;
 use copal::check::{self, Reading};
 use copal::compress::Level;
 use copal::crypto::MasterKey;
-use copal::crypto::password::Cost;
 use copal::format::session::Removal;
-use copal::format::slot::{Description, Unlock};
+use copal::format::slot::Unlock;
 use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Contents, Cutter, Id, SegmentKind};
+use copal::model::{Contents, Id, SegmentKind};
 use copal::parity::{self, Repaired, Wanted};
 use copal::progress::Silent;
 use copal::prune;
 use copal::repository::healing::Healed;
 use copal::repository::parity::Recovered;
-use copal::repository::{self, Creation, Error, Repository, store};
+use copal::repository::{self, Error, Repository, store};
+use made::{folder, make};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -37,18 +38,9 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let key = MasterKey::generate().unwrap();
-        let bytes = *key.bytes();
         let memory = Memory::new();
-        let creation = Creation {
-            unlock: Unlock::KeyFile(&key),
-            cost: Cost::default(),
-            cutter: Cutter::gear(64 << 10),
-            pack_target: 1 << 20,
-            description: Description::default(),
-        };
-        repository::create(&memory, &creation, &SystemClock).unwrap();
-        let source = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
+        let bytes = make(&memory, &SystemClock, 64 << 10);
+        let source = folder();
         Place { memory, key: bytes, source }
     }
 

@@ -8,55 +8,36 @@ mod through;
 mod found;
 #[path = "pruning/guards.rs"]
 mod guards;
+mod made;
 #[path = "pruning/outlook.rs"]
 mod outlook;
 #[path = "pruning/pieces.rs"]
 mod pieces;
 #[path = "pruning/rotten.rs"]
 mod rotten;
+#[path = "made/timed.rs"]
+mod timed;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use copal::backend::{Backend, Entry, Error as StorageError, Fault, Faulty, Kind, Memory};
+use copal::backend::{Backend, Entry, Error as StorageError, Fault, Faulty, Kind};
 use copal::backup;
 use copal::check::{self, Reading};
 use copal::compress::Level;
 use copal::crypto::MasterKey;
-use copal::crypto::password::Cost;
 use copal::format::note::Verb;
-use copal::format::slot::{Description, Unlock};
-use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Contents, Cutter, Id, SegmentKind, Time};
+use copal::format::slot::Unlock;
+use copal::model::clock::Clock;
+use copal::model::{Contents, Id, SegmentKind, Time};
 use copal::progress::Silent;
 use copal::prune::{self, Options, Outcome, Unused};
 use copal::repository::session::Session;
-use copal::repository::{self, Creation, Error, Repository};
-
-/// Storage in memory whose clock is set by hand, and the same clock as a machine's.
-#[derive(Clone)]
-struct Timed {
-    inner: Memory,
-    seconds: Arc<AtomicI64>,
-}
-
-impl Clock for Timed {
-    fn now(&self) -> Time {
-        Time::new(4_000_000_000 + self.seconds.load(Ordering::SeqCst), 0)
-    }
-    fn pause(&self, seconds: u64) {
-        self.seconds.fetch_add(seconds as i64, Ordering::SeqCst);
-    }
-}
-
-impl Backend for Timed {
-    through! { location put get get_range list stat remove create }
-    fn time(&self) -> Result<Time, StorageError> {
-        Ok(self.now())
-    }
-}
+use copal::repository::{self, Error, Repository};
+use made::{folder, make};
+use timed::Timed;
 
 /// A repository in memory, its key, its clock, and a folder to back up.
 struct Place {
@@ -67,23 +48,9 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let key = MasterKey::generate().unwrap();
-        let bytes = *key.bytes();
-        let storage = Timed { inner: Memory::new(), seconds: Arc::default() };
-        let creation = Creation {
-            unlock: Unlock::KeyFile(&key),
-            cost: Cost::default(),
-            cutter: Cutter::gear(64 << 10),
-            pack_target: 1 << 20,
-            description: Description {
-                label: String::new(),
-                made: SystemClock.now(),
-                user: String::new(),
-                host: String::new(),
-            },
-        };
-        repository::create(&storage, &creation, &storage).unwrap();
-        let source = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
+        let storage = Timed::new();
+        let bytes = make(&storage, &storage, 64 << 10);
+        let source = folder();
         Place { storage, key: bytes, source }
     }
 

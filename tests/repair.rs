@@ -6,10 +6,13 @@ mod common;
 mod through;
 #[path = "repair/cut_off.rs"]
 mod cut_off;
+mod made;
 #[path = "repair/marks.rs"]
 mod marks;
 #[path = "repair/place.rs"]
 mod place;
+#[path = "made/timed.rs"]
+mod timed;
 #[path = "repair/unsteady.rs"]
 mod unsteady;
 

@@ -5,45 +5,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use copal::backend::{Backend, Entry, Error as StorageError, Kind, Memory};
+use copal::backend::{Backend, Kind};
 use copal::backup;
 use copal::check::{self, Reading, Report};
 use copal::compress::Level;
 use copal::crypto::MasterKey;
-use copal::crypto::password::Cost;
 use copal::format::note::Verb;
-use copal::format::slot::{Description, Unlock};
-use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Contents, Cutter, Id, Node, SegmentKind, Snapshot, Time};
+use copal::format::slot::Unlock;
+use copal::model::clock::Clock;
+use copal::model::{Contents, Id, Node, SegmentKind, Snapshot};
 use copal::progress::Silent;
 use copal::prune::{self, Unused};
 use copal::repair::{self, Options, SnapshotsOutcome, Tools, Wanted};
 use copal::repository::session::Session;
 use copal::repository::store::{self, Store};
-use copal::repository::{self, Creation, Error, Repository};
+use copal::repository::{self, Error, Repository};
 
-/// Storage in memory whose clock is set by hand, and the same clock as a machine's.
-#[derive(Clone)]
-pub struct Timed {
-    pub inner: Memory,
-    seconds: Arc<AtomicI64>,
-}
-
-impl Clock for Timed {
-    fn now(&self) -> Time {
-        Time::new(4_000_000_000 + self.seconds.load(Ordering::SeqCst), 0)
-    }
-    fn pause(&self, seconds: u64) {
-        self.seconds.fetch_add(seconds as i64, Ordering::SeqCst);
-    }
-}
-
-impl Backend for Timed {
-    through! { location put get get_range list stat remove create }
-    fn time(&self) -> Result<Time, StorageError> {
-        Ok(self.now())
-    }
-}
+use crate::made::{folder, make};
+use crate::timed::Timed;
 
 pub struct Place {
     pub storage: Timed,
@@ -53,29 +32,11 @@ pub struct Place {
     cache: Option<tempfile::TempDir>,
 }
 
-fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap()
-}
-
 impl Place {
     /// With chunks of about that many bytes.
     pub fn new(average: u32) -> Place {
-        let key = MasterKey::generate().unwrap();
-        let bytes = *key.bytes();
-        let storage = Timed { inner: Memory::new(), seconds: Arc::default() };
-        let creation = Creation {
-            unlock: Unlock::KeyFile(&key),
-            cost: Cost::default(),
-            cutter: Cutter::gear(average),
-            pack_target: 1 << 20,
-            description: Description {
-                label: String::new(),
-                made: SystemClock.now(),
-                user: String::new(),
-                host: String::new(),
-            },
-        };
-        repository::create(&storage, &creation, &storage).unwrap();
+        let storage = Timed::new();
+        let bytes = make(&storage, &storage, average);
         Place { storage, key: bytes, source: folder(), cache: None }
     }
 

@@ -10,7 +10,8 @@ use copal::model::Time;
 use copal::repair::{self, Wanted};
 
 use crate::common::noise;
-use crate::place::{Place, Timed};
+use crate::place::Place;
+use crate::timed::Timed;
 
 /// One object can not be read while `fails` says so.
 struct Unsteady {
