@@ -134,6 +134,7 @@ pub(super) fn look(
         0 => Finding { severity: Severity::Warning, is_damage: false, ..finding },
         _ => finding,
     };
+    let can_be_put_back = hurt::has_parity(inside, &open);
     let costs = match hurt {
         Hurt { only_there: 0, .. } => {
             "everything in them lies elsewhere too, so nothing is lost, and a prune takes them".to_owned()
@@ -141,10 +142,16 @@ pub(super) fn look(
         Hurt { only_there, lost: 0 } => {
             format!("{} lie only there, and can still be read", show_count(only_there as u64, "chunk"))
         }
-        Hurt { only_there, lost } => format!(
-            "of {} that lie only there, {lost} can not be read: lost, unless a backup finds it again",
-            show_count(only_there as u64, "chunk")
-        ),
+        Hurt { only_there, lost } => {
+            let hope = match can_be_put_back {
+                true => "but for recovery data, that is lost",
+                false => "lost, unless a backup finds it again",
+            };
+            format!(
+                "of {} that lie only there, {lost} can not be read: {hope}",
+                show_count(only_there as u64, "chunk")
+            )
+        }
     };
     if !broken.is_empty() {
         let what = format!(
@@ -158,7 +165,7 @@ pub(super) fn look(
     if !open.is_empty() {
         let what = format!("a check found {} damaged; {costs}", show_count(open.len() as u64, "pack"));
         let objects = open.iter().map(|pack| format!("packs/{pack}"));
-        let next = match hurt::has_parity(inside, &open) {
+        let next = match can_be_put_back {
             true => Next::copal("parity repair"),
             false => next(),
         };

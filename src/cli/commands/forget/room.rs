@@ -121,7 +121,7 @@ impl Room {
         let days = prune::GRACE_SECONDS / 86_400;
         let kept = show_size(self.kept);
         format!(
-            "prune then gives back {}\nwithout it {}\nwhat stays takes about {kept}; forgotten snapshots keep their room for {days} days (prune --grace)\n",
+            "prune then gives back {}\na prune without that gives back {}\nwhat stays takes about {kept}; forgotten snapshots keep their room for {days} days (prune --grace)\n",
             show(&self.after),
             show(&self.before),
         )
