@@ -47,6 +47,15 @@ impl Index {
         Ok(found.is_some_and(|(row, listed)| listed || read(&self.own).contains(&(row as u64))))
     }
 
+    /// Whether the file is what SQLite would have written: rows in their order, pages that hang together. Where that is not so, rows can
+    /// not be mended one by one: they are not found again, or others are lost by it. Reads the whole file.
+    ///
+    /// Errors: `Damaged`, with the first thing that is wrong.
+    pub fn check_structure(&self) -> Result<(), Error> {
+        let found: String = self.reader().query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if found == "ok" { Ok(()) } else { Err(Error::Damaged(found)) }
+    }
+
     /// The highest row of a pack so far; packs that come later have higher ones.
     pub fn last_pack_row(&self) -> Result<u64, Error> {
         let reader = self.reader();

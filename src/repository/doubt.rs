@@ -26,6 +26,8 @@ impl Repository {
     }
 
     /// Compares the local index with every index object in storage, and mends it.
+    ///
+    /// Errors: `Index` with `Damaged` when the cache is beyond mending; those of the storage.
     pub fn compare_index(&self, stop: &AtomicBool) -> Result<Compared, Error> {
         let mut compared = Compared::default();
         let last_row = self.index.last_pack_row()?;
@@ -61,7 +63,10 @@ impl Repository {
                 }
             }
             // One that was not known is new, and nothing was wrong about it.
-            if known.contains(&name) {
+            if known.contains(&name) && !wrong.is_empty() {
+                if compared.mended == 0 {
+                    self.index.check_structure()?;
+                }
                 compared.mended += wrong.len() as u64;
             }
             self.replace(name, &wrong)?;
@@ -78,6 +83,9 @@ impl Repository {
         if gone_meanwhile {
             // What it named is perhaps named by one that came after the listing: that is for a synchronisation to say.
             strange.clear();
+        }
+        if compared.mended == 0 && !strange.is_empty() {
+            self.index.check_structure()?;
         }
         compared.mended += strange.len() as u64;
         self.index.drop_packs(&strange)?;

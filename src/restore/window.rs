@@ -221,7 +221,8 @@ fn write_window(run: &Run<'_>, mut window: Window) -> Result<(), Error> {
         let ends = match (window.pieces.get(place), &window.pieces[place - 1], window.pieces.get(start)) {
             (Some(next), last, Some(first)) => {
                 let (next, last, first) = (&next.location, &last.location, &first.location);
-                next.pack.name != first.pack.name
+                // A pack may stand under two rows, when the index was mended meanwhile.
+                (next.pack.row, next.pack.name) != (first.pack.row, first.pack.name)
                     || next.block_offset + u64::from(next.block_stored) - first.block_offset
                         > run.bounds.fetch
                     || next.block_offset > last.block_offset + u64::from(last.block_stored) + GAP

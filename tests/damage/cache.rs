@@ -85,6 +85,42 @@ fn a_flipped_bit_anywhere_in_the_cache_never_costs_a_file() {
     failures.end();
 }
 
+/// Where the keys stand by which a table's inner page at the top tells which of its pages holds a row (SQLite's file format, 1.6).
+fn dividing_keys(file: &[u8], root: usize) -> Vec<usize> {
+    let number = |at: usize| usize::from(u16::from_be_bytes([file[at], file[at + 1]]));
+    let size = number(16);
+    let page = (root - 1) * size;
+    assert_eq!(file[page], 5, "an inner page of a table");
+    // The places of its cells follow the header; in each a page number comes before the key.
+    (0..number(page + 3)).map(|cell| page + number(page + 12 + 2 * cell) + 4).collect()
+}
+
+#[test]
+fn a_flipped_bit_in_the_keys_that_lead_to_the_rows_of_the_cache_never_costs_a_file() {
+    let place = world().copy(true);
+    let cache = rusqlite::Connection::open(cache_file(&place)).unwrap();
+    let query = "SELECT rootpage FROM sqlite_schema WHERE name = 'chunks'";
+    let root: usize = cache.query_row(query, [], |row| row.get(0)).unwrap();
+    drop(cache);
+    let sound = fs::read(cache_file(&place)).unwrap();
+    let keys = dividing_keys(&sound, root);
+    assert!(!keys.is_empty(), "the chunks of the cache fill more than one page");
+    let mut failures = Failures::default();
+    for key in keys {
+        for bit in [6, 5, 4, 3, 2, 1, 0] {
+            failures.case(format!("cache: key at {key}, bit {bit}"), |what| {
+                let place = world().copy(true);
+                let mut bytes = sound.clone();
+                bytes[key] ^= 1 << bit;
+                fs::write(cache_file(&place), bytes).unwrap();
+                assert_eq!(restore_all(&place, what, &[], &|_| false), 0);
+                heal(&place, what);
+            });
+        }
+    }
+    failures.end();
+}
+
 #[test]
 fn a_tree_id_flipped_in_the_cache_does_not_get_into_a_snapshot() {
     let mut failures = Failures::default();
