@@ -252,14 +252,13 @@ fn write_group(run: &Run<'_>, pieces: &[Piece]) -> Result<(), Error> {
     let fetched = run.repository.read_pack_range(&first.pack.name, first.block_offset, length as usize);
     for block in pieces.chunk_by(|a, b| a.location.block == b.location.block) {
         let location = &block[0].location;
-        let plain = match &fetched {
-            Ok(bytes) => {
-                let start = (location.block_offset - first.block_offset) as usize;
-                let sealed = bytes[start..start + location.block_stored as usize].to_vec();
-                run.repository.open_block(location, sealed)
-            }
-            // Perhaps only one of several blocks is out of reach.
-            Err(_) => run.repository.read_block(location),
+        let start = (location.block_offset - first.block_offset) as usize;
+        let sealed =
+            fetched.as_ref().ok().and_then(|bytes| bytes.get(start..)?.get(..location.block_stored as usize));
+        let plain = match sealed {
+            Some(sealed) => run.repository.open_block(location, sealed.to_vec()),
+            // Perhaps only one of several blocks is out of reach, or the index is wrong about where it ends.
+            None => run.repository.read_block(location),
         };
         for piece in block {
             write_piece(run, piece, plain.as_ref())?;

@@ -144,7 +144,7 @@ fn a_tree_id_flipped_in_the_cache_does_not_get_into_a_snapshot() {
 }
 
 /// Changes that turn sound rows of the cache into wrong ones: as a flipped bit does, but all at once.
-const WRONG: [&str; 12] = [
+const WRONG: [&str; 13] = [
     "DELETE FROM chunks",
     "UPDATE chunks SET confirm = confirm + 1",
     "UPDATE chunks SET offset = offset + 1",
@@ -154,6 +154,8 @@ const WRONG: [&str; 12] = [
     "UPDATE packs SET salt = zeroblob(32)",
     "UPDATE packs SET blocks = zeroblob(17)",
     "UPDATE packs SET blocks = zeroblob(3)",
+    // The first block seems to end behind the last one.
+    "UPDATE packs SET blocks = CAST(substr(blocks, 1, 11) || x'2f' || substr(blocks, 13) AS BLOB)",
     "UPDATE packs SET name = randomblob(32)",
     "DELETE FROM pack_sources",
     "UPDATE index_objects SET name = randomblob(32)",
