@@ -16,6 +16,7 @@ pub mod terminal;
 pub mod repository;
 
 pub mod backup;
+pub mod catalogue;
 pub mod check;
 pub mod doctor;
 pub mod parity;

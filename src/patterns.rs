@@ -8,6 +8,7 @@
 //! - a trailing slash means folders only; a leading `!` takes back what earlier patterns matched; the last match counts.
 //! - a leading `~` or `~/` is the home folder.
 
+mod finder;
 mod matched;
 mod translate;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
+pub use finder::Finder;
 use matched::Matched;
 use translate::{Parsed, parse};
 

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["repository"],
-    &["backup", "check", "doctor", "parity", "prune", "repair", "restore", "retention"],
+    &["backup", "catalogue", "check", "doctor", "parity", "prune", "repair", "restore", "retention"],
     &["cli"],
 ];
 

@@ -1,6 +1,7 @@
 //! The command line: what is typed, what it means, where secrets and defaults come from, and how a run ends.
 
 pub mod arguments;
+mod catalogue;
 mod commands;
 mod context;
 pub mod defaults;
@@ -74,6 +75,8 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Backup(backup) => commands::backup::run(context, backup),
         Command::Snapshots(snapshots) => commands::snapshots::run(context, snapshots),
         Command::Ls(ls) => commands::ls::run(context, ls),
+        Command::Find(find) => commands::find::run(context, find),
+        Command::Versions(versions) => commands::versions::run(context, versions),
         Command::Restore(restore) => commands::restore::run(context, restore),
         Command::Forget(forget) => commands::forget::run(context, forget),
         Command::Prune(prune) => commands::prune::run(context, prune),

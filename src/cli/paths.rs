@@ -28,7 +28,8 @@ pub fn split(wanted: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     (wanted.to_vec(), None)
 }
 
-fn names(path: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// The single names of a path; none when it goes up again.
+pub fn names(path: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for name in path.split(|byte| *byte == b'/') {
         match name {

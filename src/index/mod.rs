@@ -10,6 +10,7 @@
 //! - `Error::Damaged` at any call: drop the index, `Index::put_aside`, open again, synchronise.
 //! - Several processes may share the file. A write that meets another's answers `Error::Busy`; nothing is lost by going on.
 
+pub mod catalogue;
 mod chunks;
 mod directories;
 mod error;

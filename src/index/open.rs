@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::hidden::Hidden;
-use super::schema::{self, Found, READER_CACHE_KIB, WRITER_CACHE_KIB};
+use super::schema::{self, Found, INDEX, READER_CACHE_KIB, WRITER_CACHE_KIB};
 use super::{Error, Index};
 use crate::model::Id16;
 
@@ -86,7 +86,7 @@ impl Index {
     pub fn in_memory(repository: Id16) -> Result<Index, Error> {
         let mut writer = schema::connect(None, WRITER_CACHE_KIB)?;
         schema::settle(&writer)?;
-        schema::create(&mut writer, &repository)?;
+        schema::create(&mut writer, &repository, &INDEX)?;
         let set = OpenSet { writer, readers: Vec::new(), hidden: Hidden::default() };
         Ok(Index::assemble(set, Place::Memory))
     }
@@ -139,17 +139,13 @@ fn open_private(repository: &Id16) -> Result<Index, Error> {
 
 /// Connections to the file, made when it is not there.
 fn open_file(path: &Path, repository: &Id16) -> Result<(OpenSet, Opened), Error> {
-    let file = owned_file(path)?;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        file.set_permissions(PermissionsExt::from_mode(0o600))?;
-    }
-    drop(file);
+    drop(owned_file(path)?);
     let mut writer = schema::connect(Some(path), WRITER_CACHE_KIB)?;
-    let found = schema::examine(&writer, repository)?;
+    let found = schema::examine(&writer, repository, &INDEX)?;
     schema::settle(&writer)?;
     let opened = match found {
         Found::Empty => {
-            schema::create(&mut writer, repository)?;
+            schema::create(&mut writer, repository, &INDEX)?;
             Opened::Fresh
         }
         Found::Ours => {
@@ -171,7 +167,7 @@ fn open_file(path: &Path, repository: &Id16) -> Result<(OpenSet, Opened), Error>
 }
 
 /// A file for reading and writing, made with mode 0600 when it is not there; a link or device is refused.
-fn owned_file(path: &Path) -> Result<File, Error> {
+pub(super) fn owned_file(path: &Path) -> Result<File, Error> {
     let nofollow = OFlags::NOFOLLOW.bits() as i32;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
@@ -179,16 +175,19 @@ fn owned_file(path: &Path) -> Result<File, Error> {
     if !file.metadata()?.is_file() {
         return Err(Error::Io(format!("{} is not a regular file", path.display())));
     }
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(PermissionsExt::from_mode(0o600))?;
+    }
     Ok(file)
 }
 
 /// The lock file beside the database, not locked.
-fn lock_file(path: &Path) -> Result<File, Error> {
+pub(super) fn lock_file(path: &Path) -> Result<File, Error> {
     owned_file(&path.with_extension("lock"))
 }
 
 /// Locks the lock file shared, waiting a moment for one who puts the database aside.
-fn lock_shared(file: &File) -> Result<(), Error> {
+pub(super) fn lock_shared(file: &File) -> Result<(), Error> {
     for _ in 1..LOCK_TRIES {
         match flock(file, FlockOperation::NonBlockingLockShared) {
             Err(rustix::io::Errno::WOULDBLOCK) => sleep(LOCK_PAUSE),
@@ -199,7 +198,7 @@ fn lock_shared(file: &File) -> Result<(), Error> {
 }
 
 /// Renames the database to `.aside`, over an older one, and removes its log. The lock must be held exclusively.
-fn move_aside(path: &Path) -> Result<(), Error> {
+pub(super) fn move_aside(path: &Path) -> Result<(), Error> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -88,7 +88,7 @@ fn open(path: &Path, length: u64, repository: Id16) -> Result<Option<Index>, Err
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(name, flags)?;
-    match schema::examine(&connection, &repository)? {
+    match schema::examine(&connection, &repository, &schema::INDEX)? {
         Found::Empty => return Ok(None),
         Found::Ours => {}
     }

@@ -9,10 +9,6 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use super::Error;
 use crate::model::Id16;
 
-/// `COPL`, in the header of the file.
-pub(super) const APPLICATION_ID: i32 = 0x434f_504c;
-/// Number of this layout; another one is put aside and built anew.
-pub(super) const LAYOUT: i32 = 3;
 /// How long a write waits for another process.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// Page cache of the connection that writes, KiB: sorted writes touch a page once, so it need not be large.
@@ -24,7 +20,22 @@ const MAPPED: i64 = 0;
 /// The write-ahead log is cut back to this after a large transaction, bytes.
 const LOG_KEPT: i64 = 64 << 20;
 
-const TABLES: &str = "
+/// What a file is made of, and the marks by which it is recognised.
+pub(super) struct Layout {
+    /// In the header of the file.
+    pub application: i32,
+    /// Number of this layout; another one is put aside and built anew.
+    pub number: i32,
+    /// Makes its tables; one of them is `meta`.
+    pub tables: &'static str,
+}
+
+/// The index's own.
+pub(super) const INDEX: Layout = Layout {
+    // `COPL`.
+    application: 0x434f_504c,
+    number: 3,
+    tables: "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE index_objects (id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE);
@@ -55,7 +66,9 @@ CREATE TABLE finished_files (
   ctime_nanos INTEGER NOT NULL, node BLOB NOT NULL, PRIMARY KEY (source, directory, name)) WITHOUT ROWID;
 CREATE TABLE cached_objects (
   id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name BLOB NOT NULL, bytes BLOB NOT NULL, UNIQUE (kind, name));
-";
+INSERT INTO meta VALUES ('chunks', 0), ('orphans', 0);
+",
+};
 
 /// What a file turns out to be.
 pub(super) enum Found {
@@ -81,19 +94,19 @@ pub(super) fn connect(path: Option<&Path>, cache_kib: i64) -> Result<Connection,
     Ok(connection)
 }
 
-/// Whether the file is empty or the index of `repository`; anything else is `Error::Damaged`, with the reason.
-pub(super) fn examine(connection: &Connection, repository: &Id16) -> Result<Found, Error> {
+/// Whether the file is empty or of that layout and of `repository`; anything else is `Error::Damaged`, with the reason.
+pub(super) fn examine(connection: &Connection, repository: &Id16, wanted: &Layout) -> Result<Found, Error> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let (application, layout) = (number("application_id")?, number("user_version")?);
     if application == 0 && layout == 0 && objects == 0 {
         return Ok(Found::Empty);
     }
-    if application != i64::from(APPLICATION_ID) {
+    if application != i64::from(wanted.application) {
         return Err(Error::Damaged("the file is another program's database".to_owned()));
     }
-    if layout != i64::from(LAYOUT) {
-        return Err(Error::Damaged(format!("it has layout {layout}, this version writes {LAYOUT}")));
+    if layout != i64::from(wanted.number) {
+        return Err(Error::Damaged(format!("it has layout {layout}, this version writes {}", wanted.number)));
     }
     let query = "SELECT value FROM meta WHERE key = 'repository'";
     let owner = connection.query_row(query, [], |row| row.get::<_, Vec<u8>>(0)).optional();
@@ -120,16 +133,13 @@ pub(super) fn settle(connection: &Connection) -> Result<(), Error> {
 }
 
 /// Makes the tables, unless another process just did.
-pub(super) fn create(connection: &mut Connection, repository: &Id16) -> Result<(), Error> {
+pub(super) fn create(connection: &mut Connection, repository: &Id16, layout: &Layout) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if let Found::Empty = examine(&transaction, repository)? {
-        transaction.execute_batch(TABLES)?;
-        transaction.execute(
-            "INSERT INTO meta VALUES ('repository', ?1), ('chunks', 0), ('orphans', 0)",
-            [&repository.0[..]],
-        )?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", LAYOUT)?;
+    if let Found::Empty = examine(&transaction, repository, layout)? {
+        transaction.execute_batch(layout.tables)?;
+        transaction.execute("INSERT INTO meta VALUES ('repository', ?1)", [&repository.0[..]])?;
+        transaction.pragma_update(None, "application_id", layout.application)?;
+        transaction.pragma_update(None, "user_version", layout.number)?;
         transaction.commit()?;
     }
     Ok(())

@@ -86,7 +86,7 @@ pub fn parse(pattern: &[u8], any_case: bool, home: Option<&[u8]>) -> Result<Pars
 }
 
 /// Appends bytes that stand for themselves.
-fn literal(bytes: &[u8], regex: &mut String) {
+pub(super) fn literal(bytes: &[u8], regex: &mut String) {
     for chunk in bytes.utf8_chunks() {
         regex.push_str(&regex::escape(chunk.valid()));
         for byte in chunk.invalid() {

@@ -115,6 +115,11 @@ impl Repository {
 
     /// The entry of that name in a directory, reading only the pages on the way.
     pub fn find_in(&self, tree: Id, name: &[u8]) -> Result<Option<Node>, Error> {
+        Ok(self.find_encoded(tree, name)?.map(|(node, _)| node))
+    }
+
+    /// The same, with the node as it is encoded.
+    pub fn find_encoded(&self, tree: Id, name: &[u8]) -> Result<Option<(Node, Vec<u8>)>, Error> {
         let (mut id, mut expected) = (tree, None);
         for _ in 0..=limits::LEVEL_MAX {
             match self.load_page(&id, expected.as_ref())? {
@@ -132,11 +137,11 @@ impl Repository {
     }
 }
 
-fn find_among(id: &Id, nodes: NodeList, name: &[u8]) -> Result<Option<Node>, Error> {
+fn find_among(id: &Id, mut nodes: NodeList, name: &[u8]) -> Result<Option<(Node, Vec<u8>)>, Error> {
     let mut nameless = None;
-    for node in nodes {
+    while let Some(node) = nodes.next() {
         match node {
-            Ok(node) if node.name == name => return Ok(Some(node)),
+            Ok(node) if node.name == name => return Ok(Some((node, nodes.encoded().to_vec()))),
             Ok(node) if node.name.as_slice() > name => break,
             Ok(_) => {}
             Err(bad) if bad.name.as_deref() == Some(name) => return Err(bad_node(id, bad)),

@@ -41,6 +41,10 @@ pub struct Global {
     #[arg(long, global = true)]
     pub no_cache: bool,
 
+    /// Keep no catalogue of paths on this machine: `versions` goes through the snapshots, which takes longer [variable: COPAL_CATALOGUE=off]
+    #[arg(long, global = true)]
+    pub no_catalogue: bool,
+
     /// Print JSON lines, for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -103,6 +107,11 @@ impl Global {
         }
         if !self.no_cache && self.cache_dir.is_none() {
             self.cache_dir = environment("COPAL_CACHE_DIR").map(PathBuf::from);
+        }
+        match environment("COPAL_CATALOGUE") {
+            Some(value) if value == "off" => self.no_catalogue = true,
+            Some(value) if value != "on" => return Err("COPAL_CATALOGUE is neither on nor off".into()),
+            _ => {}
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The command line as it is typed: one tree of options, read once and completed from the environment.
 
 mod backup;
+mod find;
 mod global;
 mod key;
 mod look;
@@ -19,6 +20,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::environment::Lookup;
 
 pub use backup::Backup;
+pub use find::{Find, Kinds, Versions};
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
@@ -59,6 +61,8 @@ pub enum Command {
     Backup(Box<Backup>),
     Snapshots(Snapshots),
     Ls(Ls),
+    Find(Box<Find>),
+    Versions(Versions),
     Restore(Restore),
     Forget(Box<Forget>),
     Prune(Prune),

@@ -17,7 +17,7 @@ use crate::cli::arguments::Backup;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
-use crate::cli::{select, signals};
+use crate::cli::{catalogue, select, signals};
 use crate::model::clock::Clock;
 use crate::progress::{Event, Listener};
 use crate::repository::{Error, Repository, store};
@@ -214,6 +214,9 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let outcome = outcome?;
     report::report(context, &outcome, wanted, began.elapsed().as_secs_f64())?;
     report::advise(context, &repository, &outcome, &sources);
+    if let Some(name) = &outcome.name {
+        catalogue::keep_up(context, &repository, name, &outcome.snapshot);
+    }
     if !is_stream && !outcome.snapshot.incomplete {
         let given = wanted.exclude.iter().map(|pattern| ("--exclude", pattern));
         let given: Vec<_> =

@@ -6,7 +6,7 @@ use crate::backend::Kind;
 use crate::cli::arguments::Stats;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::select;
+use crate::cli::{catalogue, select};
 use crate::repository::snapshots::Named;
 use crate::terminal::size::{show_count, show_size};
 
@@ -26,6 +26,7 @@ struct Numbers {
     chunks_size: u64,
     compression_ratio: f64,
     cache_size: u64,
+    catalogue_size: u64,
 }
 
 /// Counts what is stored.
@@ -72,12 +73,13 @@ pub fn run(context: &Context<'_>, stats: &Stats) -> Result<Code, Failure> {
     numbers.compression_ratio =
         if numbers.packs_size > 0 { plain as f64 / numbers.packs_size as f64 } else { 1.0 };
     numbers.cache_size = repository.index.database_bytes().map_err(index)?;
+    numbers.catalogue_size = catalogue::bytes(context, &repository).unwrap_or(0);
     if context.global.json {
         context.out.json("stats", &numbers)?;
         return Ok(Code::Done);
     }
     let text = format!(
-        "snapshots      {}\nfiles in them  {}\nsize of them   {}\nstored         {} in {}, {} of index\nchunks         {}, {} before compression ({:.2} times)\nlocal cache    {}\n",
+        "snapshots      {}\nfiles in them  {}\nsize of them   {}\nstored         {} in {}, {} of index\nchunks         {}, {} before compression ({:.2} times)\nlocal cache    {}, {} of the catalogue of paths\n",
         numbers.snapshots_count,
         numbers.total_file_count,
         show_size(numbers.total_restore_size),
@@ -88,6 +90,7 @@ pub fn run(context: &Context<'_>, stats: &Stats) -> Result<Code, Failure> {
         show_size(numbers.chunks_size),
         numbers.compression_ratio,
         show_size(numbers.cache_size),
+        show_size(numbers.catalogue_size),
     );
     context.out.write(text)?;
     Ok(Code::Done)

@@ -1,0 +1,260 @@
+//! Filling: a snapshot at a time, oldest first, each in one transaction.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
+use super::{check_stop, facts};
+use crate::index::catalogue::{BYTES_MAX, Catalogue, Child, Facts, Lane, PathNumber, ROOT, Writing};
+use crate::model::{Id, Node, NodeType, Snapshot};
+use crate::repository::snapshots::Named;
+use crate::repository::{Error, Repository};
+
+/// Files that vanished, or came, in one snapshot among which moved ones are looked for.
+const MOVED_MAX: usize = 1 << 20;
+/// Folders that a backup adds to the catalogue by itself: what changes from day to day, and not a first snapshot.
+const FOLDERS_BY_THE_WAY: u64 = 5000;
+
+/// What filling did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Snapshots that were added.
+    pub added: u64,
+    /// Folders that were read.
+    pub folders: u64,
+    /// Folders that could not be read: of those nothing is known in that snapshot.
+    pub unread: u64,
+    /// Snapshots whose rows were given up to keep the catalogue small.
+    pub given_up: u64,
+}
+
+/// Adds the snapshots that the catalogue lacks, oldest first. `each` is told how many are still to come before each.
+///
+/// Errors: `Index` when the catalogue can not be written (`Busy`: another process does it), `Stopped`, those of the storage.
+pub fn fill(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    snapshots: &[Named],
+    stop: &AtomicBool,
+    each: &mut dyn FnMut(usize),
+) -> Result<Filled, Error> {
+    let known: std::collections::HashSet<Id> = catalogue.known()?.into_iter().map(|(name, _)| name).collect();
+    let missing: Vec<&Named> = snapshots.iter().filter(|named| !known.contains(&named.name)).collect();
+    let mut filled = Filled::default();
+    for (place, named) in missing.iter().enumerate() {
+        each(missing.len() - place);
+        add(repository, catalogue, (&named.name, &named.snapshot), u64::MAX, stop, &mut filled)?;
+    }
+    Ok(filled)
+}
+
+/// Adds a snapshot that was just made, when the catalogue has the one before it and not much has changed; whether it is there now.
+pub fn keep_up(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    (name, snapshot): (&Id, &Snapshot),
+    stop: &AtomicBool,
+) -> Result<bool, Error> {
+    let parent = snapshot.parent;
+    if !parent.map_or(Ok(false), |parent| catalogue.has(&parent))? {
+        return Ok(false);
+    }
+    match add(repository, catalogue, (name, snapshot), FOLDERS_BY_THE_WAY, stop, &mut Filled::default()) {
+        Err(Error::Stopped) => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+fn add(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    (name, snapshot): (&Id, &Snapshot),
+    folders_most: u64,
+    stop: &AtomicBool,
+    filled: &mut Filled,
+) -> Result<(), Error> {
+    let done = catalogue.change(|writing| {
+        // Another process may have been here.
+        if writing.has(name)? {
+            return Ok(None);
+        }
+        let lane = writing.lane(&snapshot.host, &snapshot.sources, snapshot.time)?;
+        let number = writing.add_snapshot(&lane, name, snapshot.time)?;
+        let mut adding = Adding {
+            repository,
+            writing,
+            stop,
+            lane,
+            number,
+            folders: 0,
+            unread: 0,
+            folders_most,
+            moved: Moved::default(),
+        };
+        adding.folders(snapshot.root)?;
+        let (folders, unread) = (adding.folders, adding.unread);
+        adding.find_moved()?;
+        if unread > 0 {
+            writing.set_partial(name)?;
+        }
+        Ok::<_, Error>(Some((folders, unread, writing.shrink(BYTES_MAX)?)))
+    })?;
+    if let Some((folders, unread, given_up)) = done {
+        filled.added += 1;
+        filled.folders += folders;
+        filled.unread += unread;
+        filled.given_up += given_up;
+    }
+    Ok(())
+}
+
+/// What vanished and what came.
+#[derive(Default)]
+struct Moved {
+    /// By contents.
+    vanished: HashMap<i64, PathNumber>,
+    came: Vec<(i64, PathNumber)>,
+}
+
+struct Adding<'a, 'c> {
+    repository: &'a Repository,
+    writing: &'a mut Writing<'c>,
+    stop: &'a AtomicBool,
+    lane: Lane,
+    number: i64,
+    folders: u64,
+    unread: u64,
+    folders_most: u64,
+    moved: Moved,
+}
+
+impl Adding<'_, '_> {
+    /// All folders that differ from what the catalogue has.
+    fn folders(&mut self, root: Id) -> Result<(), Error> {
+        let mut stack = vec![(ROOT, root)];
+        while let Some((path, tree)) = stack.pop() {
+            check_stop(self.stop)?;
+            if self.writing.folder(self.lane.number, path)? == Some(tree) {
+                continue;
+            }
+            self.folders += 1;
+            if self.folders > self.folders_most {
+                return Err(Error::Stopped);
+            }
+            if self.folder(path, tree, &mut stack)? {
+                self.writing.set_folder(self.lane.number, path, &tree)?;
+            } else {
+                // It is looked at again with the next snapshot, whatever tree it has there.
+                self.unread += 1;
+                self.writing.drop_folder(self.lane.number, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares one folder with what the catalogue has of it; folders in it go on the stack. Whether all of it could be read.
+    fn folder(
+        &mut self,
+        path: PathNumber,
+        tree: Id,
+        stack: &mut Vec<(PathNumber, Id)>,
+    ) -> Result<bool, Error> {
+        let mut before = self.writing.children(self.lane.number, path)?.into_iter().peekable();
+        let mut gone = Vec::new();
+        let mut is_whole = true;
+        let mut nodes = self.repository.nodes(tree);
+        while let Some(node) = nodes.next() {
+            let node = match node {
+                Ok(node) => node,
+                Err(error) if error.is_damage() => {
+                    is_whole = false;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            while let Some(child) = before.next_if(|child| child.name < node.name) {
+                gone.push(child);
+            }
+            let child = before.next_if(|child| child.name == node.name);
+            let facts = facts(&node, nodes.encoded());
+            let below = self.entry(path, child, &node, &facts)?;
+            if let (Some(tree), NodeType::Directory) = (node.tree, node.kind) {
+                stack.push((below, tree));
+            }
+        }
+        if is_whole {
+            gone.extend(before);
+            for child in gone {
+                self.vanished(&child)?;
+            }
+        }
+        Ok(is_whole)
+    }
+
+    /// One entry, and what the catalogue has of it.
+    fn entry(
+        &mut self,
+        parent: PathNumber,
+        before: Option<Child>,
+        node: &Node,
+        facts: &Facts,
+    ) -> Result<PathNumber, Error> {
+        let lane = self.lane.number;
+        let path = match before {
+            Some(child) => {
+                // Of folders only that they are there is kept here: what is in them has rows of its own.
+                let stays =
+                    child.kind == node.kind && (child.node == facts.node || node.kind == NodeType::Directory);
+                if stays {
+                    return Ok(child.path);
+                }
+                // What could not be read is unknown, so what was below it is not taken for gone.
+                let may_hold = |kind| matches!(kind, NodeType::Directory | NodeType::Unreadable);
+                if may_hold(child.kind) && !may_hold(node.kind) {
+                    self.vanished(&child)?;
+                } else {
+                    self.writing.close(lane, child.path, self.number - 1)?;
+                }
+                child.path
+            }
+            None => {
+                let path = self.writing.path(parent, &node.name)?;
+                if node.kind == NodeType::File && node.size > 0 && self.moved.came.len() < MOVED_MAX {
+                    self.moved.came.push((facts.content, path));
+                }
+                path
+            }
+        };
+        self.writing.open(lane, path, self.number, facts)?;
+        Ok(path)
+    }
+
+    /// An entry is not there any more, nor anything below it.
+    fn vanished(&mut self, child: &Child) -> Result<(), Error> {
+        let lane = self.lane.number;
+        let mut stack = vec![child.clone()];
+        while let Some(child) = stack.pop() {
+            self.writing.close(lane, child.path, self.number - 1)?;
+            if child.kind == NodeType::File && child.size > 0 && self.moved.vanished.len() < MOVED_MAX {
+                self.moved.vanished.insert(child.content, child.path);
+            }
+            if matches!(child.kind, NodeType::Directory | NodeType::Unreadable) {
+                self.writing.drop_folder(lane, child.path)?;
+                stack.extend(self.writing.children(lane, child.path)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Files that came where one with the same contents vanished were moved.
+    fn find_moved(&mut self) -> Result<(), Error> {
+        if self.moved.vanished.is_empty() {
+            return Ok(());
+        }
+        for (content, path) in std::mem::take(&mut self.moved.came) {
+            if let Some(origin) = self.moved.vanished.get(&content) {
+                self.writing.set_origin(self.lane.number, path, *origin)?;
+            }
+        }
+        Ok(())
+    }
+}
