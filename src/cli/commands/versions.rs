@@ -195,13 +195,14 @@ fn walk_to(repository: &Repository, snapshots: &[Named], path: &[u8]) -> Result<
             }
         }
     }
-    match snapshots.last() {
-        Some(newest) => paths::find(repository, newest, path).map_err(|error| match error.code {
-            Code::Failed => nowhere(path),
-            _ => error,
-        }),
-        None => Err(nowhere(path)),
+    // The end of a path: each snapshot is looked through.
+    for named in snapshots.iter().rev() {
+        match paths::find(repository, named, path) {
+            Err(failure) if failure.code == Code::Failed => {}
+            other => return other,
+        }
     }
+    Err(nowhere(path))
 }
 
 /// The history on the host that is meant.
