@@ -291,5 +291,8 @@ fn print(context: &Context<'_>, found: &Found<'_>) -> Result<(), Failure> {
         ]);
     }
     context.out.write(table.show())?;
+    if let Some(origin) = found.versions.last().and_then(|oldest| oldest.origin.as_ref()) {
+        context.say(&format!("what it was before: copal versions {}", shell::word(origin)));
+    }
     Ok(())
 }
