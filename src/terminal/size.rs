@@ -35,12 +35,12 @@ pub fn show_size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit - 1])
 }
 
-/// How many there are: `1 file`, `2 files`, `3 entries`.
+/// How many there are: `1 file`, `2 files`, `3 entries`, `4 days`.
 pub fn show_count(number: u64, one: &str) -> String {
     match (number, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        (_, None) => format!("{number} {one}s"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        (_, _) => format!("{number} {one}s"),
     }
 }
 
@@ -137,6 +137,13 @@ mod tests {
                 format!("{} {verb}, {}", show_count(number, "entry"), show_count(number, "file")),
                 expected
             );
+        }
+    }
+
+    #[test]
+    fn a_y_behind_a_vowel_stays_one() {
+        for (one, expected) in [("day", "7 days"), ("key", "7 keys"), ("copy", "7 copies")] {
+            assert_eq!(show_count(7, one), expected);
         }
     }
 
