@@ -8,6 +8,8 @@ mod through;
 mod found;
 #[path = "pruning/guards.rs"]
 mod guards;
+#[path = "pruning/links.rs"]
+mod links;
 mod made;
 #[path = "pruning/outlook.rs"]
 mod outlook;
