@@ -2,6 +2,11 @@
 //! that a repository is never worse off with it.
 
 mod common;
+#[macro_use]
+#[path = "pruning/through.rs"]
+mod through;
+#[path = "parity/beside.rs"]
+mod beside;
 mod made;
 
 use std::collections::{BTreeMap, HashSet};
@@ -586,6 +591,22 @@ fn a_pack_that_is_to_go_is_not_put_back() {
         .unwrap();
     assert_eq!(place.open().heal(&name).unwrap(), Healed::Going);
     assert!(place.objects(Kind::Packs) == damaged);
+}
+
+#[test]
+fn spoiled_recovery_data_of_a_pack_that_is_to_go_is_no_damage() {
+    let place = Place::with_parity(100);
+    let (name, _) = place.pack();
+    place.damage_kind(Kind::Parity, &name, |bytes| bytes[1000] ^= 1);
+    assert_eq!(place.check(Reading::Everything).findings[0].kind, "parity");
+    place
+        .open()
+        .put_removal(&Removal { packs: vec![name], time: SystemClock.now(), ..Removal::default() })
+        .unwrap();
+    // A repair makes none anew for it.
+    assert_eq!(place.repair(&Wanted::All).unwrap().parity_made, 0);
+    let findings = place.check(Reading::Everything).findings;
+    assert!(findings.is_empty(), "{findings:?}");
 }
 
 #[test]

@@ -122,7 +122,8 @@ impl Check<'_> {
                 _ => self.find_pack(pack.name, what),
             }
         }
-        if look.is_parity_wrong {
+        // Nobody needs it of a pack that is going, and no repair makes it anew.
+        if look.is_parity_wrong && !self.is_going(&pack.name)? {
             self.find("parity", name, SPOILED.to_owned());
         }
         Ok(look.bytes)

@@ -163,6 +163,8 @@ impl Repository {
                     mended.packs.insert(*name);
                     Some(Arc::new(bytes))
                 }
+                // Somebody put it back since it was met damaged.
+                Ok(Recovered::Whole(bytes)) => Some(Arc::new(bytes)),
                 _ => None,
             },
             _ => None,
