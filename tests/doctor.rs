@@ -587,8 +587,8 @@ fn damaged_records_of_sessions_removals_and_damage_are_named() {
     let sandbox = sound();
     let strange = "ab".repeat(32);
     for (kind, code, next) in [
-        (Kind::Sessions, "session_damaged", "rm -i /"),
-        (Kind::Removals, "removal_damaged", "rm -i /"),
+        (Kind::Sessions, "session_damaged", "copal repair records -r "),
+        (Kind::Removals, "removal_damaged", "copal repair records -r "),
         (Kind::Damage, "damage_record_damaged", "copal repair packs -r "),
     ] {
         let path = path_of(&sandbox, kind, &strange);

@@ -15,6 +15,8 @@ mod made;
 mod outlook;
 #[path = "pruning/pieces.rs"]
 mod pieces;
+#[path = "pruning/records.rs"]
+mod records;
 #[path = "pruning/rotten.rs"]
 mod rotten;
 #[path = "made/timed.rs"]

@@ -337,6 +337,9 @@ pub fn failure(error: &Error) -> Failure {
         Error::NoRepository { .. } | Error::Gone { .. } => Failure::new(Code::NoRepository, message),
         Error::Exists { .. } => Failure::new(Code::Failed, message).with_hint("It was left as it is."),
         Error::WrongKey { .. } => Failure::new(Code::WrongKey, message),
+        Error::Damaged { object, .. } if object.starts_with("removals/") || object.starts_with("sessions/") => {
+            Failure::new(Code::Damaged, message).with_hint("Mend it: copal repair records")
+        }
         Error::Damaged { .. } | Error::Unread { .. } | Error::Lost { .. } => {
             Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check --read-data")
         }

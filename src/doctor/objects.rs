@@ -97,9 +97,9 @@ fn damaged(kind: Kind, objects: Vec<(String, String)>, folder: Option<&Path>) ->
         ),
         Kind::Removals => (
             Matter::RemovalDamaged,
-            "records of what a prune takes away can not be read: while they are there, nothing can be saved or pruned; once nobody is at \
-             work they can go, and the next prune decides anew",
-            None,
+            "records of what a prune takes away can not be read: while they are there, nothing can be saved or pruned; a machine that still \
+             knows what they say puts them back, and else they go once nobody is at work, and the next prune decides anew",
+            Some("repair records"),
         ),
         Kind::Damage => (
             Matter::DamageRecordDamaged,
@@ -108,9 +108,8 @@ fn damaged(kind: Kind, objects: Vec<(String, String)>, folder: Option<&Path>) ->
         ),
         _ => (
             Matter::SessionDamaged,
-            "records of who is at work can not be read: nothing is pruned while they are there; once nobody is at work they can go, and \
-             nothing is lost by it",
-            None,
+            "records of who is at work can not be read: nothing is pruned while they are there; they can go, and nothing is lost by it",
+            Some("repair records"),
         ),
     };
     let is_there = |(_, what): &&(String, String)| !what.starts_with("it is missing");

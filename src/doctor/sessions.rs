@@ -50,7 +50,7 @@ pub(super) fn look(inside: &Inside<'_>, findings: &mut Vec<Finding>) -> Result<R
     let repository = inside.repository;
     let mut problems = Problems::default();
     let (peers, unreadable) = repository.sessions_readable()?;
-    problems.add_all(&unreadable);
+    problems.add_all(unreadable.iter().map(|(_, error)| error));
     let fences: HashSet<Id16> = repository.fences()?.into_iter().collect();
     let removals = repository.removals()?;
     problems.add_all(&removals.problems);

@@ -7,10 +7,9 @@ use crate::backend::Kind;
 use crate::format::session::Removal;
 use crate::model::{Id, Id16};
 use crate::repository::Error;
-use crate::repository::session::{LEASE_SECONDS, Session};
-
-/// Age from which a session that is over is not asked for any more, seconds.
-const OVER_SECONDS: i64 = 4 * LEASE_SECONDS as i64;
+use crate::repository::session::Session;
+use crate::repository::sessions::ASLEEP_SECONDS;
+use crate::repository::snapshots::Origin;
 
 /// Removes what a tombstone names, in the order in which nothing that is left points to what is gone.
 pub(super) fn tombstone(run: &Run<'_>, tombstone: &Removal) -> Result<(), Error> {
@@ -43,7 +42,8 @@ pub(super) fn records(run: &Run<'_>, replaced: impl IntoIterator<Item = Id>) -> 
 
 /// Removes what a run that was cut off left: objects that tombstones name, marks that they answer, and tombstones that they replace.
 pub(super) fn leftovers(run: &Run<'_>) -> Result<(), Error> {
-    let removals = run.repository.removals()?.whole()?;
+    // As storage has them: what can not be read there is perhaps about to be given up, and must not be acted on by who remembers it.
+    let removals = run.repository.removals_from(Origin::Storage)?.whole()?;
     let removed = removals.removed();
     let index: HashSet<Id> =
         removals.tombstones.iter().flat_map(|(_, done)| done.index_objects.iter().copied()).collect();
@@ -74,7 +74,7 @@ pub(super) fn sessions(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error
     for peer in run.repository.sessions()? {
         let is_over = peer.is_ended || fences.contains(&peer.id);
         let since = now.seconds_since(peer.lease_end);
-        if is_over && since > OVER_SECONDS as f64 && !keep.contains(&peer.id) && peer.id != session.id {
+        if is_over && since > ASLEEP_SECONDS as f64 && !keep.contains(&peer.id) && peer.id != session.id {
             // The end last: without it the session would look as if it were still at work.
             for name in &peer.objects {
                 run.repository.remove_object(Kind::Sessions, name)?;

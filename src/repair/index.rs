@@ -55,9 +55,8 @@ pub struct IndexOutcome {
 }
 
 /// Repairs the index. With `read_packs`, every pack is asked, whatever the index says of it. `agree` is shown the plan, and says whether
-/// to go on.
-///
-/// Errors: `Damaged` also when a removal record can not be read: which packs are there is not known then.
+/// to go on. A removal record that can not be read is no hindrance: what it says stays said, and a pack that is named though it is to go
+/// counts for nobody.
 pub fn index(
     tools: Tools<'_>,
     read_packs: bool,
@@ -80,7 +79,7 @@ pub fn index(
 fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), Error> {
     let repository = run.repository;
     let mut plan = IndexPlan::default();
-    let removed = repository.removals()?.whole()?.removed();
+    let removed = repository.removals()?.removed();
     // The packs first: what is listed here was there before the index objects are read.
     let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
     let mut named = HashSet::new();

@@ -1,4 +1,5 @@
-//! Repairs: the index from the packs, packs from what still opens in them, snapshots with marked gaps in the place of what is lost.
+//! Repairs: records of who is at work and of what goes, the index from the packs, packs from what still opens in them, snapshots with
+//! marked gaps in the place of what is lost.
 //! Each works as a writer (docs/concurrency.md), says first what it will do and what is lost, adds before it takes anything away, and
 //! may be cut off anywhere and run again. docs/decisions/0004-repair.md says why they are as they are.
 
@@ -6,6 +7,7 @@ mod index;
 mod loss;
 mod objects;
 mod packs;
+mod records;
 mod rewrite;
 mod snapshots;
 
@@ -22,6 +24,7 @@ use crate::repository::{Error, Repository, store};
 pub use index::{IndexOutcome, IndexPlan, index};
 pub use objects::Objects;
 pub use packs::{Count, PacksOutcome, PacksPlan, packs};
+pub use records::{InTheWay, RecordsOutcome, RecordsPlan, records};
 pub use rewrite::Lost;
 pub use snapshots::{Hit, SnapshotsOutcome, SnapshotsPlan, Wanted, snapshots};
 

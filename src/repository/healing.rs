@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::parity::Recovered;
+use super::snapshots::Origin;
 use super::{Error, Repository, list_names, packs, put_named};
 use crate::backend::Kind;
 use crate::format::pack;
@@ -123,7 +124,8 @@ impl Repository {
     /// Takes back what these damage records say of packs that are sound, or gone for good. The records must have been read before the
     /// packs were looked at: what is found damaged after that stays said. Gives how many went.
     pub fn settle_damage(&self, records: &[(Id, Damage)], sound: &HashSet<Id>) -> Result<u64, Error> {
-        let removed = self.removals()?.whole()?.removed();
+        // As storage has them: of a removal record that is damaged there, `repair records` may be writing down anew what is gone.
+        let removed = self.removals_from(Origin::Storage)?.whole()?.removed();
         let mut settled = 0;
         for (name, damage) in records {
             let is_over = |pack: &&Id| sound.contains(*pack) || removed.contains(*pack);

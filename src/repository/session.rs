@@ -143,13 +143,21 @@ impl<'r> Session<'r> {
         Ok(())
     }
 
-    /// Whether a pruner said that this session must not commit.
+    /// Whether a pruner said that this session must not commit, or somebody took away what storage had of it, which says the same: a
+    /// record that can not be read goes without anybody knowing whose it was.
     pub fn is_fenced(&self) -> Result<bool, Error> {
         match self.repository.backend.stat(Kind::Fences, &self.id.to_string()) {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error.into()),
+            Ok(_) => return Ok(true),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
         }
+        let objects = lock(&self.objects).clone();
+        for name in &objects {
+            if !self.repository.backend_has(Kind::Sessions, name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether most of the lease is left, by the storage's clock: this machine may have slept. Gives the storage's time.

@@ -13,6 +13,10 @@ const LEASE_MOST: u64 = 7 * LEASE_SECONDS;
 /// How far a client's clock is trusted that did not write down the storage's time, seconds.
 const SKEW_SECONDS: i64 = 7 * 24 * 3600;
 
+/// How long after its lease a session that never ended is still reckoned with, seconds: whoever slept for three days is awake by then, or
+/// never wakes up.
+pub const ASLEEP_SECONDS: i64 = 4 * LEASE_SECONDS as i64;
+
 /// Someone who is at work, or was.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -77,6 +81,11 @@ impl Peer {
     pub fn is_alive(&self, now: Time) -> bool {
         !self.is_ended && now < self.lease_end
     }
+
+    /// From when on it is at work no more, even if it fell asleep just before its lease ended; none when it is over already.
+    pub fn stirs_until(&self) -> Option<Time> {
+        (!self.is_ended).then(|| self.lease_end.plus_seconds(ASLEEP_SECONDS))
+    }
 }
 
 impl Repository {
@@ -85,11 +94,11 @@ impl Repository {
     /// Errors: also when one can not be read, since then it is not known who is at work.
     pub fn sessions(&self) -> Result<Vec<Peer>, Error> {
         let (peers, problems) = self.sessions_readable()?;
-        problems.into_iter().next().map_or(Ok(peers), Err)
+        problems.into_iter().next().map_or(Ok(peers), |(_, error)| Err(error))
     }
 
-    /// The same as far as they can be read, and what is wrong with the others.
-    pub fn sessions_readable(&self) -> Result<(Vec<Peer>, Vec<Error>), Error> {
+    /// The same as far as they can be read, and the names of the others, with what is wrong with each.
+    pub fn sessions_readable(&self) -> Result<(Vec<Peer>, Vec<(Id, Error)>), Error> {
         let mut problems = Vec::new();
         let mut peers: HashMap<Id16, Peer> = HashMap::new();
         for name in list_names(&*self.backend, Kind::Sessions)? {
@@ -103,7 +112,7 @@ impl Repository {
                 }
                 // Another pruner swept it.
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Sessions, &name)? => {}
-                Err(error) if error.is_damage() => problems.push(error),
+                Err(error) if error.is_damage() => problems.push((name, error)),
                 Err(error) => return Err(error),
             }
         }

@@ -30,7 +30,7 @@ impl Clock for Timed {
 }
 
 impl Backend for Timed {
-    through! { location put get get_range list stat remove create }
+    through! { location put replace get get_range list stat remove create }
     fn time(&self) -> Result<Time, StorageError> {
         Ok(self.now())
     }

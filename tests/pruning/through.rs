@@ -13,6 +13,11 @@ macro_rules! through {
             self.inner.put(kind, name, bytes)
         }
     };
+    (@ replace) => {
+        fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+            self.inner.replace(kind, name, bytes)
+        }
+    };
     (@ get) => {
         fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
             self.inner.get(kind, name)

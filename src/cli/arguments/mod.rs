@@ -26,7 +26,9 @@ pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, 
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
 pub use parity::{Parity, ParityAdd, ParityCommand, ParityRepair};
 pub use prune::Prune;
-pub use repair::{Repair, RepairCommand, RepairHow, RepairIndex, RepairPacks, RepairSnapshots};
+pub use repair::{
+    Repair, RepairCommand, RepairHow, RepairIndex, RepairPacks, RepairRecords, RepairSnapshots,
+};
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
 pub use values::Subset;

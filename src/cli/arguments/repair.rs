@@ -7,12 +7,12 @@ use crate::model::Id;
 
 /// Repair what is damaged, as far as what is there allows
 ///
-/// In this order, after `copal check --read-data`: the index, the packs, then a backup of what is still on the machines, and last the
-/// snapshots. Each says first what it will do and what is lost, and asks before it takes anything away. A repair that was cut off is
+/// In this order, after `copal check --read-data`: records, the index, the packs, then a backup of what is still on the machines, and last
+/// the snapshots. Each says first what it will do and what is lost, and asks before it takes anything away. A repair that was cut off is
 /// simply run again, and one that has nothing to do changes nothing.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  copal repair index --dry-run\n  copal repair packs --read-data\n  copal repair snapshots --forget"
+    after_help = "Examples:\n  copal repair records\n  copal repair index --dry-run\n  copal repair packs --read-data\n  copal repair snapshots --forget"
 )]
 pub struct Repair {
     #[command(subcommand)]
@@ -22,6 +22,7 @@ pub struct Repair {
 /// What to repair.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RepairCommand {
+    Records(RepairRecords),
     Index(RepairIndex),
     Packs(RepairPacks),
     Snapshots(RepairSnapshots),
@@ -36,6 +37,20 @@ pub struct RepairHow {
     /// Do not ask before something that can not be read is removed
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Put back or remove records of who is at work, and of what a prune takes away, that can not be read
+///
+/// While one of the first kind is there, nothing is pruned; while one of the second is, nothing is saved either. Those of the second are
+/// put back where this machine's cache has them. Else they go when nobody prunes or reads, and no such run was cut off in the last five
+/// days: it may be asleep, and act on them. Whoever is at work with a record that goes begins again.
+#[derive(Clone, Debug, Args)]
+pub struct RepairRecords {
+    #[command(flatten)]
+    pub how: RepairHow,
+    /// Say that no other copal is at work or asleep with this repository, on any machine, instead of waiting until that is certain
+    #[arg(long)]
+    pub nobody_at_work: bool,
 }
 
 /// Name packs again whose index objects are damaged or missing

@@ -2,6 +2,7 @@
 
 mod index;
 mod packs;
+mod records;
 mod snapshots;
 
 use std::io::{BufRead, IsTerminal, Write};
@@ -19,6 +20,7 @@ use crate::repository::{Error, Repository, store};
 /// Repairs what was asked for.
 pub fn run(context: &Context<'_>, wanted: &Repair) -> Result<Code, Failure> {
     match &wanted.command {
+        RepairCommand::Records(wanted) => records::run(context, wanted),
         RepairCommand::Index(wanted) => index::run(context, wanted),
         RepairCommand::Packs(wanted) => packs::run(context, wanted),
         RepairCommand::Snapshots(wanted) => snapshots::run(context, wanted),
