@@ -160,8 +160,8 @@ impl Check<'_> {
         }
         self.index_unread.store(unread, Ordering::Relaxed);
         let (_, slot_problems) = repository.key_slots()?;
-        for problem in slot_problems {
-            self.find_error("key", repository.location(), &problem);
+        for (_, problem) in &slot_problems {
+            self.find_error("key", repository.location(), problem);
         }
         for problem in repository.config_problems()? {
             self.find_error("config", repository.location(), &problem);

@@ -12,10 +12,10 @@ use crate::terminal::escape::escape;
 pub(super) fn look(inside: &Inside<'_>, key_file: Option<&Path>, findings: &mut Vec<Finding>) {
     let (slots, problems) = match inside.repository.key_slots() {
         Ok(listed) => listed,
-        Err(error) => (Vec::new(), vec![error]),
+        Err(error) => (Vec::new(), vec![(Default::default(), error)]),
     };
     let mut told = Problems::default();
-    told.add_all(&problems);
+    told.add_all(problems.iter().map(|(_, error)| error));
     told.tell(inside.folder, findings);
     let Some(key_file) = key_file else { return };
     let shown = || [escape(key_file.as_os_str().as_bytes()).into_owned()];

@@ -77,7 +77,8 @@ fn damaged(kind: Kind, objects: Vec<(String, String)>, folder: Option<&Path>) ->
         ),
         Kind::Keys => (
             Matter::KeyDamaged,
-            "a key slot is damaged: the password or key it was made for may not open the repository any more; make a new one for it",
+            "a key slot is damaged: the password or key it was made for may not open the repository any more; make a new one for it, \
+             and then the damaged one can go (copal key remove)",
             Some("key add"),
         ),
         Kind::Index => (

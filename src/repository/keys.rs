@@ -58,8 +58,8 @@ pub struct Listed {
 }
 
 impl Repository {
-    /// All key slots, oldest first, and what is wrong with those that can not be read.
-    pub fn key_slots(&self) -> Result<(Vec<Listed>, Vec<Error>), Error> {
+    /// All key slots, oldest first, and the names of those that can not be read, with what is wrong with each.
+    pub fn key_slots(&self) -> Result<(Vec<Listed>, Vec<(Id, Error)>), Error> {
         let (mut slots, mut problems) = (Vec::new(), Vec::new());
         for name in list_names(&*self.backend, Kind::Keys)? {
             let text = name.to_string();
@@ -72,7 +72,7 @@ impl Repository {
             });
             match listed {
                 Ok(slot) => slots.push(slot),
-                Err(error) => problems.push(error),
+                Err(error) => problems.push((name, error)),
             }
         }
         slots.sort_by_key(|slot| (slot.description.made, slot.name));
@@ -136,19 +136,51 @@ impl Repository {
         Ok(Replaced { name, old: self.slot, left })
     }
 
-    /// Removes a slot. Refuses the last one that can be read.
+    /// Removes a slot, also one that is damaged. Refuses the last one that can be read, and one of a later version. When somebody removed
+    /// all others meanwhile, it is put back.
+    ///
+    /// Errors: the slot stays, but for those of the storage.
     pub fn remove_key(&self, name: &Id) -> Result<(), Error> {
-        let (slots, _) = self.key_slots()?;
-        if slots.iter().all(|slot| slot.name == *name) {
-            return Err(Error::Refused(
-                "this is the last key: without it the repository could never be opened again".to_owned(),
-            ));
-        }
+        let (slots, problems) = self.key_slots()?;
+        self.check_left(&slots, name)?;
         let text = name.to_string();
+        let whole = match problems.into_iter().find(|(problem, _)| problem == name) {
+            Some((_, error)) if error.is_of_later_version() || !error.is_damage() || error.is_forbidden() => {
+                return Err(error);
+            }
+            // Nobody misses it.
+            Some(_) => None,
+            None => match get_named(&*self.backend, Kind::Keys, name) {
+                Err(_) if !self.backend_has(Kind::Keys, name)? => return Ok(()),
+                object => Some(object?),
+            },
+        };
         match again(|| self.backend.remove(Kind::Keys, &text)) {
             // Only the reply to the first try got lost, or another one was faster.
-            Err(error) if error.is_not_found() => Ok(()),
-            other => Ok(other?),
+            Err(error) if error.is_not_found() => {}
+            other => other?,
+        }
+        // Of two that remove each other's key at the same moment, the one that comes last sees that none is left.
+        let (slots, _) = self.key_slots()?;
+        match (self.check_left(&slots, name), whole) {
+            (Err(_), Some(object)) => {
+                put_named(&*self.backend, Kind::Keys, &object)?;
+                Err(Error::Refused(
+                    "all other keys were removed at the same moment: this one was put back, or the repository could never be opened again"
+                        .to_owned(),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error unless one of these slots is another one.
+    fn check_left(&self, slots: &[Listed], name: &Id) -> Result<(), Error> {
+        match slots.iter().all(|slot| slot.name == *name) {
+            true => Err(Error::Refused(
+                "this is the last key: without it the repository could never be opened again".to_owned(),
+            )),
+            false => Ok(()),
         }
     }
 }

@@ -247,7 +247,7 @@ const KEY_REMOVE: Command = Command {
         match slots.iter().find(|slot| slot.description.label == "second") {
             Some(slot) => repository.remove_key(&slot.name)?,
             None if problems.is_empty() => {}
-            None => return Err(problems.into_iter().next().unwrap()),
+            None => return Err(problems.into_iter().next().unwrap().1),
         }
         Ok(Told::default())
     },

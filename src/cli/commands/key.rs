@@ -72,7 +72,10 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
     }
     match problems.into_iter().next() {
         None => Ok(Code::Done),
-        Some(problem) => Err(failure(&problem)),
+        Some((name, problem)) => Err(failure(&problem).with_hint(format!(
+            "Make a new key for whom it belonged to: copal key add. Then it can go: copal key remove {}",
+            name.short()
+        ))),
     }
 }
 
@@ -84,18 +87,20 @@ fn add(context: &Context<'_>, repository: &Repository, new: &NewSecret, label: &
 }
 
 fn remove(context: &Context<'_>, repository: &Repository, wanted: &KeyRemove) -> Result<Code, Failure> {
-    let (slots, _) = repository.key_slots().map_err(|error| failure(&error))?;
+    let (slots, problems) = repository.key_slots().map_err(|error| failure(&error))?;
     let wanted = wanted.id.to_ascii_lowercase();
-    let matching: Vec<_> = slots.iter().filter(|slot| slot.name.to_string().starts_with(&wanted)).collect();
+    let damaged = problems.iter().map(|(name, _)| *name);
+    let mut matching: Vec<Id> = slots.iter().map(|slot| slot.name).chain(damaged).collect();
+    matching.retain(|name| name.to_string().starts_with(&wanted));
     match matching[..] {
-        [slot] if slot.current => Err(Failure::new(
+        [name] if name == repository.slot => Err(Failure::new(
             Code::Failed,
             "this key opened the repository just now; remove it with another one",
         )
         .with_hint("To replace it: copal key passwd")),
-        [slot] => {
-            repository.remove_key(&slot.name).map_err(|error| failure(&error))?;
-            context.say(&format!("removed key {}", slot.name.short()));
+        [name] => {
+            repository.remove_key(&name).map_err(|error| failure(&error))?;
+            context.say(&format!("removed key {}", name.short()));
             Ok(Code::Done)
         }
         [] => Err(Failure::usage(format!("no key {wanted}")).with_hint("See them: copal key list")),
