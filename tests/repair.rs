@@ -233,7 +233,7 @@ const CASES: &[Case] = &[
         damage: |world| {
             files(&world.sandbox, Kind::Index).iter().for_each(|path| std::fs::remove_file(path).unwrap());
         },
-        check: 0,
+        check: 5,
         loses: false,
     },
     Case {

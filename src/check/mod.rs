@@ -44,7 +44,7 @@ pub enum Reading {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// `pack`, `index`, `snapshot`, `tree`, `file`, `parity`.
+    /// `pack`, `index`, `removal`, `damage`, `key`, `config`, `snapshot`, `tree`, `file`, `parity`.
     pub kind: &'static str,
     /// Which one: a name, or snapshot and path.
     pub object: String,
@@ -87,6 +87,8 @@ struct Check<'r> {
     needed_packs: Mutex<HashSet<Id>>,
     /// Packs that are missing or damaged in any part, those that damage records name included.
     bad_packs: Mutex<HashSet<Id>>,
+    /// Packs from which snapshots need something that no pack holds which an index object names.
+    unnamed_packs: Mutex<HashSet<Id>>,
     /// Packs that have recovery data.
     with_parity: HashSet<Id>,
     /// Damaged packs that it brings back.
@@ -128,14 +130,14 @@ impl Check<'_> {
         let mut unread = false;
         for problem in &synced.problems {
             unread |= problem.is_unread();
-            self.find_error("index", repository.location(), problem);
+            self.find_error(kind_of(problem), repository.location(), problem);
         }
         // Without a cache that was there before, all of them have just been read.
         if repository.may_doubt_cache() {
             let removals = repository.removals_from(Origin::Storage)?;
             for (name, problem) in removals.unreadable.iter().zip(&removals.problems) {
                 if !synced.unreadable_removals.contains(name) {
-                    self.find_error("index", repository.location(), problem);
+                    self.find_error("removal", repository.location(), problem);
                 }
             }
             let compared = repository.compare_index(self.stop)?;
@@ -226,6 +228,19 @@ impl Check<'_> {
     }
 }
 
+/// Of what kind an object is that a synchronisation could not read.
+fn kind_of(problem: &Error) -> &'static str {
+    match problem {
+        Error::Damaged { object, .. } | Error::Unsupported { object, .. } => match object.split('/').next() {
+            Some("removals") => "removal",
+            Some("damage") => "damage",
+            Some("packs") => "pack",
+            _ => "index",
+        },
+        _ => "index",
+    }
+}
+
 /// Checks a repository that was just synchronised; `synced` is what that found.
 pub fn check(
     repository: &Repository,
@@ -243,6 +258,7 @@ pub fn check(
         pack_findings: Mutex::default(),
         needed_packs: Mutex::default(),
         bad_packs: Mutex::new(repository.known_damaged()),
+        unnamed_packs: Mutex::default(),
         with_parity: repository.with_parity()?,
         mendable: Mutex::default(),
         unread: Mutex::default(),
@@ -315,6 +331,7 @@ pub fn check(
         // What seemed lost before all was known of the packs.
         lock(&check.lost).clear();
         lock(&check.needed_packs).clear();
+        lock(&check.unnamed_packs).clear();
         walked = check.walk_all(&saved)?;
     }
     report.snapshots = saved.len() as u64;
@@ -336,6 +353,7 @@ pub fn check(
             check.find("snapshot", previous.to_string(), what);
         }
     }
+    check.tell_unnamed()?;
     check.tell_packs(&mut report);
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(&packs, clock)?;

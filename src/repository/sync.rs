@@ -202,6 +202,11 @@ impl Repository {
         self.seen().adopted.iter().map(|entry| entry.name).collect()
     }
 
+    /// Whether there are any.
+    pub fn has_adopted(&self) -> bool {
+        !self.seen().adopted.is_empty()
+    }
+
     /// Writes index objects for packs that had none: what a writer relies on must be found by everyone.
     pub fn name_adopted(&self) -> Result<(), Error> {
         loop {

@@ -155,6 +155,31 @@ fn what_no_pack_holds_is_written_down_once_and_stored_again_by_who_trusted_it() 
 }
 
 #[test]
+fn each_index_object_that_is_missing_is_damage_to_a_check_and_a_repair_mends_it() {
+    for cached in [true, false] {
+        let names = world().copy(false).names(Kind::Index);
+        for name in &names {
+            let place = world().copy(cached);
+            fs::remove_file(place.path_of(Kind::Index, name)).unwrap();
+            // Once more: a cache that has learnt of it tells it all the same.
+            for _ in 0..2 {
+                let ran = place.run(&["check"]);
+                assert!(
+                    ran.code == 5 && ran.text().contains("index objects are missing"),
+                    "{name}, {}: {}:\n{}",
+                    crate::cases::modes(cached),
+                    ran.code,
+                    ran.text()
+                );
+            }
+            assert_eq!(place.run(&["repair", "index"]).code, 0);
+            let ran = place.run(&["check", "--read-data"]);
+            assert_eq!(ran.code, 0, "{}", ran.text());
+        }
+    }
+}
+
+#[test]
 fn packs_that_no_index_object_names_are_named_again_and_nothing_is_stored_twice() {
     let place = world().copy(false);
     let packs = place.names(Kind::Packs).len();
@@ -163,7 +188,9 @@ fn packs_that_no_index_object_names_are_named_again_and_nothing_is_stored_twice(
     }
     let ran = place.run(&["check"]);
     assert!(
-        ran.code == 0 && ran.text().contains("named by no index object"),
+        ran.code == 5
+            && ran.text().contains("named by no index object")
+            && ran.text().contains("copal repair index"),
         "{}:\n{}",
         ran.code,
         ran.text()

@@ -160,11 +160,17 @@ pub fn run(context: &Context<'_>, wanted: &Check) -> Result<Code, Failure> {
         .with_hint("The disk may be failing. Make it anew: copal parity repair --read-data"));
     }
     let errors = report.findings.len() as u64;
+    let all_of = |kind: &str| report.findings.iter().all(|finding| finding.kind == kind);
+    let hint = match () {
+        () if all_of("index") => "Packs say themselves what they hold. Name them again: copal repair index",
+        () if all_of("removal") => "Nothing that was saved is hit. Mend it: copal repair records",
+        () => {
+            "Files still on this machine heal it: run the backup again; then see copal repair. What is not hit can be restored as ever."
+        }
+    };
     Err(Failure::new(
         Code::Damaged,
         format!("{} {} found", show_count(errors, "error"), agree(errors, "was", "were")),
     )
-    .with_hint(
-        "Files still on this machine heal it: run the backup again; then see copal repair. What is not hit can be restored as ever.",
-    ))
+    .with_hint(hint))
 }
