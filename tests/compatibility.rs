@@ -261,6 +261,48 @@ fn a_slot_of_a_wrong_hash_opens_when_its_commitment_and_bundle_do_and_is_told_as
 }
 
 #[test]
+fn what_no_opening_would_take_is_refused_when_a_repository_is_made() {
+    use copal::backend::{Backend, Memory};
+    use copal::format::slot::Unlock;
+    let key = MasterKey::from_bytes([7; 32]);
+    let cutter = copal::model::Cutter { minimum: 0, ..Default::default() };
+    let cases = [
+        ((1 << 20) - 1, Default::default(), false),
+        (1 << 20, Default::default(), true),
+        (limits::PACK_MAX as usize / 2, Default::default(), true),
+        (limits::PACK_MAX as usize / 2 + 1, Default::default(), false),
+        (limits::PACK_TARGET, cutter, false),
+    ];
+    for (pack_target, cutter, is_taken) in cases {
+        let memory = Memory::new();
+        let creation = copal::repository::Creation {
+            unlock: Unlock::KeyFile(&key),
+            cost: Default::default(),
+            cutter,
+            pack_target,
+            description: Default::default(),
+        };
+        let made = copal::repository::create(&memory, &creation, &copal::model::clock::SystemClock);
+        assert_eq!(made.is_ok(), is_taken, "{pack_target}");
+        assert_eq!(memory.exists_repository().unwrap(), is_taken, "something was written");
+        if is_taken {
+            copal::repository::open(Box::new(memory), Unlock::KeyFile(&key), None).expect("opened");
+        }
+    }
+}
+
+#[test]
+fn a_config_that_no_opening_would_take_is_not_put_beside_the_one_in_force() {
+    use copal::format::slot::Unlock;
+    let (memory, key, ..) = in_memory();
+    let mut repository =
+        copal::repository::open(Box::new(memory.clone()), Unlock::KeyFile(&key), None).unwrap();
+    assert!(repository.change_config(|config| config.parity_per_mille = 1001).is_err());
+    let opened = copal::repository::open(Box::new(memory), Unlock::KeyFile(&key), None).unwrap();
+    assert_eq!(opened.config.generation, 1);
+}
+
+#[test]
 fn the_config_in_force_is_the_highest_generation_wherever_it_stands() {
     use copal::backend::Backend;
     use copal::format::slot::{self, Unlock};

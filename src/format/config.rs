@@ -59,8 +59,25 @@ pub fn decode_cutter(bytes: &[u8]) -> Result<Cutter, Error> {
     if cutter.is_sound() { Ok(cutter) } else { Err(Error::Malformed("a cutter's sizes make no sense")) }
 }
 
+/// What every reader refuses is not written either.
+fn check(config: &Config) -> Result<(), Error> {
+    match () {
+        () if !config.cutter.is_sound() => Err(Error::Malformed("a cutter's sizes make no sense")),
+        () if !(1 << 20..=limits::PACK_MAX as usize / 2).contains(&config.pack_target) => {
+            Err(Error::Malformed("the pack size makes no sense"))
+        }
+        () if config.parity_per_mille > 1000 => {
+            Err(Error::Malformed("the rate of recovery data makes no sense"))
+        }
+        () => Ok(()),
+    }
+}
+
 /// Encodes the object.
+///
+/// Errors: `Malformed` for what no reader takes.
 pub fn encode(keys: &Keys, config: &Config) -> Result<Vec<u8>, Error> {
+    check(config)?;
     let mut plain = Writer::default();
     plain.int(1, true, FORMAT).int(2, true, FORMAT).int(3, true, config.generation);
     let mut writer = Writer::default();
@@ -117,15 +134,11 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Config, Error> {
             3 => config.made = field.time()?,
             5 => {
                 config.parity_per_mille = u16::try_from(field.int()?)
-                    .ok()
-                    .filter(|rate| *rate <= 1000)
-                    .ok_or(Error::Malformed("the rate of recovery data makes no sense"))?
+                    .map_err(|_| Error::Malformed("the rate of recovery data makes no sense"))?
             }
             _ => field.unknown()?,
         }
     }
-    if !(1 << 20..=limits::PACK_MAX as usize / 2).contains(&config.pack_target) {
-        return Err(Error::Malformed("the pack size makes no sense"));
-    }
+    check(&config)?;
     Ok(config)
 }

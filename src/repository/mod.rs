@@ -79,13 +79,12 @@ pub struct Creation<'a> {
 }
 
 /// Makes an empty repository, or finishes what a run that was cut off began with the same secret. Errors: `Exists` when there is one
-/// already.
+/// already; what no opening would take is refused before anything is written.
 pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock) -> Result<Id16, Error> {
     if backend.exists_repository()? {
         let finished = if is_unfinished(backend)? { unfinished::finish(backend, creation)? } else { None };
         return finished.ok_or_else(|| Error::Exists { location: backend.location() });
     }
-    backend.create()?;
     let keys = Keys::new(MasterKey::generate()?, Id16(crypto::random()?));
     let config = Config {
         generation: 1,
@@ -95,6 +94,7 @@ pub fn create(backend: &dyn Backend, creation: &Creation<'_>, clock: &dyn Clock)
         parity_per_mille: 0,
     };
     let object = format::config::encode(&keys, &config).map_err(|error| Error::format("config", error))?;
+    backend.create()?;
     let slot = slot::encode(&keys, creation.unlock, creation.cost, &creation.description, &object)
         .map_err(|error| Error::format("the new key slot", error))?;
     // The slot first: a config without any key could never be opened.
