@@ -746,6 +746,16 @@ fn a_damaged_repository_gives_everything_back_and_is_repaired() {
         .expect(5)
         .says(&name)
         .says("its recovery data brings it back: copal parity repair");
+    let spoiled = std::fs::read(&pack).unwrap();
+    let damage = std::fs::read_dir(sandbox.repository().join("damage")).unwrap().count();
+    let sessions = std::fs::read_dir(sandbox.repository().join("sessions")).unwrap().count();
+    sandbox
+        .run(["parity", "repair", "--dry-run"])
+        .expect(0)
+        .says("looked at 1 pack; 1 would be as it was again");
+    assert!(std::fs::read(&pack).unwrap() == spoiled, "a dry run put it back");
+    assert_eq!(std::fs::read_dir(sandbox.repository().join("damage")).unwrap().count(), damage);
+    assert_eq!(std::fs::read_dir(sandbox.repository().join("sessions")).unwrap().count(), sessions);
     sandbox.run(["parity", "repair"]).expect(0).says("looked at 1 pack; 1 is as it was again");
     assert!(std::fs::read(&pack).unwrap() == whole);
     sandbox.run(["check", "--read-data"]).expect(0).says("no errors were found");
@@ -773,6 +783,7 @@ fn a_damaged_repository_gives_everything_back_and_is_repaired() {
         .says("parts are lost")
         .warns("1 pack stays damaged");
     sandbox.run(["parity", "repair", "--read-data"]).expect(5);
+    sandbox.run(["parity", "repair", "--read-data", "-n"]).expect(5).says("parts are lost");
     assert_eq!(std::fs::read(&pack).unwrap().len(), whole.len() / 2);
     sandbox.run(["parity", "repair", "xyz"]).expect(2);
     std::fs::write(&pack, &whole).unwrap();
@@ -785,6 +796,11 @@ fn a_damaged_repository_gives_everything_back_and_is_repaired() {
     std::fs::write(&parity, &made[..made.len() - 1]).unwrap();
     sandbox.run(["check", "--read-data"]).expect(3).says("parity").warns("copal parity repair --read-data");
     sandbox.run(["check"]).expect(0);
+    sandbox
+        .run(["parity", "repair", "--read-data", "--dry-run"])
+        .expect(0)
+        .says("would make recovery data anew of 1 pack");
+    assert_eq!(std::fs::read(&parity).unwrap().len(), made.len() - 1);
     sandbox.run(["parity", "repair", "--read-data"]).expect(0).says("made recovery data anew of 1 pack");
     assert!(std::fs::read(&parity).unwrap() == made);
 

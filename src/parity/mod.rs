@@ -15,7 +15,7 @@ use crate::model::Id;
 use crate::progress::{Event, Listener};
 use crate::repository::{Error, Repository};
 
-pub use repair::{Repaired, Wanted, repair};
+pub use repair::{Repaired, Wanted, repair, would_repair};
 
 /// Room that a thread needs beside a pack, its recovery data and what is made of both, bytes.
 const THREAD_BYTES: u64 = 8 << 20;

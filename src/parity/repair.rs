@@ -58,6 +58,28 @@ pub fn repair(
     listener: &dyn Listener,
     stop: &AtomicBool,
 ) -> Result<Repaired, Error> {
+    go(repository, wanted, memory, listener, stop, true)
+}
+
+/// What `repair` would do. Nothing is changed.
+pub fn would_repair(
+    repository: &Repository,
+    wanted: &Wanted,
+    memory: u64,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Repaired, Error> {
+    go(repository, wanted, memory, listener, stop, false)
+}
+
+fn go(
+    repository: &Repository,
+    wanted: &Wanted,
+    memory: u64,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+    writes: bool,
+) -> Result<Repaired, Error> {
     listener.event(Event::Started);
     // Before any pack is looked at: what is found damaged later stays said.
     let records = repository.damage_records()?;
@@ -82,7 +104,7 @@ pub fn repair(
             .map(|name| {
                 check_stop(stop)?;
                 let looks_at_parity = *wanted != Wanted::Recorded && with_parity.contains(name);
-                let one = one(repository, name, looks_at_parity)?;
+                let one = one(repository, name, looks_at_parity, writes)?;
                 listener.event(Event::Bytes(length(name)));
                 Ok((*name, one))
             })
@@ -101,14 +123,18 @@ pub fn repair(
             One::Going => {}
         }
     }
-    repaired.records_settled = repository.settle_damage(&records, &sound)?;
+    if writes {
+        repaired.records_settled = repository.settle_damage(&records, &sound)?;
+    }
     listener.event(Event::Finished);
     Ok(repaired)
 }
 
-fn one(repository: &Repository, name: &Id, looks_at_parity: bool) -> Result<One, Error> {
-    let healed = match repository.heal(name) {
+fn one(repository: &Repository, name: &Id, looks_at_parity: bool, writes: bool) -> Result<One, Error> {
+    let healed = match if writes { repository.heal(name) } else { repository.would_heal(name) } {
         Ok(Healed::WasWhole) => false,
+        // Its bytes are those of its name; they are in storage only when they are put back.
+        Ok(Healed::Healed) if !writes => return Ok(One::Sound { healed: true, parity_made: false }),
         Ok(Healed::Healed) => true,
         Ok(Healed::Beyond(beyond)) => return Ok(One::Damaged(beyond.to_string())),
         Ok(Healed::Without) => return Ok(One::Damaged("it has no recovery data".to_owned())),
@@ -121,19 +147,21 @@ fn one(repository: &Repository, name: &Id, looks_at_parity: bool) -> Result<One,
             "its bytes are those that were stored, and do not say what they should".to_owned(),
         ));
     }
-    let parity_made = looks_at_parity && renew_parity(repository, name)?;
+    let parity_made = looks_at_parity && renew_parity(repository, name, writes)?;
     Ok(One::Sound { healed, parity_made })
 }
 
 /// Makes the recovery data of a sound pack anew where it is not what it should be; whether it was so. While none is made for new packs,
 /// what there is of it stays.
-fn renew_parity(repository: &Repository, name: &Id) -> Result<bool, Error> {
+fn renew_parity(repository: &Repository, name: &Id, writes: bool) -> Result<bool, Error> {
     let per_mille = repository.config.parity_per_mille;
     let Some(pack) = repository.index.pack(name)? else { return Ok(false) };
     let bytes = repository.read_pack_range(name, 0, pack.length as usize)?;
     if per_mille == 0 || repository.parity_is_sound(name, &bytes)? {
         return Ok(false);
     }
-    repository.renew_parity(name, &bytes, per_mille)?;
+    if writes {
+        repository.renew_parity(name, &bytes, per_mille)?;
+    }
     Ok(true)
 }

@@ -34,6 +34,15 @@ impl Repository {
     ///
     /// Errors: those of the storage; a removal record that can not be read; a storage that does not keep what it is given.
     pub fn heal(&self, name: &Id) -> Result<Healed, Error> {
+        self.mend(name, true)
+    }
+
+    /// What `heal` would make of a pack. Nothing is changed.
+    pub fn would_heal(&self, name: &Id) -> Result<Healed, Error> {
+        self.mend(name, false)
+    }
+
+    fn mend(&self, name: &Id, writes: bool) -> Result<Healed, Error> {
         let removals = self.removals()?.whole()?;
         if removals.removed().contains(name) || removals.marked().contains(name) {
             return Ok(Healed::Going);
@@ -44,7 +53,9 @@ impl Repository {
             Recovered::Without => return Ok(Healed::Without),
             Recovered::Mended(bytes) => bytes,
         };
-        self.put_back_pack(name, &bytes)?;
+        if writes {
+            self.put_back_pack(name, &bytes)?;
+        }
         Ok(Healed::Healed)
     }
 

@@ -52,6 +52,9 @@ pub struct ParityRepair {
     /// Read every pack and its recovery data, and make anew recovery data that is damaged
     #[arg(long, conflicts_with = "packs")]
     pub read_data: bool,
+    /// Say what would come back and what not, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// A rate as thousandths.

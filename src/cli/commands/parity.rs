@@ -52,6 +52,7 @@ struct RepairSummary {
     packs_damaged: u64,
     parity_made: u64,
     damage_records_settled: u64,
+    dry_run: bool,
 }
 
 fn percent(per_mille: u16) -> f64 {
@@ -224,9 +225,13 @@ fn repair(context: &Context<'_>, options: &ParityRepair) -> Result<Code, Failure
         (texts, _) => Wanted::Named(named(&repository, texts)?),
     };
     let show = Show::new(context)?;
-    let repaired = reading(&repository, &context.clock, &context.host(), || {
-        parity::repair(&repository, &wanted, memory(context), &show, signals::stop())
-    });
+    let dry_run = options.dry_run;
+    let repaired = match dry_run {
+        true => parity::would_repair(&repository, &wanted, memory(context), &show, signals::stop()),
+        false => reading(&repository, &context.clock, &context.host(), || {
+            parity::repair(&repository, &wanted, memory(context), &show, signals::stop())
+        }),
+    };
     show.finish();
     let repaired = repaired.map_err(|error| failure(&error))?;
     for (pack, what) in &repaired.damaged {
@@ -243,6 +248,7 @@ fn repair(context: &Context<'_>, options: &ParityRepair) -> Result<Code, Failure
             packs_damaged: count,
             parity_made: repaired.parity_made,
             damage_records_settled: repaired.records_settled,
+            dry_run,
         };
         context.out.json("summary", &summary)?;
     }
@@ -251,11 +257,12 @@ fn repair(context: &Context<'_>, options: &ParityRepair) -> Result<Code, Failure
         "looked at {}; {} {} as {} again\n",
         show_count(repaired.packs, "pack"),
         healed,
-        agree(healed, "is", "are"),
+        if dry_run { "would be" } else { agree(healed, "is", "are") },
         agree(healed, "it was", "they were")
     );
     if repaired.parity_made > 0 {
-        text += &format!("made recovery data anew of {}\n", show_count(repaired.parity_made, "pack"));
+        let made = if dry_run { "would make" } else { "made" };
+        text += &format!("{made} recovery data anew of {}\n", show_count(repaired.parity_made, "pack"));
     }
     tell(context, text)?;
     if count == 0 {
