@@ -5,9 +5,39 @@ use crate::cli::arguments::Undelete;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::select;
+use crate::repository::Repository;
+use crate::repository::snapshots::{Named, Snapshots};
 use crate::retention::undelete::undelete;
-use crate::terminal::size::show_count;
+use crate::terminal::size::{agree, show_count};
 use crate::terminal::time;
+
+/// Forgotten snapshots are not repaired: says where something may be missing in one that came back.
+fn warn_of_damage(
+    context: &Context<'_>,
+    repository: &Repository,
+    all: &Snapshots,
+    done: &[&Named],
+) -> Result<(), Failure> {
+    let stands_for = |name| all.saved().find(|other| other.snapshot.stands_for == Some(name));
+    for named in done {
+        if let Some(other) = stands_for(named.name) {
+            context.warn(&format!(
+                "something was lost of snapshot {}, and a restore of it may say so; {} stands for it, with the gaps marked",
+                named.name.short(),
+                other.name.short()
+            ));
+        }
+    }
+    let others = done.iter().filter(|named| stands_for(named.name).is_none()).count() as u64;
+    if others > 0 && !repository.damage_records().map_err(|error| failure(&error))?.is_empty() {
+        context.warn(&format!(
+            "a check found damage in this repository before, and forgotten snapshots are not repaired: see whether {} hit with copal check, \
+             and mark what is lost with copal repair snapshots",
+            agree(others, "it is", "they are")
+        ));
+    }
+    Ok(())
+}
 
 /// Takes back that snapshots were forgotten.
 pub fn run(context: &Context<'_>, wanted: &Undelete) -> Result<Code, Failure> {
@@ -53,5 +83,6 @@ pub fn run(context: &Context<'_>, wanted: &Undelete) -> Result<Code, Failure> {
             context.out.write(format!("{} came back\n", show_count(0, "snapshot")))?;
         }
     }
+    warn_of_damage(context, &repository, &all, &done)?;
     select::noted(context, done.len(), &failed)
 }
