@@ -97,7 +97,8 @@ fn fixtures() -> &'static [Golden] {
         let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/repositories");
         if let Some(version) = std::env::var_os("COPAL_TEST_WRITE_GOLDEN") {
             demand_root();
-            tree::write(&all.join(version), Path::new(tree::SOURCE));
+            let parity = version.to_string_lossy().ends_with("-parity").then_some("12.5%");
+            tree::write(&all.join(version), Path::new(tree::SOURCE), parity);
         }
         let mut folders: Vec<PathBuf> =
             std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -230,11 +231,53 @@ fn the_second_restorer_reads_every_golden_repository() {
     }
 }
 
+/// Recovery data that an earlier release wrote brings back what is damaged now, bit for bit.
+#[test]
+fn the_recovery_data_of_golden_repositories_brings_back_every_pack() {
+    let with_parity: Vec<&Golden> =
+        fixtures().iter().filter(|golden| golden.folder.join("repository/parity").is_dir()).collect();
+    assert!(!with_parity.is_empty());
+    for golden in with_parity {
+        let sandbox = golden.sandbox();
+        let packs: Vec<PathBuf> = walkdir::WalkDir::new(sandbox.repository().join("packs"))
+            .into_iter()
+            .map(|entry| entry.unwrap().into_path())
+            .filter(|path| path.is_file())
+            .collect();
+        let whole: Vec<Vec<u8>> = packs.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        for (path, bytes) in packs.iter().zip(&whole) {
+            let mut spoiled = bytes.clone();
+            // One sector in the middle, wherever it begins.
+            let from = spoiled.len() / 2 / 4096 * 4096;
+            let to = (from + 4096).min(spoiled.len());
+            spoiled[from..to].fill(0);
+            assert!(spoiled != *bytes);
+            std::fs::write(path, spoiled).unwrap();
+        }
+        for (number, told) in golden.of(&["snapshot", "stream", "forgotten"]).enumerate() {
+            let target = sandbox.path(format!("target {number}"));
+            assert_ended(&sandbox.run(["restore", &told.name, "-t", target.to_str().unwrap()]));
+            assert_told(golden, told, &target);
+            unprotect(&target);
+        }
+        sandbox.run(["check", "--read-data"]).expect(5);
+        sandbox.run(["parity", "repair"]).expect(0);
+        for (path, bytes) in packs.iter().zip(&whole) {
+            assert!(std::fs::read(path).unwrap() == *bytes, "{}", path.display());
+        }
+        sandbox.run(["check", "--read-data"]).expect(0);
+        assert_eq!(
+            sandbox.run(["parity", "status", "--json"]).expect(0).messages("parity")[0]["rate_percent"],
+            12.5
+        );
+    }
+}
+
 #[test]
 fn root_writes_a_golden_repository_that_is_read_as_it_was_written() {
     demand_root();
     let folder = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
     let source = PathBuf::from(format!("{}-{}", tree::SOURCE, std::process::id()));
-    tree::write(folder.path(), &source);
+    tree::write(folder.path(), &source, None);
     check_and_restore(&Golden::read(folder.path()));
 }

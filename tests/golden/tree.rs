@@ -169,7 +169,9 @@ fn weigh(folder: &Path) -> (u64, u64) {
 }
 
 /// Writes `repository`, `key`, `password` and `manifest` into a folder, which is made anew. As root alone. The source is made and removed.
-pub fn write(folder: &Path, source: &Path) {
+///
+/// With a rate, packs get recovery data.
+pub fn write(folder: &Path, source: &Path, parity: Option<&str>) {
     let source = source.to_path_buf();
     if source.exists() {
         unprotect(&source);
@@ -180,6 +182,9 @@ pub fn write(folder: &Path, source: &Path) {
     set_modified(&source, FIRST as u64, 0);
     let sandbox = Sandbox::empty();
     sandbox.run(["init"]).expect(0);
+    if let Some(rate) = parity {
+        sandbox.run(["parity", "add", rate]).expect(0);
+    }
     let mut manifest = format!("source {}\n", source.display());
     let mut snapshots = Vec::new();
     let mut back_up = |hour: usize, options: &[&str]| {
