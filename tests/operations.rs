@@ -122,11 +122,15 @@ impl World {
 
     /// Somebody who began so many seconds ago and never said that he ended.
     fn begin(&self, host: &[u8], seconds_ago: i64) {
+        self.begin_as(Role::Writer, host, seconds_ago);
+    }
+
+    fn begin_as(&self, role: Role, host: &[u8], seconds_ago: i64) {
         let at = SystemClock.now().plus_seconds(-seconds_ago);
         let object = SessionObject {
             session: Id16([9; 16]),
             state: State::Begin,
-            role: Role::Writer,
+            role,
             lease_seconds: 24 * 3600,
             parents: Vec::new(),
             host: host.to_vec(),
@@ -281,6 +285,72 @@ fn the_index_is_lost() {
         .for_each(|name| fs::remove_file(world.path_of(Kind::Index, name)).unwrap());
     world.run("index-lost");
     world.restored("tmp/out");
+}
+
+#[test]
+fn a_session_is_damaged() {
+    let world = World::new();
+    flip(&world.path_of(Kind::Sessions, &world.names(Kind::Sessions)[0]));
+    world.run("session-damaged");
+}
+
+/// A repository in which a prune took something away, and its record is damaged.
+fn pruned() -> World {
+    let world = World::new();
+    let first = world.snapshots().remove(0);
+    world.sandbox.run(["forget", &first]).expect(0);
+    world.sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
+    // Its cache learns what the record says.
+    world.sandbox.back_up();
+    world.names(Kind::Removals).iter().for_each(|name| flip(&world.path_of(Kind::Removals, name)));
+    assert!(!world.names(Kind::Removals).is_empty());
+    world
+}
+
+#[test]
+fn a_removal_record_is_damaged_and_known() {
+    let world = pruned();
+    world.run("removal-known");
+    world.sandbox.run(["doctor"]).expect(0);
+}
+
+#[test]
+fn a_removal_record_is_damaged_and_nobody_knows_it() {
+    let world = pruned();
+    fs::remove_dir_all(world.sandbox.cache()).unwrap();
+    world.run("removal-damaged");
+    assert!(world.names(Kind::Removals).is_empty());
+}
+
+#[test]
+fn a_removal_record_waits_for_a_run_that_was_cut_off() {
+    let world = pruned();
+    fs::remove_dir_all(world.sandbox.cache()).unwrap();
+    world.begin_as(Role::Pruner, b"laptop", 2 * 24 * 3600);
+    let waits = world.sandbox.run(["repair", "records", "--yes"]).expect(6);
+    assert!(waits.err().contains("wait for laptop,") && waits.err().contains("--nobody-at-work"), "{waits}");
+    let plan = world.sandbox.run(["repair", "records", "--json", "-n"]).expect(6).messages("plan").remove(0);
+    assert_eq!(plan["waits"], true);
+    // Whoever is asked says yes or no to what goes: that is another matter.
+    world.sandbox.run(["repair", "records", "--nobody-at-work"]).expect(6);
+    assert!(!world.names(Kind::Removals).is_empty());
+    world.sandbox.run(["repair", "records", "--nobody-at-work", "--yes"]).expect(0);
+    assert!(world.names(Kind::Removals).is_empty());
+    world.sandbox.back_up();
+}
+
+#[test]
+fn a_key_slot_is_damaged() {
+    let world = World::new();
+    let password = world.sandbox.write("password", "old\n");
+    let words = ["key", "add", "--label", "old", "--new-password-file", password.to_str().unwrap()];
+    world.sandbox.run(words).expect(0);
+    let slot = world.slot("old");
+    let name = world.names(Kind::Keys).into_iter().find(|name| name.starts_with(&slot)).unwrap();
+    flip(&world.path_of(Kind::Keys, &name));
+    world.sandbox.write("tmp/new-password", "new\n");
+    let world = world.says("SLOT", slot);
+    world.run("key-damaged");
 }
 
 #[test]
