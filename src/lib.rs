@@ -18,6 +18,7 @@ pub mod repository;
 pub mod backup;
 pub mod catalogue;
 pub mod check;
+pub mod diff;
 pub mod doctor;
 pub mod parity;
 pub mod prune;

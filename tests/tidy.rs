@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["repository"],
-    &["backup", "catalogue", "check", "doctor", "parity", "prune", "repair", "restore", "retention"],
+    &["backup", "catalogue", "check", "diff", "doctor", "parity", "prune", "repair", "restore", "retention"],
     &["cli"],
 ];
 
@@ -36,6 +36,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("similar", &["diff"]),
     ("notify", &[]),
 ];
 

@@ -5,7 +5,10 @@ use super::{Error, Repository};
 use crate::format::content::{self, ContentPage};
 use crate::format::limits::SEGMENTS_PAGE_MIN;
 use crate::index::Location;
-use crate::model::{Content, Contents, Id, Segment};
+use crate::model::{Content, Contents, Id, Segment, SegmentKind};
+
+/// What a hole is given as, a piece at a time.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Who is led through a list of contents, in order.
 pub trait Visitor {
@@ -59,6 +62,44 @@ impl Repository {
                 self.visit_page(Page { id: *id, covers: size, level: None, is_last: true }, visitor)
             }
         }
+    }
+
+    /// Gives a file's bytes to `each`, in order, a piece at a time; holes are zeros. What a repair marked as lost is an error, never
+    /// zeros. Errors: those of the first piece that does not come whole, with nothing given of it; `each`'s own.
+    pub fn pour(
+        &self,
+        content: &Content,
+        size: u64,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let wrong = |what: &str| Error::Damaged { object: "the content".to_owned(), what: what.to_owned() };
+        let mut given = 0u64;
+        self.segments(content, size, &mut |segment| {
+            given = given.saturating_add(segment.length);
+            if given > size {
+                return Err(wrong("it is longer than the file"));
+            }
+            match segment.kind {
+                SegmentKind::Gap => Err(wrong("part of it is lost, as a repair marked it")),
+                SegmentKind::Data(id) => {
+                    let chunk = self.read_chunk(Contents::Data, &id)?;
+                    if chunk.len() as u64 != segment.length {
+                        return Err(wrong("a piece has another length"));
+                    }
+                    each(&chunk)
+                }
+                SegmentKind::Hole => {
+                    let mut left = segment.length;
+                    while left > 0 {
+                        let part = left.min(ZEROS.len() as u64);
+                        each(&ZEROS[..part as usize])?;
+                        left -= part;
+                    }
+                    Ok(())
+                }
+            }
+        })?;
+        if given < size { Err(wrong("it is shorter than the file")) } else { Ok(()) }
     }
 
     /// One page of a list of contents.

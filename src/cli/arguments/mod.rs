@@ -2,6 +2,7 @@
 
 mod backup;
 mod find;
+mod diff;
 mod global;
 mod key;
 mod look;
@@ -21,6 +22,7 @@ use super::environment::Lookup;
 
 pub use backup::Backup;
 pub use find::{Find, Kinds, Versions};
+pub use diff::Diff;
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
@@ -65,6 +67,7 @@ pub enum Command {
     Ls(Ls),
     Find(Box<Find>),
     Versions(Versions),
+    Diff(Diff),
     Restore(Restore),
     Forget(Box<Forget>),
     Prune(Prune),
