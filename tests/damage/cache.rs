@@ -202,13 +202,14 @@ fn a_block_that_seems_to_end_behind_the_next_one_costs_nothing() {
         // As src/index/records.rs has them: 17 bytes a block, its stored bytes at 9.
         let stored = |block: &[u8]| u32::from_le_bytes(block[9..13].try_into().unwrap());
         if blocks.len() > 17 {
-            let longer = stored(&blocks) + stored(&blocks[17..]) + 100;
+            let longer = blocks.chunks(17).map(stored).sum::<u32>() + 100;
             blocks[9..13].copy_from_slice(&longer.to_le_bytes());
             changed += cache.execute("UPDATE packs SET blocks = ?2 WHERE id = ?1", (pack, blocks)).unwrap();
         }
     }
     assert!(changed > 0, "no pack has two blocks");
-    drop((query, cache));
+    drop(query);
+    drop(cache);
     assert_eq!(restore_all(&place, "a longer block", &[], &|_| false), 0);
     heal(&place, "a longer block");
 }

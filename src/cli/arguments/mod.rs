@@ -1,8 +1,8 @@
 //! The command line as it is typed: one tree of options, read once and completed from the environment.
 
 mod backup;
-mod find;
 mod diff;
+mod find;
 mod global;
 mod key;
 mod look;
@@ -21,8 +21,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::environment::Lookup;
 
 pub use backup::Backup;
-pub use find::{Find, Kinds, Versions};
 pub use diff::Diff;
+pub use find::{Find, Kinds, Versions};
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
