@@ -8,14 +8,17 @@ mod through;
 #[path = "parity/beside.rs"]
 mod beside;
 mod made;
+#[macro_use]
+#[path = "pruning/through.rs"]
+mod through;
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::Sandbox;
-use copal::backend::{Backend, Fault, Faulty, Kind, Memory};
+use copal::backend::{Backend, Entry, Error as StorageError, Fault, Faulty, Kind, Memory};
 use copal::backup;
 use copal::check::{self, Reading};
 use copal::compress::Level;
@@ -23,7 +26,7 @@ use copal::crypto::MasterKey;
 use copal::format::session::Removal;
 use copal::format::slot::Unlock;
 use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Contents, Id, SegmentKind};
+use copal::model::{Contents, Id, SegmentKind, Time};
 use copal::parity::{self, Repaired, Wanted};
 use copal::progress::Silent;
 use copal::prune;
@@ -513,6 +516,93 @@ fn bad_sectors_cost_what_lies_on_them_and_all_is_read_from_a_storage_that_takes_
     assert!(repository.mended_packs().contains(&name));
     // It can not put anything back, and says so.
     assert!(repository.heal(&name).is_err());
+}
+
+/// A storage that gives one pack spoiled once: the reading of all of it that is chosen.
+struct SpoilsOnce {
+    inner: Memory,
+    name: String,
+    length: usize,
+    until: AtomicU64,
+    forbidden: bool,
+}
+
+impl Backend for SpoilsOnce {
+    through! { location put get list stat remove time create }
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        assert!(!self.forbidden, "{name} may be as it should be");
+        self.inner.replace(kind, name, bytes)
+    }
+    fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = self.inner.get_range(kind, name, offset, length)?;
+        if kind == Kind::Packs && name == self.name {
+            if self.forbidden {
+                return Err(StorageError::Denied { object: name.to_owned() });
+            }
+            if length == self.length && self.until.fetch_sub(1, Ordering::SeqCst) == 1 {
+                bytes[1000] ^= 1;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// That storage, with the repository on it.
+fn spoiled(place: &Place, until: u64, forbidden: bool) -> Repository {
+    let (name, whole) = place.pack();
+    let (inner, name, length) = (place.memory.clone(), name.to_string(), whole.len());
+    let until = AtomicU64::new(until);
+    let repository = place.open_on(SpoilsOnce { inner, name, length, until, forbidden }, None).unwrap();
+    repository.sync().unwrap();
+    repository
+}
+
+#[test]
+fn recovery_data_is_never_made_of_what_was_spoiled_on_its_way() {
+    let place = Place::with_parity(100);
+    let (packs, parity) = (place.objects(Kind::Packs), place.objects(Kind::Parity));
+    for until in 1..=6 {
+        let repository = spoiled(&place, until, false);
+        parity::repair(&repository, &Wanted::All, store::MEMORY, &Silent, &GO_ON).unwrap();
+        assert!(place.objects(Kind::Packs) == packs, "reading {until}");
+        assert!(place.objects(Kind::Parity) == parity, "reading {until}: it would bring back something else");
+    }
+    // Nor is a pack called damaged for it.
+    let (name, _) = place.pack();
+    place.memory.remove(Kind::Parity, &name.to_string()).unwrap();
+    let added = parity::add(&spoiled(&place, 1, false), store::MEMORY, &Silent, &GO_ON).unwrap();
+    assert_eq!((added.packs, &added.damaged[..]), (1, &[][..]));
+    assert!(place.objects(Kind::Parity) == parity);
+}
+
+#[test]
+fn a_pack_that_this_user_may_not_read_is_not_put_back_and_not_called_damaged() {
+    // With so much recovery data nothing of the pack is needed to make it.
+    let place = Place::with_parity(1000);
+    let (name, _) = place.pack();
+    let repository = spoiled(&place, 0, true);
+    assert!(repository.heal(&name).is_err());
+    let stop = AtomicBool::new(false);
+    let synced = repository.sync().unwrap();
+    check::check(&repository, &synced, Reading::Everything, &SystemClock, &Silent, &stop).unwrap();
+    assert!(place.objects(Kind::Damage).is_empty(), "nothing is known to be wrong with it");
+}
+
+#[test]
+fn what_recovery_data_brings_back_is_called_damaged_and_not_lost_by_every_check() {
+    let place = Place::with_parity(100);
+    for (name, whole) in place.objects(Kind::Packs) {
+        let here = place.copy();
+        // All blocks of a small one, some of a large one.
+        here.damage(&name, |bytes| (0..bytes.len().min(4_000)).for_each(|place| bytes[place] ^= 1));
+        let kinds = |report: check::Report| -> HashSet<&'static str> {
+            report.findings.iter().map(|finding| finding.kind).collect()
+        };
+        assert_eq!(kinds(here.check(Reading::Everything)), HashSet::from(["pack"]));
+        let length = whole.len();
+        assert_eq!(kinds(here.check(Reading::Everything)), HashSet::from(["pack"]), "again, {length}");
+        assert_eq!(kinds(here.check(Reading::Nothing)), HashSet::from(["pack"]), "structure, {length}");
+    }
 }
 
 // Beside others ------------------------------------------------------------------------------------------------------------------

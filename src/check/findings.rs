@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Check, Finding, Report};
+use super::{Check, Finding, Report, packs};
 use crate::index::PackInfo;
 use crate::locks::lock;
 use crate::model::Id;
@@ -36,7 +36,11 @@ impl Check<'_> {
     /// Something is wrong with a pack.
     pub(super) fn find_pack(&self, pack: Id, what: String) {
         let finding = Finding { kind: "pack", object: pack.to_string(), what, is_of_later_version: false };
-        lock(&self.pack_findings).push((pack, finding));
+        let (found, mut all) = ((pack, finding), lock(&self.pack_findings));
+        // Whoever reads packs and whoever walks snapshots may meet it at the same time.
+        if !all.contains(&found) {
+            all.push(found);
+        }
     }
 
     /// Tells what is wrong with packs, and counts those that were found before and from which nothing is needed any more. What is below
@@ -66,14 +70,10 @@ impl Check<'_> {
         let is_on = self.repository.config.parity_per_mille > 0;
         let what = match self.with_parity.contains(&name) {
             true => {
-                let recovered = self.repository.recover(&name)?;
-                if matches!(recovered, Recovered::Mended(_)) {
-                    lock(&self.mendable).insert(name);
-                }
-                match recovered {
-                    // It is the index that says otherwise, or the storage gives it now.
-                    Recovered::Whole(_) => what,
-                    other => format!("{what}; {}", other.words()),
+                match self.recovered(name)? {
+                    // It is the index that says otherwise, or the storage gives it now or to others.
+                    None | Some(Recovered::Whole(_)) => what,
+                    Some(other) => format!("{what}; {}", other.words()),
                 }
             }
             false if is_on => format!("{what}; {}", Recovered::Without.words()),
@@ -81,6 +81,34 @@ impl Check<'_> {
         };
         self.find_pack(name, what);
         Ok(())
+    }
+
+    /// What recovery data makes of a pack, which is remembered; none when this user may not read it.
+    fn recovered(&self, name: Id) -> Result<Option<Recovered>, Error> {
+        let recovered = match self.repository.recover(&name) {
+            Err(error) if error.is_forbidden() => None,
+            other => Some(other?),
+        };
+        let is_mendable = matches!(recovered, Some(Recovered::Mended(_)));
+        lock(&self.mendable).insert(name, is_mendable);
+        Ok(recovered)
+    }
+
+    /// Whether recovery data brings back a pack that is called damaged. One that was not looked at before is told of then.
+    pub(super) fn is_mendable(&self, name: &Id) -> Result<bool, Error> {
+        if !self.with_parity.contains(name) {
+            return Ok(false);
+        }
+        if let Some(known) = lock(&self.mendable).get(name) {
+            return Ok(*known);
+        }
+        let recovered = self.recovered(*name)?;
+        if let Some(mended @ Recovered::Mended(_)) = recovered {
+            self.bad_pack(*name);
+            self.find_pack(*name, format!("{}; {}", packs::SPOILED, mended.words()));
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     pub(super) fn unread_pack(&self, name: Id, forbidden: bool) {
@@ -98,9 +126,9 @@ impl Check<'_> {
 
     /// Packs that are to be written down as damaged. One that may not be read by this user is not, nor one that could not be read for a
     /// while: a record of damage stays, and who reads it stores all of that again.
-    pub(super) fn damaged_packs(&self, packs: &[Arc<PackInfo>]) -> Result<Vec<Id>, Error> {
+    pub(super) fn damaged_packs(&self, all: &[Arc<PackInfo>]) -> Result<Vec<Id>, Error> {
         let unread = std::mem::take(&mut *lock(&self.unread));
-        for pack in packs {
+        for pack in all {
             match unread.get(&pack.name) {
                 None => continue,
                 Some(true) => {}

@@ -91,8 +91,8 @@ struct Check<'r> {
     unnamed_packs: Mutex<HashSet<Id>>,
     /// Packs that have recovery data.
     with_parity: HashSet<Id>,
-    /// Damaged packs that it brings back.
-    mendable: Mutex<HashSet<Id>>,
+    /// Damaged packs that it brings back, and those that it does not.
+    mendable: Mutex<HashMap<Id, bool>>,
     /// Those of them that storage did not give, and whether it said that it is forbidden: nothing is known to be wrong with them.
     unread: Mutex<HashMap<Id, bool>>,
     /// An index object was not given, which may pass: packs that none names may be named there.
@@ -338,11 +338,9 @@ pub fn check(
     (report.trees, report.files, report.marked) = (walked.trees, walked.files, walked.marked);
     walked.findings.into_iter().for_each(|finding| check.found(finding));
     for name in repository.mended_packs() {
-        // Its trees were read by its recovery data on the way.
-        if !lock(&check.bad_packs).contains(&name) {
-            lock(&check.needed_packs).insert(name);
-            check.find_bad_pack(name, "its bytes are not those that were stored".to_owned())?;
-        }
+        // Its trees were read by its recovery data on the way, whether a record named it before or not.
+        lock(&check.needed_packs).insert(name);
+        check.is_mendable(&name)?;
     }
     // Looked at once more when one is missing: a prune may have been removing it just now.
     let missed = snapshots.broken_links().next().is_some();

@@ -55,7 +55,7 @@ pub(super) fn read_fact(name: &Id) -> String {
     format!("{}{name}", packs::READ_FACT)
 }
 
-const SPOILED: &str = "its bytes are not those that were stored";
+pub(super) const SPOILED: &str = "its bytes are not those that were stored";
 
 /// What reading one pack showed.
 #[derive(Default)]

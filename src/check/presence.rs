@@ -21,7 +21,7 @@ impl Check<'_> {
             return Ok(true);
         }
         for location in &locations {
-            if lock(&self.mendable).contains(&location.pack.name) {
+            if lock(&self.mendable).get(&location.pack.name) == Some(&true) {
                 lock(&self.needed_packs).insert(location.pack.name);
                 return Ok(true);
             }
@@ -35,6 +35,11 @@ impl Check<'_> {
             }
         }
         lock(&self.needed_packs).extend(locations.iter().map(|location| location.pack.name));
+        for location in &locations {
+            if self.is_mendable(&location.pack.name)? {
+                return Ok(true);
+            }
+        }
         // Where storage did not give it, nothing is known of it.
         let unread = lock(&self.unread);
         if !locations.iter().any(|location| unread.contains_key(&location.pack.name)) {

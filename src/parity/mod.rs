@@ -144,6 +144,19 @@ pub fn add(
     Ok(added)
 }
 
+/// A pack's bytes, which are those of its name; none when it does not give them, asked twice: they may be spoiled on their way.
+fn proved_bytes(repository: &Repository, name: &Id, length: u64) -> Result<Option<Vec<u8>>, Error> {
+    for _ in 0..2 {
+        match repository.read_pack_range(name, 0, length as usize) {
+            Ok(bytes) if crate::crypto::object_name(&bytes) == *name => return Ok(Some(bytes)),
+            Ok(_) => {}
+            Err(error) if error.is_damage() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// Makes recovery data of one pack; its length, or none when the pack is not what its name says.
 fn add_one(
     repository: &Repository,
@@ -151,14 +164,7 @@ fn add_one(
     per_mille: u16,
     has_less: bool,
 ) -> Result<Option<u64>, Error> {
-    let bytes = match repository.read_pack_range(&pack.name, 0, pack.length as usize) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_damage() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if crate::crypto::object_name(&bytes) != pack.name {
-        return Ok(None);
-    }
+    let Some(bytes) = proved_bytes(repository, &pack.name, pack.length)? else { return Ok(None) };
     match has_less {
         true => repository.renew_parity(&pack.name, &bytes, per_mille).map(Some),
         false => repository.put_parity(&pack.name, &bytes, per_mille).map(Some),

@@ -126,7 +126,8 @@ impl Repository {
         match self.backend.get_range(kind, &text, 0, length) {
             Ok(bytes) => return Ok(bytes),
             Err(error) => match Error::reading(&*self.backend, kind, &text, error) {
-                error if error.is_damage() => {}
+                // What this user may not read is perhaps as it should be.
+                error if error.is_damage() && !(kind == Kind::Packs && error.is_forbidden()) => {}
                 error => return Err(error),
             },
         }
