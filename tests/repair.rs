@@ -6,6 +6,8 @@ mod common;
 mod through;
 #[path = "repair/cut_off.rs"]
 mod cut_off;
+#[path = "repair/kept.rs"]
+mod kept;
 mod made;
 #[path = "repair/marks.rs"]
 mod marks;

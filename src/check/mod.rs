@@ -313,7 +313,11 @@ pub fn check(
         check.find_error("snapshot", repository.location(), problem);
     }
     report.unconfirmed = snapshots.unconfirmed.len() as u64;
-    let saved: Vec<&Named> = snapshots.saved().collect();
+    // What is lost of a forgotten one is known when another stands for it.
+    let stood_for: HashSet<Id> =
+        snapshots.confirmed.iter().filter_map(|named| named.snapshot.stands_for).collect();
+    let is_known = |named: &&Named| named.standing.forgotten.is_some() && stood_for.contains(&named.name);
+    let saved: Vec<&Named> = snapshots.saved().filter(|named| !is_known(named)).collect();
 
     // Side by side, since looking up chunks is the work of one thread. What reading finds may change what the walk has seen.
     let bad = || (lock(&check.bad_packs).len(), lock(&check.pack_findings).len());

@@ -78,7 +78,7 @@ pub(super) fn roots(
         });
     }
     // What is lost of a forgotten one is known, and marked in the one that stands for it: what is there stays.
-    let stood_for: HashSet<Id> = all.confirmed.iter().filter_map(|named| named.snapshot.stands_for).collect();
+    let stood_for: HashSet<Id> = all.saved().filter_map(|named| named.snapshot.stands_for).collect();
     let mut roots = Roots { stay: Vec::new(), going: Vec::new(), resting: Vec::new(), held: 0 };
     roots.stay.extend(all.confirmed.iter().map(|named| root(named, true)));
     roots.stay.extend(all.unconfirmed.iter().map(|named| root(named, false)));

@@ -141,9 +141,11 @@ impl Filling<'_> {
     fn push(&mut self, entry: PackEntry) -> Result<(), Error> {
         self.object.packs.push(entry);
         while fitting(&self.object.packs, INDEX_PACKS) < self.object.packs.len() {
-            let rest = self.object.packs.split_off(fitting(&self.object.packs, INDEX_PACKS));
+            let packs = self.object.packs.split_off(fitting(&self.object.packs, INDEX_PACKS));
+            // Each part says what it comes in the place of: who knew that learns from each.
+            let replaces = self.object.replaces.clone();
             self.put()?;
-            self.object.packs = rest;
+            self.object = IndexObject { packs, replaces, ..IndexObject::default() };
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::format::limits::DEPTH_MAX;
 use crate::format::node;
 use crate::model::{Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
 use crate::repository::contents::{Page, Visitor};
+use crate::repository::parity::Recovered;
 use crate::repository::trees::Nodes;
 use crate::repository::{Error, list_names};
 
@@ -27,6 +28,8 @@ pub(super) struct Loss<'r> {
     pages: HashMap<Page, bool>,
     /// Pages of lists of contents that can not be read, or say what they must not.
     lost_pages: HashSet<Page>,
+    /// Of damaged packs, whether their recovery data brings them back.
+    mendable: HashMap<Id, bool>,
     /// Something that only a later version can read was met in the snapshot that is looked at.
     is_later: bool,
 }
@@ -101,6 +104,7 @@ impl<'r> Loss<'r> {
             trees: HashMap::new(),
             pages: HashMap::new(),
             lost_pages: HashSet::new(),
+            mendable: HashMap::new(),
             is_later: false,
         })
     }
@@ -142,12 +146,27 @@ impl<'r> Loss<'r> {
                 return Ok(false);
             }
         }
+        for place in &places {
+            // Nothing is lost with it, and `parity repair` puts it back.
+            if self.is_mendable(&place.pack.name)? {
+                return Ok(false);
+            }
+        }
         // The storage must still answer, or all would seem lost.
         if !repository.backend.exists_repository()? {
             return Err(Error::Gone { location: repository.location() });
         }
         self.lost.insert((contents, *id, length));
         Ok(true)
+    }
+
+    fn is_mendable(&mut self, pack: &Id) -> Result<bool, Error> {
+        if let Some(known) = self.mendable.get(pack) {
+            return Ok(*known);
+        }
+        let is_mendable = matches!(self.run.repository.recover(pack)?, Recovered::Mended(_));
+        self.mendable.insert(*pack, is_mendable);
+        Ok(is_mendable)
     }
 
     /// Whether some of these segments are lost.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Run, may_go_on};
-use crate::backend::Kind;
+use crate::backend::{self, Kind};
 use crate::crypto::object_name;
 use crate::format::note::{self, Link, Verb};
 use crate::format::snapshot;
@@ -53,15 +53,16 @@ fn cached(run: &Run<'_>, kind: Kind, name: &Id) -> Option<Vec<u8>> {
     is_sound.then_some(bytes)
 }
 
-/// Notes that the cache has of snapshots that are there, and storage has no more: no program removes such.
+/// Notes that the cache has of snapshots that are there, and storage has no more: no program removes such. Storage may have been put
+/// back to an older day on purpose, though: what would let a snapshot go does not come back.
 fn missing_notes(run: &Run<'_>, all: &Snapshots) -> Result<Vec<Id>, Error> {
     let there: HashSet<Id> = list_names(&*run.repository.backend, Kind::Notes)?.into_iter().collect();
     let snapshots: HashSet<Id> = all.saved().map(|named| named.name).collect();
     let mut names = Vec::new();
     run.repository.index.each_cached_object(Kind::Notes.number(), &mut |name, bytes| {
         let note = note::decode(&run.repository.keys, &bytes);
-        let is_missed =
-            note.is_ok_and(|note| note.verb != Verb::Removed && snapshots.contains(&note.snapshot));
+        let lets_go = |verb| matches!(verb, Verb::Forget | Verb::Unprotect | Verb::Removed);
+        let is_missed = note.is_ok_and(|note| !lets_go(note.verb) && snapshots.contains(&note.snapshot));
         if is_missed && !there.contains(&name) && object_name(&bytes) == name {
             names.push(name);
         }
@@ -126,7 +127,8 @@ pub(super) fn look(run: &Run<'_>) -> Result<(Objects, Snapshots), Error> {
     Ok((objects, all))
 }
 
-/// Puts back what the cache has. Nothing is taken away but what is had again at once, and found missing when that is cut off.
+/// Puts back what the cache has, in its place where storage can: were this cut off while a note is gone that keeps a snapshot, the next
+/// prune would take that.
 pub(super) fn put_back(run: &Run<'_>, session: &Session<'_>, objects: &Objects) -> Result<(), Error> {
     may_go_on(session)?;
     for (kind, name) in &objects.put_back {
@@ -135,9 +137,25 @@ pub(super) fn put_back(run: &Run<'_>, session: &Session<'_>, objects: &Objects) 
         if run.repository.reads(*kind, name)? {
             continue;
         }
-        // What is there is not written over.
-        run.repository.remove_object(*kind, name)?;
-        run.repository.backend.put(*kind, &name.to_string(), &bytes)?;
+        let (backend, text) = (&run.repository.backend, name.to_string());
+        match backend.replace(*kind, &text, &bytes) {
+            // On such storage there is none for a moment.
+            Err(backend::Error::Unsupported { .. }) => {
+                run.repository.remove_object(*kind, name)?;
+                backend.put(*kind, &text, &bytes)?;
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Forgets once more what is forgotten: a note that is given up may have brought it back, and its days would be over.
+fn rest_anew(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error> {
+    let mut all = run.repository.snapshots()?;
+    for named in &all.forgotten {
+        let time = session.check_alive()?;
+        run.repository.put_note(&mut all.notes, &named.name, Verb::Forget, &[], time)?;
     }
     Ok(())
 }
@@ -145,6 +163,9 @@ pub(super) fn put_back(run: &Run<'_>, session: &Session<'_>, objects: &Objects) 
 /// Removes what can not be read. Of a snapshot a note stays that says so, or a prune would miss it for ever.
 pub(super) fn give_up(run: &Run<'_>, session: &Session<'_>, objects: &Objects) -> Result<(), Error> {
     may_go_on(session)?;
+    if !objects.notes.is_empty() {
+        rest_anew(run, session)?;
+    }
     for name in &objects.notes {
         run.check_stop()?;
         if !run.repository.reads(Kind::Notes, name)? {

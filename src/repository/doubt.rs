@@ -92,6 +92,18 @@ impl Repository {
         Ok(compared)
     }
 
+    /// Says of these packs what this index object says, where the local index says otherwise: a repair put it in the place of one that was
+    /// wrong, and the local index keeps what it heard first.
+    pub(super) fn put_right(&self, object: Id, records: Vec<PackRecord>) -> Result<(), Error> {
+        let mut wrong = Vec::new();
+        for record in records {
+            if !self.index.agrees(&record)? {
+                wrong.push(record);
+            }
+        }
+        self.replace(object, &wrong)
+    }
+
     fn replace(&self, object: Id, records: &[PackRecord]) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());

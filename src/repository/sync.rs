@@ -99,6 +99,10 @@ impl Repository {
                 Ok(object) => {
                     let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                     self.index.add_packs(Some(*name), &records)?;
+                    // What a prune puts together says the same, and its tombstone names the old ones.
+                    if object.replaces.iter().any(|old| !removals.index_objects.contains(old)) {
+                        self.put_right(*name, records)?;
+                    }
                 }
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Index, name)? => {
                     synced.moved = true;

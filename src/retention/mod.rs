@@ -7,7 +7,7 @@ pub mod policy;
 mod tests;
 pub mod undelete;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use calendar::Calendar;
 use policy::{Item, Policy, Reason};
@@ -176,12 +176,34 @@ fn grouped(chosen: &[Named], grouping: Grouping, reasons: impl Fn(&[Named]) -> V
     Plan { groups: groups.collect() }
 }
 
-/// Applies a policy to snapshots, which come oldest first. `now` is the storage's time.
+/// Originals among these for which another of them stands, and the one that stands for it in the end.
+fn stood_for(all: &[Named]) -> HashMap<usize, usize> {
+    let places: HashMap<Id, usize> = (0..).zip(all).map(|(at, named)| (named.name, at)).collect();
+    let stands =
+        (0..).zip(all).filter_map(|(at, named)| Some((*places.get(&named.snapshot.stands_for?)?, at)));
+    let by: HashMap<usize, usize> = stands.collect();
+    let last = |original: usize| {
+        let mut at = original;
+        // Each names one that was there before, so this ends; what is made up ends as well.
+        for _ in 0..all.len() {
+            match by.get(&at) {
+                Some(next) => at = *next,
+                None => return Some((original, at)),
+            }
+        }
+        None
+    };
+    by.keys().filter_map(|original| last(*original)).collect()
+}
+
+/// Applies a policy to snapshots, which come oldest first. An original for which another stands stays and goes with that one. `now` is the storage's time.
 pub fn plan(chosen: &[Named], policy: &Policy, grouping: Grouping, calendar: &Calendar, now: Time) -> Plan {
     grouped(chosen, grouping, |all| {
         let mut reasons = vec![Vec::new(); all.len()];
-        // Newest first; what lies ahead takes nobody's place.
-        let counted: Vec<usize> = (0..all.len()).rev().filter(|at| !lies_ahead(&all[*at], now)).collect();
+        let by = stood_for(all);
+        // Newest first; what lies ahead takes nobody's place, nor does an original for which another stands: they are one.
+        let counts = |at: &usize| !lies_ahead(&all[*at], now) && !by.contains_key(at);
+        let counted: Vec<usize> = (0..all.len()).rev().filter(counts).collect();
         let items: Vec<Item<'_>> = (counted.iter().map(|at| &all[*at]))
             .map(|named| Item {
                 time: named.snapshot.time,
@@ -193,6 +215,9 @@ pub fn plan(chosen: &[Named], policy: &Policy, grouping: Grouping, calendar: &Ca
         let since = |span| newest.map_or(now, |newest| calendar.before(newest, span));
         for (at, why) in counted.iter().zip(policy.reasons(&items, since)) {
             reasons[*at] = why;
+        }
+        for (original, by) in by {
+            reasons[original] = reasons[by].clone();
         }
         for (named, reasons) in all.iter().zip(&mut reasons) {
             if named.standing.protected {

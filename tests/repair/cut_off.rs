@@ -14,7 +14,7 @@ use crate::common::noise;
 use crate::place::{Place, is_whole};
 
 /// Three snapshots: all share something, and each has something of its own.
-fn three() -> (Place, [Id; 3]) {
+pub fn three() -> (Place, [Id; 3]) {
     let place = Place::new(16 << 10);
     place.write("shared/file", noise(1, 200_000));
     place.write("first/file", noise(2, 200_000));
@@ -29,7 +29,7 @@ fn three() -> (Place, [Id; 3]) {
 }
 
 /// Chunks of the file of that name in a snapshot.
-fn chunks(place: &Place, snapshot: &Id, name: &str) -> Vec<(Contents, Id)> {
+pub fn chunks(place: &Place, snapshot: &Id, name: &str) -> Vec<(Contents, Id)> {
     let nodes = place.nodes(place.snapshot(snapshot).root);
     let node = nodes.iter().find(|(path, _)| path.ends_with(name.as_bytes())).unwrap().1;
     let mut ids = Vec::new();
@@ -53,7 +53,7 @@ fn packs(tools: Tools<'_>) -> Result<bool, Error> {
     repair::packs(tools, &[], false, &mut |_| true).map(|outcome| outcome.done)
 }
 
-fn snapshots(tools: Tools<'_>) -> Result<bool, Error> {
+pub fn snapshots(tools: Tools<'_>) -> Result<bool, Error> {
     let wanted = Wanted { only: Vec::new(), forget: true };
     repair::snapshots(tools, &wanted, &mut |_| true).map(|outcome| outcome.done)
 }

@@ -146,8 +146,12 @@ fn text(plan: &SnapshotsPlan, dry_run: bool) -> String {
     }
     for name in &objects.notes {
         text += &format!(
-            "lost: note {name}, which may have protected, forgotten, tagged or described a snapshot; {would}remove it\n"
+            "lost: note {name}, which may have protected, forgotten, brought back, tagged or described a snapshot; {would}remove it\n"
         );
+    }
+    if !objects.notes.is_empty() {
+        let counts = if dry_run { "would count" } else { "counts" };
+        text += &format!("what is forgotten {counts} as forgotten today\n");
     }
     for (kind, name) in &objects.later {
         text += &format!("{} is of a later version of copal, and left alone\n", object(*kind, name));
