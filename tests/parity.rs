@@ -208,7 +208,7 @@ fn packs_that_are_there_get_recovery_data_and_new_ones_with_them() {
     place.set_rate(10);
     let without = place.objects(Kind::Packs).len() - place.objects(Kind::Parity).len();
     assert_eq!(place.check(Reading::Nothing).packs_without_parity, without as u64);
-    let (removed, _) = parity::remove(&place.open(), &Silent, &GO_ON).unwrap();
+    let removed = parity::remove(&place.open(), &Silent, &GO_ON).unwrap().packs;
     assert!(removed > 0 && place.objects(Kind::Parity).is_empty());
 }
 
@@ -602,6 +602,28 @@ fn what_recovery_data_brings_back_is_called_damaged_and_not_lost_by_every_check(
         let length = whole.len();
         assert_eq!(kinds(here.check(Reading::Everything)), HashSet::from(["pack"]), "again, {length}");
         assert_eq!(kinds(here.check(Reading::Nothing)), HashSet::from(["pack"]), "structure, {length}");
+    }
+}
+
+#[test]
+fn what_may_bring_a_damaged_pack_back_is_not_removed() {
+    for is_gone in [true, false] {
+        let place = Place::with_parity(1000);
+        let (name, whole) = place.pack();
+        if is_gone {
+            place.memory.remove(Kind::Packs, &name.to_string()).unwrap();
+        } else {
+            place.damage(&name, |bytes| bytes[3000] ^= 1);
+            place.check(Reading::Everything);
+        }
+        let packs = place.objects(Kind::Parity).len() as u64;
+        let removed = parity::remove(&place.open(), &Silent, &GO_ON).unwrap();
+        assert_eq!((removed.packs, removed.kept), (packs - 1, 1));
+        let wanted = Wanted::Named(vec![name]);
+        assert_eq!(place.repair(&wanted).unwrap().healed, [name]);
+        assert!(place.objects(Kind::Packs)[&name] == whole);
+        let removed = parity::remove(&place.open(), &Silent, &GO_ON).unwrap();
+        assert_eq!((removed.packs, removed.kept), (1, 0));
     }
 }
 

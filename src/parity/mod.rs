@@ -171,22 +171,37 @@ fn add_one(
     }
 }
 
-/// Removes all recovery data; how many objects, and their bytes.
-pub fn remove(
-    repository: &Repository,
-    listener: &dyn Listener,
-    stop: &AtomicBool,
-) -> Result<(u64, u64), Error> {
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Packs that have no recovery data any more, and its bytes.
+    pub packs: u64,
+    pub bytes: u64,
+    /// Damaged or missing packs that keep theirs: perhaps nothing else brings them back.
+    pub kept: u64,
+}
+
+/// Removes recovery data, but of packs that are known to be damaged or that are missing and nobody removed.
+pub fn remove(repository: &Repository, listener: &dyn Listener, stop: &AtomicBool) -> Result<Removed, Error> {
     listener.event(Event::Started);
-    let (mut removed, mut bytes) = (0, 0);
-    for (name, length) in stored(repository)? {
+    let mut removed = Removed::default();
+    let damaged = repository.damaged_packs()?;
+    let gone = repository.removals()?.whole()?.removed();
+    // Before the packs: what is put meanwhile comes after its pack.
+    let parity = stored(repository)?;
+    let packs: HashSet<Id> = repository.stored_packs()?.into_iter().map(|(name, _)| name).collect();
+    for (name, length) in parity {
         check_stop(stop)?;
+        if !gone.contains(&name) && (damaged.contains(&name) || !packs.contains(&name)) {
+            removed.kept += 1;
+            continue;
+        }
         repository.remove_object(Kind::Parity, &name)?;
-        removed += 1;
-        bytes += length;
+        removed.packs += 1;
+        removed.bytes += length;
     }
     listener.event(Event::Finished);
-    Ok((removed, bytes))
+    Ok(removed)
 }
 
 /// Counts recovery data. The repository was just synchronised.

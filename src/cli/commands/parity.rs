@@ -37,6 +37,7 @@ struct AddSummary {
 struct RemoveSummary {
     objects_removed: u64,
     bytes_removed: u64,
+    objects_kept: u64,
 }
 
 #[derive(Serialize)]
@@ -141,9 +142,10 @@ fn remove(context: &Context<'_>) -> Result<Code, Failure> {
     let show = Show::new(context)?;
     let removed = parity::remove(&repository, &show, signals::stop());
     show.finish();
-    let (objects_removed, bytes_removed) = removed.map_err(|error| failure(&error))?;
+    let removed = removed.map_err(|error| failure(&error))?;
+    let (objects_removed, bytes_removed, objects_kept) = (removed.packs, removed.bytes, removed.kept);
     if context.global.json {
-        context.out.json("summary", &RemoveSummary { objects_removed, bytes_removed })?;
+        context.out.json("summary", &RemoveSummary { objects_removed, bytes_removed, objects_kept })?;
     }
     tell(
         context,
@@ -153,7 +155,16 @@ fn remove(context: &Context<'_>) -> Result<Code, Failure> {
             show_size(bytes_removed)
         ),
     )?;
-    Ok(Code::Done)
+    if objects_kept == 0 {
+        return Ok(Code::Done);
+    }
+    let text = format!(
+        "{} {} damaged or missing: recovery data that may bring {} back stays",
+        show_count(objects_kept, "pack"),
+        agree(objects_kept, "is", "are"),
+        agree(objects_kept, "it", "them")
+    );
+    Err(Failure::new(Code::Damaged, text).with_hint("Put it back, then remove the rest: copal parity repair"))
 }
 
 fn status(context: &Context<'_>) -> Result<Code, Failure> {
