@@ -405,7 +405,7 @@ fn nothing_is_asked_where_nothing_goes_and_a_repaired_snapshot_is_no_parent() {
     let original = written["stands_for"].as_str().unwrap();
     // While they can still be brought back, a prune goes on all the same.
     sandbox.run(["prune"]).expect(0);
-    sandbox.run(["undelete", original]).expect(0);
+    sandbox.run(["undelete", original]).expect(0).warns("stands for it, with the gaps marked");
     sandbox.run(["prune"]).expect(5);
     let empty = Sandbox::empty();
     empty.run(["repair", "index"]).expect(10);
@@ -437,4 +437,22 @@ fn a_restore_that_deletes_leaves_what_a_repair_marked_as_lost() {
         }
     }
     assert!(before == contents(&there), "something was removed that was only lost");
+}
+
+#[test]
+fn a_forgotten_snapshot_that_damage_may_hit_is_told_so_when_it_comes_back_and_repaired_from_then_on() {
+    let world = world();
+    let sandbox = &world.sandbox;
+    let first = &world.snapshots[0].0;
+    sandbox.run(["forget", first]).expect(0);
+    let text = sandbox.run(["undelete", first]).expect(0);
+    assert!(!text.text().contains("damage"), "{text}");
+    sandbox.run(["forget", first]).expect(0);
+    std::fs::remove_file(pack(sandbox, Contents::Data).0).unwrap();
+    sandbox.run(["check"]).expect(5);
+    let repaired = repair(sandbox, &["snapshots"], &[3]).messages("written");
+    assert!(repaired.iter().all(|line| line["stands_for"] != first.as_str()), "{repaired:?}");
+    sandbox.run(["undelete", first]).expect(0).warns("forgotten snapshots are not repaired");
+    let repaired = repair(sandbox, &["snapshots"], &[3]).messages("written");
+    assert!(repaired.iter().any(|line| line["stands_for"] == first.as_str()), "{repaired:?}");
 }
