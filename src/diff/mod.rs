@@ -4,6 +4,7 @@
 //! neither added nor removed.
 
 mod compare;
+mod content;
 mod listing;
 mod live;
 mod moves;
@@ -109,5 +110,5 @@ pub fn diff(
     let mut walk = walk::Walk::new(repository, options, told, stop);
     walk.start(before, after)?;
     moves::finish(&mut walk)?;
-    Ok(walk.met())
+    Ok(walk.met)
 }

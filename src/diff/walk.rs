@@ -5,14 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::compare::{self, Facts, content_key, has_gap};
+use super::compare::{self, Facts, content_key};
+use super::content::{live_key, why_unreadable};
 use super::listing::{Listing, Peek, Source};
-use super::live::{self, Held};
+use super::live;
 use super::moves::{Found, Item, Only};
 use super::{Change, Met, Options, Side, Told, What};
 use crate::files;
 use crate::format::limits::DEPTH_MAX;
-use crate::model::{Id, Node, NodeType, SegmentKind};
+use crate::model::{Id, Node, NodeType};
 use crate::repository::{Error, Repository};
 
 /// A folder on the way.
@@ -26,29 +27,28 @@ struct Level<'w> {
 }
 
 /// The folder that is there now, and the name in it of what is compared.
-struct Base {
-    folder: OwnedFd,
-    name: Vec<u8>,
+pub struct Base {
+    pub folder: OwnedFd,
+    pub name: Vec<u8>,
 }
 
 /// One comparison at work.
 pub struct Walk<'w> {
     pub repository: &'w Repository,
-    options: &'w Options,
+    pub options: &'w Options,
     told: &'w mut dyn Told,
     stop: &'w AtomicBool,
     levels: Vec<Level<'w>>,
-    path: Vec<u8>,
-    base: Option<Base>,
+    pub path: Vec<u8>,
+    pub base: Option<Base>,
     /// One of the snapshots was written by a repair.
-    repaired: bool,
-    met: Met,
+    pub repaired: bool,
+    pub met: Met,
     pub found: Found,
     /// Nobody wants to be told more.
     ended: bool,
 }
 
-const LOST_CONTENT: &str = "part of its content is lost, as a repair marked it";
 const LOST_FOLDER: &str = "part of the folder can not be read on the other side";
 
 impl<'w> Walk<'w> {
@@ -73,10 +73,6 @@ impl<'w> Walk<'w> {
         }
     }
 
-    pub fn met(&self) -> Met {
-        self.met
-    }
-
     pub fn has_ended(&self) -> bool {
         self.ended
     }
@@ -94,7 +90,7 @@ impl<'w> Walk<'w> {
     }
 
     /// Tells of damage and gives its words.
-    fn damage(&mut self, error: &Error) -> String {
+    pub fn damage(&mut self, error: &Error) -> String {
         match error.is_of_later_version() {
             true => self.met.later += 1,
             false => self.met.damaged += 1,
@@ -252,62 +248,6 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Whether the contents of two files differ, or why that can not be told.
-    fn content_differs(&mut self, before: &Node, after: &Node) -> Result<Result<bool, String>, Error> {
-        if before.size != after.size {
-            return Ok(Ok(true));
-        }
-        if self.base.is_some() {
-            if before.mtime == after.mtime && !self.options.content {
-                return Ok(Ok(false));
-            }
-            let held = self.holds(&self.path, &before.content, before.size);
-            return match held {
-                Ok(Held::Same) => Ok(Ok(false)),
-                Ok(Held::Other) => Ok(Ok(true)),
-                Ok(Held::Lost) => Ok(Err(LOST_CONTENT.to_owned())),
-                Ok(Held::Unread(why)) => {
-                    self.met.unread += 1;
-                    Ok(Err(why))
-                }
-                Err(error) if error.is_damage() => Ok(Err(self.damage(&error))),
-                Err(error) => Err(error),
-            };
-        }
-        if before.content == after.content {
-            return Ok(Ok(false));
-        }
-        for node in [before, after] {
-            match self.lost(node) {
-                Ok(false) => {}
-                Ok(true) => return Ok(Err(LOST_CONTENT.to_owned())),
-                Err(error) if error.is_damage() => return Ok(Err(self.damage(&error))),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Ok(true))
-    }
-
-    /// Whether the file that is there at a path holds a stored content.
-    pub fn holds(&self, path: &[u8], content: &crate::model::Content, size: u64) -> Result<Held, Error> {
-        let Some(base) = &self.base else { return Ok(Held::Other) };
-        let whole = [&base.name, path].concat();
-        live::holds(self.repository, base.folder.as_fd(), &whole, content, size)
-    }
-
-    /// Whether part of a file's content is marked as lost.
-    fn lost(&self, node: &Node) -> Result<bool, Error> {
-        if !self.repaired {
-            return Ok(has_gap(&node.content));
-        }
-        let mut lost = false;
-        self.repository.segments(&node.content, node.size, &mut |segment| {
-            lost |= segment.kind == SegmentKind::Gap;
-            Ok(())
-        })?;
-        Ok(lost)
-    }
-
     /// An entry that one side has. `lacks`: the other may have had it all the same.
     fn only(&mut self, node: Box<Node>, side: Only, lacks: bool) -> Result<(), Error> {
         let (before, after) = match side {
@@ -420,21 +360,5 @@ impl<'w> Walk<'w> {
         };
         let names = files::names(handle.as_fd())?;
         Ok(Source::Live(Arc::new(handle), names, 0))
-    }
-}
-
-/// Files that are there may be the same when size and time are: what they hold is looked at then.
-fn live_key(node: &Node) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&node.size.to_le_bytes());
-    let time = (node.mtime.seconds as u64).rotate_left(30) ^ u64::from(node.mtime.nanos);
-    key[8..].copy_from_slice(&time.to_le_bytes());
-    key
-}
-
-fn why_unreadable(node: &Node) -> String {
-    match node.has_lost_entries() {
-        true => "it is lost, as a repair marked it".to_owned(),
-        false => node.error.map_or("could not be read", |error| error.words()).to_owned(),
     }
 }
