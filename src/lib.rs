@@ -20,6 +20,7 @@ pub mod catalogue;
 pub mod check;
 pub mod diff;
 pub mod doctor;
+pub mod dump;
 pub mod parity;
 pub mod prune;
 pub mod repair;

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["repository"],
-    &["backup", "catalogue", "check", "diff", "doctor", "parity", "prune", "repair", "restore", "retention"],
+    &["backup", "catalogue", "check", "diff", "doctor", "dump", "parity", "prune", "repair", "restore", "retention"],
     &["cli"],
 ];
 
@@ -37,6 +37,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("similar", &["diff"]),
+    ("tar", &["dump"]),
+    ("zip", &["dump"]),
     ("notify", &[]),
 ];
 

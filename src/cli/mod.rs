@@ -78,6 +78,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Find(find) => commands::find::run(context, find),
         Command::Versions(versions) => commands::versions::run(context, versions),
         Command::Diff(diff) => commands::diff::run(context, diff),
+        Command::Dump(dump) => commands::dump::run(context, dump),
         Command::Restore(restore) => commands::restore::run(context, restore),
         Command::Forget(forget) => commands::forget::run(context, forget),
         Command::Prune(prune) => commands::prune::run(context, prune),

@@ -28,6 +28,17 @@ pub fn split(wanted: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     (wanted.to_vec(), None)
 }
 
+/// The snapshot and the path in it that a person typed; with a time given apart, all of it is the path.
+pub fn wanted(typed: &[u8], at: Option<&str>) -> (String, Option<Vec<u8>>) {
+    match at {
+        Some(at) => (at.to_owned(), Some(typed.to_vec())),
+        None => {
+            let (snapshot, path) = split(typed);
+            (String::from_utf8_lossy(&snapshot).into_owned(), path)
+        }
+    }
+}
+
 /// The single names of a path; none when it goes up again.
 pub fn names(path: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut names = Vec::new();

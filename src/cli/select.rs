@@ -165,6 +165,27 @@ pub fn find(
     text: &str,
     host: Option<&[u8]>,
 ) -> Result<Named, Failure> {
+    find_holding(context, all, text, host, None)
+}
+
+/// Whether a snapshot's sources hold a path, as typed or from where the person stands, or lie below it.
+fn covers(named: &Named, paths: &[Vec<u8>]) -> bool {
+    let is_in = |path: &[u8], above: &[u8]| {
+        let above = above.strip_suffix(b"/").unwrap_or(above);
+        path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    let sources = &named.snapshot.sources;
+    sources.iter().any(|source| paths.iter().any(|path| is_in(path, source) || is_in(source, path)))
+}
+
+/// The same; of a time, the newest snapshot whose sources hold `path`, when there is one.
+pub fn find_holding(
+    context: &Context<'_>,
+    all: &Snapshots,
+    text: &str,
+    host: Option<&[u8]>,
+    path: Option<&[u8]>,
+) -> Result<Named, Failure> {
     let lower = text.to_ascii_lowercase();
     let is_hex = as_id(text).is_some();
     if let Some(id) = as_id(text)
@@ -223,7 +244,7 @@ pub fn find(
         });
     }
     match time::parse(text, context.clock.now()) {
-        Ok(moment) => at(&here, moment.last).ok_or_else(|| {
+        Ok(moment) => held_at(&here, moment.last, path).or_else(|| at(&here, moment.last)).ok_or_else(|| {
             Failure::new(Code::Failed, format!("no snapshot is as old as {text}"))
                 .with_hint(format!("The oldest is of {}.", time::show(here[0].snapshot.time)))
         }),
@@ -235,6 +256,19 @@ pub fn find(
             "{text} is no snapshot: give the beginning of an id, latest, latest~N or a time"
         ))),
     }
+}
+
+/// The newest of these snapshots that was there at that time, of those whose sources hold the path.
+fn held_at(here: &[&Named], moment: crate::model::Time, path: Option<&[u8]>) -> Option<Named> {
+    let path = path?;
+    let mut paths = vec![[b"/", path].concat()];
+    if path.starts_with(b"/") {
+        paths = vec![path.to_vec()];
+    } else if let Ok(path) = absolute(std::ffi::OsStr::from_bytes(path)) {
+        paths.push(path);
+    }
+    let holding: Vec<&Named> = here.iter().filter(|named| covers(named, &paths)).copied().collect();
+    at(&holding, moment)
 }
 
 /// The newest of these snapshots that was there at that time.

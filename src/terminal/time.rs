@@ -66,6 +66,14 @@ pub fn iso_in(time: Time, zone: TimeZone) -> String {
     }
 }
 
+/// Year, month, day, hour, minute and second in the local zone; none where no calendar reaches.
+pub fn civil(time: Time) -> Option<[i16; 6]> {
+    let at = from_model(time)?.to_zoned(TimeZone::system()).datetime();
+    let [month, day, hour, minute, second] =
+        [at.month(), at.day(), at.hour(), at.minute(), at.second()].map(i16::from);
+    Some([at.year(), month, day, hour, minute, second])
+}
+
 /// The local zone's name (when it has one) and offset from UTC in seconds at that time, for a snapshot.
 pub fn local_zone(time: Time) -> (Option<String>, i32) {
     let zone = TimeZone::system();

@@ -3,6 +3,7 @@
 mod backup;
 mod diff;
 mod find;
+mod dump;
 mod global;
 mod key;
 mod look;
@@ -23,6 +24,7 @@ use super::environment::Lookup;
 pub use backup::Backup;
 pub use diff::Diff;
 pub use find::{Find, Kinds, Versions};
+pub use dump::{Archive, Dump};
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
@@ -68,6 +70,7 @@ pub enum Command {
     Find(Box<Find>),
     Versions(Versions),
     Diff(Diff),
+    Dump(Dump),
     Restore(Restore),
     Forget(Box<Forget>),
     Prune(Prune),

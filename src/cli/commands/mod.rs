@@ -6,6 +6,7 @@ pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod find;
+pub mod dump;
 pub mod forget;
 mod idle;
 pub mod init;
