@@ -32,17 +32,28 @@ pub struct Snapshots {
 
 /// List what a snapshot holds
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  copal ls -l latest:Documents")]
+#[command(
+    after_help = "Examples:\n  copal ls -l latest:Documents\n  copal ls --tree --at yesterday ~/Documents"
+)]
 pub struct Ls {
-    /// A snapshot, or a path in one
-    #[arg(value_name = "SNAP[:PATH]", default_value = "latest", value_parser = values::bytes())]
-    pub wanted: OsString,
+    /// A snapshot, or a path in one; with --at the path [default: latest]
+    #[arg(value_name = "SNAP[:PATH]", value_parser = values::bytes())]
+    pub wanted: Option<OsString>,
     /// Show modes, owners, sizes and times
     #[arg(short, long)]
     pub long: bool,
+    /// Show sizes in KiB, MiB and so on; with them all that --long shows
+    #[arg(long, visible_alias = "human-readable")]
+    pub human: bool,
     /// Folders within folders too
     #[arg(short = 'R', long)]
     pub recursive: bool,
+    /// Folders within folders, as a tree
+    #[arg(long)]
+    pub tree: bool,
+    /// The newest snapshot not later than that. Example: --at '2026-11-03 14:00'
+    #[arg(long, value_name = "TIME", value_parser = values::text)]
+    pub at: Option<String>,
     /// Only snapshots of that host [default: this machine's]
     #[arg(short = 'H', long, value_name = "NAME", value_parser = values::bytes())]
     pub host: Option<OsString>,

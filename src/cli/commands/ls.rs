@@ -1,5 +1,7 @@
 //! `copal ls`: what a snapshot holds.
 
+mod list;
+
 use std::os::unix::ffi::OsStrExt;
 
 use serde::Serialize;
@@ -8,12 +10,13 @@ use crate::cli::arguments::Ls;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{paths, select};
-use crate::model::{Id, Node, NodeType, Segment, SegmentKind};
+use crate::model::{Node, NodeType, Segment, SegmentKind};
 use crate::repository::Repository;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
-use crate::terminal::size::agree;
+use crate::terminal::size::{agree, show_size};
 use crate::terminal::time;
+use list::{Listing, Unlisted, list};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -91,8 +94,14 @@ fn remark(node: &Node, lost: u64) -> Option<String> {
     }
 }
 
-/// Shows an entry; `lost` bytes of it are marked as lost.
-fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8], lost: u64) -> Result<(), Failure> {
+/// Shows an entry under its path, or under what a tree has in that place; `lost` bytes of it are marked as lost.
+fn show(
+    context: &Context<'_>,
+    ls: &Ls,
+    node: &Node,
+    (path, shown): (&[u8], Option<&str>),
+    lost: u64,
+) -> Result<(), Failure> {
     if context.global.json {
         let line = Line {
             name: json::text(&node.name),
@@ -111,14 +120,16 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8], lost: u64) -> 
         context.out.json("node", &line)?;
         return Ok(());
     }
-    let shown = escape(path);
-    if !ls.long {
+    let whole = escape(path);
+    let shown = shown.unwrap_or(&whole);
+    if !ls.long && !ls.human {
         let unread = remark(node, lost).map(|remark| format!("  ({remark})")).unwrap_or_default();
         context.out.write(format!("{shown}{unread}\n"))?;
         return Ok(());
     }
     let size = match node.kind {
         NodeType::CharacterDevice | NodeType::BlockDevice => format!("{},{}", node.device.0, node.device.1),
+        _ if ls.human => show_size(node.size),
         _ => node.size.to_string(),
     };
     let mut line = format!(
@@ -139,62 +150,16 @@ fn show(context: &Context<'_>, ls: &Ls, node: &Node, path: &[u8], lost: u64) -> 
     Ok(())
 }
 
-/// What could not be listed.
-#[derive(Default)]
-struct Unlisted {
-    damaged: u64,
-    /// Of a later version, which this program can not read.
-    later: u64,
-}
-
-fn list(
-    context: &Context<'_>,
-    repository: &Repository,
-    ls: &Ls,
-    (tree, is_repaired): (Id, bool),
-    path: &[u8],
-) -> Result<Unlisted, Failure> {
-    let mut unlisted = Unlisted::default();
-    let mut stack = vec![(repository.nodes(tree), path.to_vec())];
-    while let Some((nodes, path)) = stack.last_mut() {
-        let Some(node) = nodes.next() else {
-            stack.pop();
-            continue;
-        };
-        let node = match node {
-            Ok(node) => node,
-            // It costs what it hits; the rest is listed.
-            Err(error) if error.is_damage() => {
-                let counter = match error.is_of_later_version() {
-                    true => &mut unlisted.later,
-                    false => &mut unlisted.damaged,
-                };
-                *counter += 1;
-                context.warn(&format!("{}/: {error}", escape(path)));
-                continue;
-            }
-            Err(error) => return Err(failure(&error)),
-        };
-        let mut below = path.clone();
-        below.push(b'/');
-        below.extend_from_slice(&node.name);
-        let lost = if is_repaired { lost_bytes(repository, &node) } else { 0 };
-        show(context, ls, &node, &below, lost)?;
-        if let (true, NodeType::Directory, Some(tree)) = (ls.recursive, node.kind, node.tree) {
-            stack.push((repository.nodes(tree), below));
-        }
-    }
-    Ok(unlisted)
-}
-
 /// Lists a folder of a snapshot, or shows one entry.
 pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
     let (repository, _) = context.open_synced()?;
     let all = select::load(context, &repository)?;
-    let (snapshot, path) = paths::split(ls.wanted.as_bytes());
+    let (snapshot, path) = match (&ls.wanted, &ls.at) {
+        (Some(wanted), at) => paths::wanted(wanted.as_bytes(), at.as_deref()),
+        (None, at) => (at.clone().unwrap_or_else(|| "latest".to_owned()), None),
+    };
     let host = ls.host.as_ref().map(|host| host.as_bytes());
-    let snapshot = String::from_utf8_lossy(&snapshot);
-    let named = select::find(context, &all, &snapshot, host)?;
+    let named = select::find_holding(context, &all, &snapshot, host, path.as_deref())?;
     let doubtful = select::is_doubtful(context, &all, &snapshot, &named);
     if !context.global.json {
         context.say(&format!("snapshot {} of {}", named.name.short(), time::show(named.snapshot.time)));
@@ -202,7 +167,7 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
     let names = match &path {
         Some(path) => paths::find_among(&repository, &all, &named, path)?,
         // What a person wants to see is what was backed up, not the way there.
-        None if named.snapshot.sources.len() == 1 && !ls.recursive => {
+        None if named.snapshot.sources.len() == 1 && !ls.recursive && !ls.tree => {
             paths::find(&repository, &named, &named.snapshot.sources[0]).unwrap_or_default()
         }
         None => Vec::new(),
@@ -213,16 +178,15 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
         shown.extend_from_slice(name);
     }
     let is_repaired = named.snapshot.stands_for.is_some();
+    let listing = Listing { context, repository: &repository, ls, is_repaired };
     let unlisted = if names.is_empty() {
-        list(context, &repository, ls, (named.snapshot.root, is_repaired), b"")?
+        list(&listing, named.snapshot.root, b"")?
     } else {
         let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
         let found = repository.find_node(named.snapshot.root, &names).map_err(|error| failure(&error))?;
         match found {
-            Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => {
-                list(context, &repository, ls, (tree, is_repaired), &shown)?
-            }
-            Some(node) => show(context, ls, &node, &shown, lost_bytes(&repository, &node))
+            Some(Node { kind: NodeType::Directory, tree: Some(tree), .. }) => list(&listing, tree, &shown)?,
+            Some(node) => show(context, ls, &node, (&shown, None), lost_bytes(&repository, &node))
                 .map(|()| Unlisted::default())?,
             None => Unlisted::default(),
         }
