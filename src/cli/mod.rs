@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod catalogue;
+mod ask;
 mod commands;
 mod context;
 pub mod defaults;

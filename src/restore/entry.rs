@@ -61,6 +61,20 @@ impl<'r> Run<'r> {
         };
         let equal = is_equal(handle.as_fd(), &node.name, &stat, node);
         if is_to_replace(self.options.overwrite, &stat, node, equal) {
+            if self.options.keep_present && !equal {
+                return match self.keep(handle.as_fd(), &node.name, &stat) {
+                    // It may have only the other name by now.
+                    Ok(()) => match files::stat(handle.as_fd(), &node.name) {
+                        Err(Errno::NOENT) if !self.options.dry_run => Decision::Make,
+                        _ => Decision::Replace(stat),
+                    },
+                    Err(error) => {
+                        let what = format!("what is there can not be kept beside it, so it stays: {error}");
+                        self.problem(path, &what, "not_restored");
+                        Decision::Skip
+                    }
+                };
+            }
             let is_file = stat.kind == NodeType::File && node.kind == NodeType::File;
             // One that was stopped half-way would be newer than the snapshot's, and kept by the next run.
             let in_place = self.options.overwrite != Overwrite::IfNewer;
@@ -101,7 +115,8 @@ impl<'r> Run<'r> {
                     is_new = false;
                     Ok(())
                 } else if is_to_replace(self.options.overwrite, &stat, node, false) {
-                    self.folder_over(handle, &node.name)
+                    self.keep(handle.as_fd(), &node.name, &stat)
+                        .and_then(|()| self.folder_over(handle, &node.name))
                 } else {
                     self.problem(path, "something that is no folder is there; it was kept", "not_restored");
                     return Ok(None);
@@ -132,8 +147,12 @@ impl<'r> Run<'r> {
     fn folder_over(&self, handle: &OwnedFd, name: &[u8]) -> files::Result<()> {
         let temporary = self.temporary();
         files::make_directory(handle.as_fd(), &temporary)?;
-        let renamed = files::remove_any(handle.as_fd(), name)
-            .and_then(|()| files::rename(handle.as_fd(), &temporary, name));
+        let removed = match files::remove_any(handle.as_fd(), name) {
+            // It has another name now.
+            Err(Errno::NOENT) => Ok(()),
+            other => other,
+        };
+        let renamed = removed.and_then(|()| files::rename(handle.as_fd(), &temporary, name));
         if renamed.is_err() {
             let _ = files::remove_directory(handle.as_fd(), &temporary);
         }

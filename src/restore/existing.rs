@@ -51,6 +51,9 @@ pub fn is_to_replace(overwrite: Overwrite, stat: &Stat, node: &Node, equal: bool
     }
 }
 
+/// How a refusal ends.
+pub const NOTHING_WRITTEN: &str = "; nothing was written there";
+
 /// Stops before anything is written when something in the target differs from the snapshot.
 pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Error> {
     let root = match files::open_root(&run.options.target) {
@@ -93,7 +96,7 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
     };
     Err(Error::Conflict {
         what: format!(
-            "{} holds {} differing from the snapshot: {}{more}; nothing was written there",
+            "{} holds {} differing from the snapshot: {}{more}{NOTHING_WRITTEN}",
             run.options.target.display(),
             crate::terminal::size::show_count(count, "entry"),
             told.join(", ")
@@ -104,7 +107,15 @@ pub fn refuse_conflicts(run: &Run<'_>, tree: Id, path: &[u8]) -> Result<(), Erro
 /// A name beside one that is taken: `report.odt` becomes `report.<mark>.odt`, and `report.<mark>.2.odt` should that be taken too by
 /// something that is not what the node says. Errors: `EXIST` when a thousand of them are.
 pub fn beside(handle: BorrowedFd<'_>, node: &Node, mark: &str) -> files::Result<Vec<u8>> {
-    let name = &node.name;
+    free_name(&node.name, mark, &mut |candidate| match files::stat(handle, candidate) {
+        Err(Errno::NOENT) => true,
+        Ok(stat) => is_equal(handle, candidate, &stat, node),
+        _ => false,
+    })
+}
+
+/// The first of the names beside `name`, with that mark in it, that is free as `is_free` says.
+pub fn free_name(name: &[u8], mark: &str, is_free: &mut dyn FnMut(&[u8]) -> bool) -> files::Result<Vec<u8>> {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);
     for number in 1..1000 {
@@ -116,10 +127,8 @@ pub fn beside(handle: BorrowedFd<'_>, node: &Node, mark: &str) -> files::Result<
         candidate.extend_from_slice(mark.as_bytes());
         candidate.extend_from_slice(number.as_bytes());
         candidate.extend_from_slice(extension);
-        match files::stat(handle, &candidate) {
-            Err(Errno::NOENT) => return Ok(candidate),
-            Ok(stat) if is_equal(handle, &candidate, &stat, node) => return Ok(candidate),
-            _ => {}
+        if is_free(&candidate) {
+            return Ok(candidate);
         }
     }
     Err(Errno::EXIST)

@@ -208,7 +208,13 @@ impl Place<'_, '_> {
                 }
                 let temporary = self.run.temporary();
                 files::hard_link(folder.as_fd(), name, handle.as_fd(), &temporary)?;
-                if there.kind == NodeType::Directory {
+                let is_kept = self.run.options.keep_present && !equal;
+                if is_kept {
+                    self.run.keep(handle.as_fd(), &node.name, &there).inspect_err(|_| {
+                        let _ = files::remove(handle.as_fd(), &temporary);
+                    })?;
+                }
+                if there.kind == NodeType::Directory && !is_kept {
                     files::remove_any(handle.as_fd(), &node.name).inspect_err(|_| {
                         let _ = files::remove(handle.as_fd(), &temporary);
                     })?;

@@ -9,8 +9,10 @@ mod entry;
 mod existing;
 mod finish;
 mod first;
+mod keep;
 mod leftovers;
 mod output;
+mod start;
 mod walk;
 mod window;
 
@@ -24,11 +26,14 @@ use rustix::io::Errno;
 
 use crate::files::{self, Owners};
 use crate::locks::lock;
-use crate::model::{ENTRIES_LOST, Id, Id16, Node, NodeType};
+use crate::model::{ENTRIES_LOST, Id16, Node, NodeType};
 use crate::patterns::Patterns;
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository, store};
+use start::{Start, start};
+
+pub use start::conflicts;
 
 /// What to do with what is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub struct Options {
     pub tell_files: bool,
     /// How a single file that is put beside an existing one is marked.
     pub beside: String,
+    /// What is there and differs is kept beside what takes its place, marked with its time.
+    pub keep_present: bool,
     /// Bytes that the run may take, about: half for blocks in the threads' hands (fewer threads where they do not fit), a quarter for two
     /// windows. The rest is for trees, the index and the program. A block longer than the repository's chunks is more than is counted on.
     pub memory: u64,
@@ -89,6 +96,7 @@ impl Default for Options {
             own: HashSet::new(),
             tell_files: false,
             beside: String::new(),
+            keep_present: false,
             memory: store::MEMORY,
         }
     }
@@ -104,6 +112,8 @@ pub struct Restored {
     /// Was there already as it should be, or was kept.
     pub skipped: u64,
     pub deleted: u64,
+    /// Was there, and is beside what took its place now.
+    pub kept: u64,
     /// Could not be given back wholly.
     pub problems: u64,
     /// Content that no pack gives any more.
@@ -118,6 +128,7 @@ struct Counts {
     bytes: AtomicU64,
     skipped: AtomicU64,
     deleted: AtomicU64,
+    kept: AtomicU64,
     problems: AtomicU64,
     damaged: AtomicU64,
 }
@@ -249,69 +260,22 @@ impl Run<'_> {
             bytes: read(&self.counts.bytes),
             skipped: read(&self.counts.skipped),
             deleted: read(&self.counts.deleted),
+            kept: read(&self.counts.kept),
             problems: read(&self.counts.problems),
             damaged: read(&self.counts.damaged),
         }
     }
 }
 
-/// Where restoring begins: a tree whose entries go into the target, or one node alone.
-enum Start {
-    /// `has_lost`: a repair marked entries of that very folder as lost, or may have.
-    Tree {
-        tree: Id,
-        path: Vec<u8>,
-        has_lost: bool,
-    },
-    Single {
-        node: Box<Node>,
-        path: Vec<u8>,
-    },
-}
-
-fn start(repository: &Repository, named: &Named, options: &Options) -> Result<Start, Error> {
-    if options.path.is_empty() {
-        // `/` has no node that could say so.
-        let has_lost = named.snapshot.stands_for.is_some();
-        return Ok(Start::Tree { tree: named.snapshot.root, path: Vec::new(), has_lost });
-    }
-    let names: Vec<&[u8]> = options.path.iter().map(Vec::as_slice).collect();
-    let mut path = Vec::new();
-    for name in &names {
-        path.push(b'/');
-        path.extend_from_slice(name);
-    }
-    let shown = String::from_utf8_lossy(&path).into_owned();
-    let node = repository
-        .find_node(named.snapshot.root, &names)?
-        .ok_or_else(|| Error::Refused(format!("snapshot {} holds no {shown}", named.name.short())))?;
-    match (node.kind, node.tree) {
-        (NodeType::Directory, Some(tree)) => {
-            Ok(Start::Tree { tree, path, has_lost: node.has_lost_entries() })
-        }
-        (NodeType::Unreadable, _) if node.has_lost_entries() => Err(Error::Refused(format!(
-            "{shown} was lost, and a repair marked it in snapshot {}; try another snapshot",
-            named.name.short()
-        ))),
-        (NodeType::Unreadable, _) => Err(Error::Refused(format!(
-            "{shown} could not be read when snapshot {} was made; try an earlier snapshot",
-            named.name.short()
-        ))),
-        _ => Ok(Start::Single { node: Box::new(node), path }),
-    }
-}
-
-/// Restores. Problems with single entries go to the listener and are counted; the rest is given back.
-///
-/// Errors: `Refused` when something there differs and nothing was said about it; `Backend` errors of the repository; `Target`.
-pub fn restore(
-    repository: &Repository,
-    named: &Named,
-    options: &Options,
-    listener: &dyn Listener,
-    stop: &AtomicBool,
-) -> Result<Restored, Error> {
-    let run = Run {
+/// A run that has done nothing yet.
+fn run<'r>(
+    repository: &'r Repository,
+    named: &'r Named,
+    options: &'r Options,
+    listener: &'r dyn Listener,
+    stop: &'r AtomicBool,
+) -> Result<Run<'r>, Error> {
+    Ok(Run {
         repository,
         options,
         listener,
@@ -327,7 +291,20 @@ pub fn restore(
         systems: Mutex::default(),
         sources: &named.snapshot.sources,
         is_repaired: named.snapshot.stands_for.is_some(),
-    };
+    })
+}
+
+/// Restores. Problems with single entries go to the listener and are counted; the rest is given back.
+///
+/// Errors: `Refused` when something there differs and nothing was said about it; `Backend` errors of the repository; `Target`.
+pub fn restore(
+    repository: &Repository,
+    named: &Named,
+    options: &Options,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Restored, Error> {
+    let run = run(repository, named, options, listener, stop)?;
     listener.event(Event::Started);
     // A pattern that matches where it begins, or a folder above, is no slip, though it leaves nothing out.
     let above = options.path.iter().flat_map(|name| [&b"/"[..], name].concat()).collect::<Vec<u8>>();

@@ -408,6 +408,7 @@ const RESTORE: Command = Command {
             own: Default::default(),
             tell_files: false,
             beside: "then".to_owned(),
+            keep_present: false,
         };
         let restored = session::reading(&repository, client.clock(), b"host", || {
             restore::restore(&repository, named, &options, &Silent, &AtomicBool::new(false))

@@ -230,6 +230,7 @@ fn restore_deleting(place: &Place, name: &Id, path: Vec<Vec<u8>>, target: &std::
         own: Default::default(),
         tell_files: false,
         beside: String::new(),
+        keep_present: false,
     };
     let stop = std::sync::atomic::AtomicBool::new(false);
     restore::restore(&repository, named, &options, &Silent, &stop).unwrap()

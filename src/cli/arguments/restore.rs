@@ -13,7 +13,8 @@ use super::values;
 /// What is there and differs is never overwritten unless --overwrite says so. Patterns are those of `backup`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  copal restore latest:Documents/report.odt --target .\n  \
-    copal restore latest -t /tmp/all --include '*.odt'\n  copal restore --at yesterday ~/Documents -t /tmp/old")]
+    copal restore latest -t /tmp/all --include '*.odt'\n  copal restore --at yesterday ~/Documents -t /tmp/old\n  \
+    copal restore --at '2026-11-03 14:00' notes.txt --in-place")]
 pub struct Restore {
     /// A snapshot or a path in one (SNAP or SNAP:PATH); with --at the paths
     #[arg(value_name = "SNAP[:PATH]", required = true, value_parser = values::bytes())]
@@ -23,11 +24,12 @@ pub struct Restore {
     #[arg(short, long, value_name = "FOLDER", required_unless_present = "in_place")]
     pub target: Option<PathBuf>,
 
-    /// Restore to where it was saved from
+    /// Restore to where it was saved from. What is there and differs is asked about on a terminal, and refused without one unless
+    /// --overwrite says what to do; it is kept beside, under a name with its time
     #[arg(long, conflicts_with = "target")]
     pub in_place: bool,
 
-    /// Take each path from the newest snapshot not later than that. Example: --at '3 days ago'
+    /// Take each path from the newest snapshot not later than that whose sources hold it. Example: --at '3 days ago'
     #[arg(long, value_name = "TIME", value_parser = values::text)]
     pub at: Option<String>,
 

@@ -5,11 +5,10 @@ mod packs;
 mod records;
 mod snapshots;
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use serde::Serialize;
 
 use crate::cli::arguments::{Repair, RepairCommand, RepairHow};
+use crate::cli::ask::ask;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
@@ -55,7 +54,7 @@ impl Asking<'_, '_> {
         if is_empty || self.how.dry_run || !takes_away || self.how.yes {
             return true;
         }
-        self.failure = match ask(context) {
+        self.failure = match ask(context, "What can not be read is removed. Go on?") {
             Some(true) => None,
             Some(false) => Some(Failure::new(Code::Refused, "nothing was done")),
             None => Some(
@@ -65,19 +64,6 @@ impl Asking<'_, '_> {
         };
         self.failure.is_none()
     }
-}
-
-/// What a person at the terminal says; none when nobody can be asked.
-fn ask(context: &Context<'_>) -> Option<bool> {
-    if context.global.json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return None;
-    }
-    let mut err = std::io::stderr();
-    let _ = write!(err, "What can not be read is removed. Go on? [y/N] ");
-    let _ = err.flush();
-    let mut typed = String::new();
-    std::io::stdin().lock().read_line(&mut typed).ok()?;
-    Some(matches!(typed.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Does a repair with everything that it needs.

@@ -1,5 +1,7 @@
 //! `copal restore`: gives back folders and files.
 
+mod in_place;
+
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -57,14 +59,8 @@ fn job(
     text: &[u8],
 ) -> Result<Work, Failure> {
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
-    let (snapshot, path) = match &wanted.at {
-        Some(at) => (at.clone(), Some(text.to_vec())),
-        None => {
-            let (snapshot, path) = paths::split(text);
-            (String::from_utf8_lossy(&snapshot).into_owned(), path)
-        }
-    };
-    let named = select::find(context, all, &snapshot, host)?;
+    let (snapshot, path) = paths::wanted(text, wanted.at.as_deref());
+    let named = select::find_holding(context, all, &snapshot, host, path.as_deref())?;
     let doubtful = select::is_doubtful(context, all, &snapshot, &named);
     let names = match &path {
         Some(path) => paths::find_among(repository, all, &named, path)?,
@@ -88,6 +84,8 @@ struct Summary {
     files_restored: u64,
     files_skipped: u64,
     files_deleted: u64,
+    /// Were there, and are beside what took their place.
+    files_kept: u64,
     total_bytes: u64,
     bytes_restored: u64,
     problems: u64,
@@ -112,7 +110,32 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     for text in &wanted.wanted {
         jobs.push(job(context, &repository, &all, wanted, text.as_bytes())?);
     }
-    for Work { named, names, target, doubtful } in jobs {
+    let options = |Work { named, names, target, .. }: &Work, overwrite| Options {
+        target: target.clone(),
+        path: names.clone(),
+        include: include.clone(),
+        exclude: exclude.clone(),
+        overwrite,
+        keep_present: wanted.in_place,
+        delete: wanted.delete,
+        dry_run: wanted.dry_run,
+        verify: wanted.verify,
+        numeric_ids: wanted.numeric_ids,
+        sparse: wanted.sparse,
+        own: context.own_files().into_iter().map(|(_, id)| id).collect(),
+        tell_files: false,
+        memory: context.global.memory.unwrap_or(store::MEMORY),
+        beside: time::show(named.snapshot.time).replace(' ', "T").replace(':', ""),
+    };
+    let overwrite = match wanted.in_place {
+        true => in_place::settle(context, &repository, wanted, &jobs, &|work| {
+            options(work, restore::Overwrite::Keep)
+        })?,
+        false => overwrite(wanted.overwrite),
+    };
+    for work in jobs {
+        let options = options(&work, overwrite);
+        let Work { named, target, doubtful, .. } = work;
         context.say(&format!(
             "restoring snapshot {} of {} to {}",
             named.name.short(),
@@ -120,22 +143,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             target.display()
         ));
         let show = Show::new(context)?;
-        let options = Options {
-            target: target.clone(),
-            path: names,
-            include: include.clone(),
-            exclude: exclude.clone(),
-            overwrite: overwrite(wanted.overwrite),
-            delete: wanted.delete,
-            dry_run: wanted.dry_run,
-            verify: wanted.verify,
-            numeric_ids: wanted.numeric_ids,
-            sparse: wanted.sparse,
-            own: context.own_files().into_iter().map(|(_, id)| id).collect(),
-            tell_files: show.wants_files(),
-            memory: context.global.memory.unwrap_or(store::MEMORY),
-            beside: time::show(named.snapshot.time).replace(' ', "T").replace(':', ""),
-        };
+        let options = Options { tell_files: show.wants_files(), ..options };
         if options.path.is_empty() && include.is_empty() {
             let summary = &named.snapshot.summary;
             crate::progress::Listener::event(
@@ -159,6 +167,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
             files_restored: sum.files,
             files_skipped: sum.skipped,
             files_deleted: sum.deleted,
+            files_kept: sum.kept,
             total_bytes: sum.bytes,
             bytes_restored: sum.bytes,
             problems: sum.problems,
@@ -177,6 +186,10 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         );
         if sum.skipped > 0 {
             text += &format!("; {} {} there already", sum.skipped, agree(sum.skipped, "was", "were"));
+        }
+        if sum.kept > 0 {
+            let verb = agree(sum.kept, "entry that was there is", "entries that were there are");
+            text += &format!("; {} {verb} kept beside, under a name with its time", sum.kept);
         }
         if sum.deleted > 0 {
             let verb = if wanted.dry_run { "would be" } else { agree(sum.deleted, "was", "were") };
@@ -234,6 +247,7 @@ fn add(sum: &mut Restored, one: &Restored) {
     sum.bytes += one.bytes;
     sum.skipped += one.skipped;
     sum.deleted += one.deleted;
+    sum.kept += one.kept;
     sum.problems += one.problems;
     sum.damaged += one.damaged;
 }

@@ -1,0 +1,198 @@
+//! Looking into snapshots and getting at files: `ls` as a tree and of a time, `restore --at` and `--in-place`.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Sandbox, noise};
+
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Runs with a terminal, on which that is typed.
+fn at_a_terminal(sandbox: &Sandbox, words: &[&str], typed: &str) -> common::Ended {
+    let command = sandbox.command([""; 0]);
+    let variables: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+    let directory = command.get_current_dir().unwrap().to_owned();
+    let line = format!("{} {}", env!("CARGO_BIN_EXE_copal"), words.join(" "));
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env_clear().envs(variables).current_dir(directory);
+    command.stdin(std::process::Stdio::piped());
+    common::end_with(command, typed.as_bytes())
+}
+
+#[test]
+fn ls_draws_a_tree_and_shows_sizes_for_people() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/docs/deep/one", noise(1, 2000));
+    sandbox.write("source/docs/two\nlines", "x");
+    std::fs::write(sandbox.path("source/docs").join(OsStr::from_bytes(b"z\xff")), "y").unwrap();
+    sandbox.write("source/last", "z");
+    sandbox.back_up();
+    let source = sandbox.source().display().to_string();
+    let ended = sandbox.run(["ls", "--tree", &format!("latest:{source}")]).expect(0);
+    let expected = [
+        &*source,
+        "├── docs/",
+        "│   ├── deep/",
+        "│   │   └── one",
+        "│   ├── two\\nlines",
+        "│   └── z\\xff",
+        "└── last",
+        "",
+    ];
+    assert_eq!(ended.out(), expected.join("\n"));
+    let human = sandbox.run(["ls", "--human", "latest:docs/deep"]).expect(0).says("1.95 KiB").says("-rw");
+    assert_eq!(human.out().lines().count(), 1);
+    sandbox
+        .run(["ls", "-l", "--tree", "latest:docs"])
+        .expect(0)
+        .says("        2000 ")
+        .says("│   └── one".trim_start_matches("│   "));
+    sandbox.run(["ls", "-l", "latest:docs/deep"]).expect(0).says("        2000 ");
+    // Programs get lines as ever, of all that is below.
+    let nodes =
+        sandbox.run(["ls", "--tree", "--json", &format!("latest:{source}")]).expect(0).messages("node");
+    assert_eq!(nodes.len(), 6);
+    assert!(nodes.iter().any(|node| node["path_hex"].as_str().is_some_and(|path| path.ends_with("2f7aff"))));
+}
+
+#[test]
+fn a_time_means_the_newest_snapshot_whose_sources_hold_the_path() {
+    let sandbox = Sandbox::new();
+    let other = sandbox.write("other/file", "something else").parent().unwrap().to_str().unwrap().to_owned();
+    sandbox.write("source/file", "old");
+    sandbox.back_up_with(&["--time", "2021-01-01 10:00"]);
+    sandbox.write("source/file", "newer");
+    sandbox.write("source/young", "young");
+    sandbox.back_up_with(&["--time", "2022-01-01 10:00"]);
+    // The newest of all then, and it does not hold the source.
+    sandbox.run(["backup", "--time", "2022-01-01 11:00", &other]).expect(0);
+    let file = sandbox.path("source/file");
+    let file = file.to_str().unwrap();
+    for (at, content) in [("2021-06-01", "old"), ("2022-01-01 10:00", "newer"), ("2022-06-01", "newer")] {
+        let target = format!("out {at}");
+        sandbox.run(["restore", "--at", at, file, "-t", &target]).expect(0);
+        assert_eq!(std::fs::read_to_string(sandbox.path(&target).join("file")).unwrap(), content, "{at}");
+        assert_eq!(sandbox.run(["dump", "--at", at, "source/file"]).expect(0).out(), content, "{at}");
+        sandbox.run(["ls", "--at", at, file]).expect(0).says(file);
+    }
+    // What the source held then, not what it held at another time.
+    sandbox.run(["ls", "--at", "2021-06-01", "source/young"]).expect(1).warns("holds no source/young");
+    let listed = sandbox.run(["ls", "--at", "2021-06-01", "source"]).expect(0);
+    assert!(listed.out().contains("file") && !listed.out().contains("young"), "{listed}");
+    sandbox.run(["ls", "--at", "2021-06-01"]).expect(0).says("file");
+    sandbox.run(["ls", "--at", "2020-06-01"]).expect(1).warns("2021-01-01");
+    sandbox.run(["ls", "--at", "whenever"]).expect(2);
+}
+
+#[test]
+fn in_place_overwrites_only_when_somebody_says_so_and_keeps_what_is_there() {
+    let sandbox = Sandbox::new();
+    let report = sandbox.write("source/docs/report.odt", "saved");
+    sandbox.write("source/docs/same", "same");
+    sandbox.back_up();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    let change = || {
+        std::fs::write(&report, "written since").unwrap();
+        std::fs::File::options().write(true).open(&report).unwrap().set_modified(time).unwrap();
+    };
+    change();
+    let content = |name: &str| std::fs::read_to_string(sandbox.path("source/docs").join(name)).unwrap();
+    let beside = "report.2020-09-13T122640.odt";
+    // Nobody is there to be asked.
+    for wanted in ["latest:docs/report.odt", "latest:docs", "latest"] {
+        let ended = sandbox.run(["restore", wanted, "--in-place"]).expect(6);
+        ended.warns("report.odt").warns("--overwrite if-changed");
+        assert_eq!(
+            (content("report.odt"), names(&sandbox.path("source/docs")).len()),
+            ("written since".into(), 2)
+        );
+    }
+    let ended =
+        at_a_terminal(&sandbox, &["restore", "latest:docs/report.odt", "--in-place"], "n\n").expect(6);
+    assert!(ended.text().contains("[y/N]") && ended.text().contains("nothing was done"), "{ended}");
+    assert_eq!(
+        (content("report.odt"), names(&sandbox.path("source/docs")).len()),
+        ("written since".into(), 2)
+    );
+    sandbox.run(["restore", "latest:docs", "--in-place", "--dry-run"]).expect(0);
+    assert_eq!(content("report.odt"), "written since");
+
+    for wanted in ["latest:docs/report.odt", "latest:docs"] {
+        at_a_terminal(&sandbox, &["restore", wanted, "--in-place"], "y\n")
+            .expect(0)
+            .says("1 entry that was there is kept beside");
+        assert_eq!(names(&sandbox.path("source/docs")), [beside, "report.odt", "same"]);
+        assert_eq!((content("report.odt"), content(beside)), ("saved".into(), "written since".into()));
+        std::fs::remove_file(sandbox.path("source/docs").join(beside)).unwrap();
+        change();
+    }
+    let ended =
+        sandbox.run(["restore", "latest:docs", "--in-place", "--overwrite", "always", "--json"]).expect(0);
+    assert_eq!(ended.summary()["files_kept"], 1);
+    assert_eq!((content("report.odt"), content(beside)), ("saved".into(), "written since".into()));
+    // Another one of that time gets a number; nothing that was kept is lost.
+    change();
+    std::fs::write(&report, "and again").unwrap();
+    std::fs::File::options().write(true).open(&report).unwrap().set_modified(time).unwrap();
+    sandbox.run(["restore", "latest:docs", "--in-place", "--overwrite", "if-changed"]).expect(0);
+    assert_eq!(
+        (content(beside), content("report.2020-09-13T122640.2.odt")),
+        ("written since".into(), "and again".into())
+    );
+    sandbox.run(["restore", "latest:docs", "--in-place"]).expect(0);
+    assert_eq!(names(&sandbox.path("source/docs")).len(), 4);
+}
+
+#[test]
+fn in_place_keeps_folders_links_and_large_files_too() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.source();
+    sandbox.write("source/file", "saved");
+    sandbox.write("source/large", noise(1, 17 << 20));
+    sandbox.write("source/folder/inside", "saved too");
+    sandbox.write("source/one", "two names");
+    std::fs::hard_link(source.join("one"), source.join("two")).unwrap();
+    std::os::unix::fs::symlink("saved", source.join("link")).unwrap();
+    sandbox.back_up();
+    for name in ["file", "link", "two"] {
+        std::fs::remove_file(source.join(name)).unwrap();
+    }
+    sandbox.write("source/file/now-a-folder", "written since");
+    std::os::unix::fs::symlink("written-since", source.join("link")).unwrap();
+    std::fs::write(source.join("two"), "its own").unwrap();
+    std::fs::remove_dir_all(source.join("folder")).unwrap();
+    std::fs::write(source.join("folder"), "now a file").unwrap();
+    let mut large = noise(1, 17 << 20);
+    large[5] ^= 1;
+    std::fs::write(source.join("large"), &large).unwrap();
+    sandbox.run(["restore", "latest:source", "--in-place", "--overwrite", "if-changed"]).expect(0);
+    assert_eq!(std::fs::read(source.join("file")).unwrap(), b"saved");
+    assert_eq!(std::fs::read(source.join("folder/inside")).unwrap(), b"saved too");
+    assert_eq!(std::fs::read(source.join("two")).unwrap(), b"two names");
+    assert_eq!(std::fs::read_link(source.join("link")).unwrap(), Path::new("saved"));
+    assert!(std::fs::read(source.join("large")).unwrap() == noise(1, 17 << 20));
+    let beside = |name: &str| {
+        let all = names(&source);
+        let found: Vec<_> = all.iter().filter(|other| other.starts_with(&format!("{name}."))).collect();
+        assert_eq!(found.len(), 1, "{name}: {all:?}");
+        source.join(found[0])
+    };
+    assert_eq!(std::fs::read(beside("file").join("now-a-folder")).unwrap(), b"written since");
+    assert_eq!(std::fs::read(beside("folder")).unwrap(), b"now a file");
+    assert_eq!(std::fs::read(beside("two")).unwrap(), b"its own");
+    assert_eq!(std::fs::read_link(beside("link")).unwrap(), Path::new("written-since"));
+    assert!(std::fs::read(beside("large")).unwrap() == large);
+}
