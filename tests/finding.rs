@@ -196,3 +196,77 @@ fn in_place_keeps_folders_links_and_large_files_too() {
     assert_eq!(std::fs::read_link(beside("link")).unwrap(), Path::new("written-since"));
     assert!(std::fs::read(beside("large")).unwrap() == large);
 }
+
+/// What a shell is offered for a line.
+fn offers(sandbox: &Sandbox, line: &str) -> Vec<String> {
+    let mut command = sandbox.command([""; 0]);
+    command.env("COPAL_COMPLETE_LINE", line);
+    let ended = common::end(command).expect(0);
+    assert!(ended.stderr.is_empty(), "{ended}");
+    ended.out().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_are_offered_snapshots_and_paths_in_them() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/docs/report.odt", "x");
+    sandbox.write("source/docs/two words", "x");
+    sandbox.write("source/docs/two\nlines", "x");
+    let id = sandbox.back_up()["snapshot_id"].as_str().unwrap()[..8].to_owned();
+    assert_eq!(offers(&sandbox, "copal ls "), ["latest:".to_owned(), format!("{id}:")]);
+    assert_eq!(offers(&sandbox, "copal ls lat"), ["latest:"]);
+    assert_eq!(offers(&sandbox, &format!("copal -q restore {}", &id[..5])), [format!("{id}:")]);
+    assert_eq!(offers(&sandbox, "copal tag --add x lat"), ["latest"]);
+    assert_eq!(offers(&sandbox, "copal ls latest:sou"), ["latest:source/"]);
+    assert_eq!(offers(&sandbox, "copal diff latest latest:source/"), ["latest:source/docs/"]);
+    let source = sandbox.source().display().to_string();
+    assert_eq!(
+        offers(&sandbox, &format!("copal cat latest:{source}/docs/r")),
+        [format!("latest:{source}/docs/report.odt")]
+    );
+    assert_eq!(offers(&sandbox, "copal dump latest:docs/two\\ w"), ["latest:docs/two words"]);
+    assert_eq!(offers(&sandbox, "copal restore --at now source/docs/re"), ["source/docs/report.odt"]);
+    // Nothing where something else is typed, where nothing is known, or where somebody would have to be asked.
+    for line in [
+        "copal ",
+        "copal ls -",
+        "copal restore latest -t ",
+        "copal -r ",
+        "copal backup lat",
+        "copal ls nowhere:x",
+        "copal ls latest:nowhere/",
+        "copal ls 'open",
+        "copal -r /nowhere ls ",
+    ] {
+        assert!(offers(&sandbox, line).is_empty(), "{line}");
+    }
+    assert!(
+        offers(&sandbox, "copal --password-command 'touch ran; echo x' ls ").is_empty()
+            && !sandbox.path("ran").exists()
+    );
+    let mut closed = Sandbox::empty();
+    closed.set("COPAL_REPOSITORY", sandbox.repository());
+    closed.unset("COPAL_KEY_FILE");
+    closed.set("COPAL_COMPLETE_LINE", "copal ls ");
+    let ended = at_a_terminal(&closed, &[], "").expect(0);
+    assert_eq!(ended.text().trim(), "", "nobody is asked for a password");
+    // Bash cuts words at colons, and gets what comes behind one.
+    let script = "source <(copal completions bash); COMP_WORDBREAKS=$' \\t\\n\"\\'><=;|&(:'
+        offer() { COMP_LINE=\"$1\" COMP_POINT=${#1}; shift; COMP_WORDS=(copal \"$@\"); COMP_CWORD=$#; COMPREPLY=(); \
+        _copal_asking copal \"${!#}\" \"\"; echo \"$1: ${COMPREPLY[*]}\"; }
+        offer 'copal ls lat' ls lat; offer 'copal ls latest:docs/' ls latest : docs/; offer 'copal ls latest:' ls latest :; offer 'copal ls --tr' ls --tr";
+    let mut command = sandbox.command([""; 0]);
+    let variables: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+    let directory = command.get_current_dir().unwrap().to_owned();
+    command = Command::new("bash");
+    command.args(["-c", script]).env_clear().envs(variables).current_dir(directory);
+    let program = Path::new(env!("CARGO_BIN_EXE_copal")).parent().unwrap();
+    command.env("PATH", format!("{}:/usr/bin:/bin", program.display()));
+    let shown = common::end(command).expect(0);
+    assert_eq!(
+        shown.out(),
+        "ls: latest:\nls: docs/report.odt docs/two\\ words\nls: / source/\nls: --tree\n",
+        "{shown}"
+    );
+}

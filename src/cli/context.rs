@@ -139,7 +139,7 @@ impl<'e> Context<'e> {
     }
 
     /// Whether the password comes from a person at the terminal.
-    fn asks(&self) -> bool {
+    pub fn asks(&self) -> bool {
         let has_default =
             self.is_default_repository() && self.defaults.key_file().is_ok_and(|path| path.exists());
         self.global.origin().is_empty() && !has_default && secrets::Ask::is_possible(&Terminal)

@@ -24,6 +24,10 @@ use exit::{Code, Failure};
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn run(typed: Vec<OsString>) -> Code {
+    if let Some(line) = environment::process(commands::complete::VARIABLE) {
+        commands::complete::run(&line);
+        return Code::Done;
+    }
     let json = arguments::wants_json(&typed);
     let arguments = match Arguments::read(typed, &environment::process) {
         Ok(arguments) => arguments,

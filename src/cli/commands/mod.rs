@@ -3,6 +3,7 @@
 pub mod about;
 pub mod backup;
 pub mod check;
+pub mod complete;
 pub mod diff;
 pub mod doctor;
 pub mod find;
