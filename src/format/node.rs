@@ -98,8 +98,13 @@ pub fn is_sound_name(name: &[u8]) -> bool {
 
 /// The name in an encoded node of which more can perhaps not be read.
 pub fn name_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    name_in(bytes).map(<[u8]>::to_vec)
+}
+
+/// The same, where it stands.
+pub fn name_in(bytes: &[u8]) -> Option<&[u8]> {
     let field = Reader::new(bytes).next().ok()??;
-    (field.number == 1 && field.value.len() <= limits::NAME_MAX).then(|| field.value.to_vec())
+    (field.number == 1 && field.value.len() <= limits::NAME_MAX).then_some(field.value)
 }
 
 /// Reads a node and holds it to the limits.

@@ -108,6 +108,48 @@ impl Iterator for NodeList {
     }
 }
 
+/// A page of nodes in which names are looked for: where each node begins is known, so that none but the wanted one is decoded.
+#[derive(Clone, Debug)]
+pub struct NodePage {
+    list: NodeList,
+    /// Where each node begins, its length before it; none of a page whose names are not all readable and in order.
+    starts: Option<Vec<u32>>,
+}
+
+impl NodePage {
+    /// Looks at the names of a page of which nothing was taken yet.
+    pub fn new(list: NodeList) -> NodePage {
+        let mut starts = Vec::with_capacity(list.count);
+        let mut cursor = Cursor(&list.bytes);
+        let mut last: &[u8] = &[];
+        while !cursor.is_empty() {
+            let start = list.bytes.len() - cursor.0.len();
+            let name = cursor.prefixed().ok().and_then(node::name_in).filter(|name| *name > last);
+            let (Some(name), Ok(start)) = (name, u32::try_from(start)) else {
+                return NodePage { list, starts: None };
+            };
+            last = name;
+            starts.push(start);
+        }
+        NodePage { starts: Some(starts), list }
+    }
+
+    /// Bytes that it takes.
+    pub fn weight(&self) -> usize {
+        self.list.bytes.len() + self.starts.as_ref().map_or(0, |starts| starts.len() * size_of::<u32>())
+    }
+
+    /// The node of that name; none when the page has none. Where names are not in order, all nodes are to be looked at.
+    pub fn find(&self, name: &[u8]) -> Result<Option<Result<Node, BadNode>>, NodeList> {
+        let Some(starts) = &self.starts else { return Err(self.list.clone()) };
+        let at = |start: &u32| Cursor(&self.list.bytes[*start as usize..]).prefixed().unwrap_or_default();
+        let found = starts.binary_search_by(|start| node::name_in(at(start)).unwrap_or_default().cmp(name));
+        let Ok(place) = found else { return Ok(None) };
+        let bad = |error| BadNode { name: Some(name.to_vec()), error };
+        Ok(Some(node::decode(at(&starts[place])).map_err(bad)))
+    }
+}
+
 /// A page as the level above names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageReference {

@@ -43,6 +43,10 @@ impl Visitor for Segments<'_> {
     }
 }
 
+fn sum(mut lengths: impl Iterator<Item = u64>) -> Option<u64> {
+    lengths.try_fold(0u64, u64::checked_add)
+}
+
 impl Repository {
     /// Gives a file's segments to `each`, in order, page by page. Checks that they add up to `size`.
     pub fn segments(
@@ -111,6 +115,22 @@ impl Repository {
     pub fn load_content_page_at(&self, id: &Id, place: Option<&Location>) -> Result<ContentPage, Error> {
         content::decode_page(&self.read_chunk_near(Contents::Trees, id, place)?)
             .map_err(|error| wrong(id, error))
+    }
+
+    /// One page of a list of contents, held to what the one above says of it.
+    pub fn content_page(&self, page: &Page) -> Result<ContentPage, Error> {
+        let content = self.load_content_page(&page.id)?;
+        let (level, total) = match &content {
+            ContentPage::Segments(segments) => (0, sum(segments.iter().map(|segment| segment.length))),
+            ContentPage::Pages(level, pages) => (*level, sum(pages.iter().map(|(_, length)| *length))),
+        };
+        let wrong = match () {
+            () if page.level.is_some_and(|wanted| wanted != level) => "a page of another level",
+            () if !page.is_last && content.len() < SEGMENTS_PAGE_MIN => "a page of few entries amid others",
+            () if total != Some(page.covers) => "covers another length than it should",
+            () => return Ok(content),
+        };
+        Err(malformed(&page.id, wrong))
     }
 
     /// Whether a content page and all below it are stored, by the word of `stored`.

@@ -6,6 +6,7 @@ mod chain;
 pub mod contents;
 pub mod doubt;
 mod error;
+pub mod folders;
 pub mod healing;
 pub mod index_objects;
 pub mod keys;

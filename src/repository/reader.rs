@@ -12,27 +12,50 @@ use crate::compress::{Blocks, Level};
 use crate::format::index::PackEntry;
 use crate::format::pack::{CODEC_ZSTD, PackKey};
 use crate::index::Location;
+use crate::locks::lock;
 use crate::model::{Contents, Id};
 
-/// Plain bytes of blocks that are kept.
+/// Plain bytes of blocks that are kept, unless something else is said.
 const CACHE_BYTES: usize = 24 << 20;
 
 type BlockKey = (Id, u32);
 
-#[derive(Default)]
 struct Cached {
     blocks: HashMap<BlockKey, (u64, Arc<Vec<u8>>)>,
     bytes: usize,
+    most: usize,
     clock: u64,
 }
 
-/// The blocks read last, bounded by `CACHE_BYTES`.
-#[derive(Default)]
-pub struct BlockCache(Mutex<Cached>);
+impl Default for Cached {
+    fn default() -> Cached {
+        Cached { blocks: HashMap::new(), bytes: 0, most: CACHE_BYTES, clock: 0 }
+    }
+}
+
+/// Locks for those who want the same block at the same time.
+const TURNS: usize = 64;
+
+/// The blocks read last, bounded by their plain bytes.
+pub struct BlockCache {
+    cached: Mutex<Cached>,
+    /// Who fetches a block holds the lock of its number: who wants it meanwhile waits, and finds it then.
+    turns: [Mutex<()>; TURNS],
+}
+
+impl Default for BlockCache {
+    fn default() -> BlockCache {
+        BlockCache { cached: Mutex::default(), turns: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
 
 impl BlockCache {
+    fn turn(&self, (pack, number): &BlockKey) -> &Mutex<()> {
+        &self.turns[(pack.prefix() as usize).wrapping_add(*number as usize) % TURNS]
+    }
+
     fn get(&self, key: &BlockKey) -> Option<Arc<Vec<u8>>> {
-        let mut cached = self.0.lock().ok()?;
+        let mut cached = self.cached.lock().ok()?;
         cached.clock += 1;
         let clock = cached.clock;
         let (used, block) = cached.blocks.get_mut(key)?;
@@ -41,14 +64,14 @@ impl BlockCache {
     }
 
     pub(super) fn put(&self, key: BlockKey, block: Arc<Vec<u8>>) {
-        let Ok(mut cached) = self.0.lock() else { return };
+        let Ok(mut cached) = self.cached.lock() else { return };
         cached.clock += 1;
         let clock = cached.clock;
         cached.bytes += block.len();
         if let Some((_, before)) = cached.blocks.insert(key, (clock, block)) {
             cached.bytes -= before.len();
         }
-        while cached.bytes > CACHE_BYTES && cached.blocks.len() > 1 {
+        while cached.bytes > cached.most && cached.blocks.len() > 1 {
             let oldest = cached.blocks.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
             if let Some((_, block)) = oldest.and_then(|key| cached.blocks.remove(&key)) {
                 cached.bytes -= block.len();
@@ -122,6 +145,11 @@ fn open(
 }
 
 impl Repository {
+    /// Keeps at most so many plain bytes of the blocks that were read last, from now on; at least one block is kept.
+    pub fn keep_blocks(&self, bytes: usize) {
+        lock(&self.blocks.cached).most = bytes;
+    }
+
     /// Opens and decompresses the sealed bytes of the block at `location`; chunk ids are for the caller to check.
     pub fn open_block(&self, location: &Location, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
         let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
@@ -225,9 +253,15 @@ impl Repository {
         let block = match self.blocks.get(&key) {
             Some(block) => block,
             None => {
-                let block = Arc::new(self.read_block(location)?);
-                self.blocks.put(key, block.clone());
-                block
+                let _alone = lock(self.blocks.turn(&key));
+                match self.blocks.get(&key) {
+                    Some(block) => block,
+                    None => {
+                        let block = Arc::new(self.read_block(location)?);
+                        self.blocks.put(key, block.clone());
+                        block
+                    }
+                }
             }
         };
         self.chunk_of(contents, id, location, block)

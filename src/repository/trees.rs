@@ -15,7 +15,7 @@ pub(super) fn malformed(id: &Id, what: &'static str) -> Error {
     wrong(id, format::Error::Malformed(what))
 }
 
-fn bad_node(id: &Id, bad: BadNode) -> Error {
+pub(super) fn bad_node(id: &Id, bad: BadNode) -> Error {
     let object = match &bad.name {
         Some(name) => format!("entry {} of tree {id}", escape(name)),
         None => format!("an entry of tree {id}"),
@@ -24,31 +24,49 @@ fn bad_node(id: &Id, bad: BadNode) -> Error {
 }
 
 /// What the page above says of a page.
-struct Expected {
+pub(super) struct Expected {
     level: u64,
     entries: u64,
     last: Vec<u8>,
 }
 
 impl Expected {
-    fn below(level: u64, page: PageReference) -> (Id, Option<Expected>) {
+    pub(super) fn below(level: u64, page: PageReference) -> (Id, Option<Expected>) {
         (page.id, Some(Expected { level: level - 1, entries: page.entries, last: page.last }))
     }
 
     /// Whether a page is that one. A page that another names is never empty.
     fn fits(&self, tree: &Tree) -> bool {
+        self.fits_shape(&Shape::of(tree))
+    }
+
+    pub(super) fn fits_shape(&self, shape: &Shape) -> bool {
+        self.level == shape.level
+            && shape.entries == Some(self.entries)
+            && shape.last.as_ref().is_none_or(|last| *last == self.last)
+    }
+}
+
+/// What a page itself says.
+pub(super) struct Shape {
+    level: u64,
+    /// None when there are more than can be counted.
+    entries: Option<u64>,
+    /// Of the last entry; one of which not even the name can be read says nothing.
+    last: Option<Vec<u8>>,
+}
+
+impl Shape {
+    pub(super) fn of(tree: &Tree) -> Shape {
         match tree {
             Tree::Nodes(nodes) => {
-                self.level == 0
-                    && nodes.len() as u64 == self.entries
-                    // A last one of which not even the name can be read says nothing.
-                    && nodes.last_name().is_none_or(|name| name == self.last)
+                Shape { level: 0, entries: Some(nodes.len() as u64), last: nodes.last_name() }
             }
             Tree::Pages(level, pages) => {
                 let entries = pages.iter().try_fold(0u64, |sum, page| sum.checked_add(page.entries));
-                self.level == *level
-                    && entries == Some(self.entries)
-                    && pages.last().is_some_and(|page| page.last == self.last)
+                // A page of pages is never empty.
+                let last = pages.last().map(|page| page.last.clone());
+                Shape { level: *level, entries, last }
             }
         }
     }
@@ -57,6 +75,11 @@ impl Expected {
 /// The nodes of a directory, page by page, in order of their names.
 pub struct Nodes<'r> {
     repository: &'r Repository,
+    listing: Listing,
+}
+
+/// How far a directory was gone through: one page of it, and the names of those to come.
+pub struct Listing {
     /// Pages still to come, last first, each with what the page above says of it.
     pages: Vec<(Id, Option<Expected>)>,
     page: Id,
@@ -68,13 +91,7 @@ pub struct Nodes<'r> {
 impl Repository {
     /// The nodes of the directory whose first page is `tree`.
     pub fn nodes(&self, tree: Id) -> Nodes<'_> {
-        Nodes {
-            repository: self,
-            pages: vec![(tree, None)],
-            page: tree,
-            nodes: NodeList::default(),
-            last: Vec::new(),
-        }
+        Nodes { repository: self, listing: Listing::new(tree) }
     }
 
     /// One page.
@@ -137,7 +154,7 @@ impl Repository {
     }
 }
 
-fn find_among(id: &Id, mut nodes: NodeList, name: &[u8]) -> Result<Option<(Node, Vec<u8>)>, Error> {
+pub(super) fn find_among(id: &Id, mut nodes: NodeList, name: &[u8]) -> Result<Option<(Node, Vec<u8>)>, Error> {
     let mut nameless = None;
     while let Some(node) = nodes.next() {
         match node {
@@ -156,24 +173,12 @@ fn find_among(id: &Id, mut nodes: NodeList, name: &[u8]) -> Result<Option<(Node,
 impl Nodes<'_> {
     /// The page that was read last: after an error, the one that is hit.
     pub fn page(&self) -> Id {
-        self.page
+        self.listing.page
     }
 
     /// The node that was given last, as it is encoded there.
     pub fn encoded(&self) -> &[u8] {
-        self.nodes.encoded()
-    }
-
-    fn next_page(&mut self) -> Result<bool, Error> {
-        let Some((id, expected)) = self.pages.pop() else { return Ok(false) };
-        self.page = id;
-        match self.repository.load_page(&id, expected.as_ref())? {
-            Tree::Nodes(nodes) => self.nodes = nodes,
-            Tree::Pages(level, pages) => {
-                self.pages.extend(pages.into_iter().rev().map(|page| Expected::below(level, page)));
-            }
-        }
-        Ok(true)
+        self.listing.nodes.encoded()
     }
 }
 
@@ -182,6 +187,35 @@ impl Iterator for Nodes<'_> {
 
     /// The next node; after an error, the next call goes on behind what it hit: one entry, or the pages below one.
     fn next(&mut self) -> Option<Result<Node, Error>> {
+        self.listing.next(self.repository)
+    }
+}
+
+impl Listing {
+    /// The beginning of the directory whose first page is `tree`.
+    pub fn new(tree: Id) -> Listing {
+        Listing { pages: vec![(tree, None)], page: tree, nodes: NodeList::default(), last: Vec::new() }
+    }
+
+    /// The page that was read last: after an error, the one that is hit.
+    pub fn page(&self) -> Id {
+        self.page
+    }
+
+    fn next_page(&mut self, repository: &Repository) -> Result<bool, Error> {
+        let Some((id, expected)) = self.pages.pop() else { return Ok(false) };
+        self.page = id;
+        match repository.load_page(&id, expected.as_ref())? {
+            Tree::Nodes(nodes) => self.nodes = nodes,
+            Tree::Pages(level, pages) => {
+                self.pages.extend(pages.into_iter().rev().map(|page| Expected::below(level, page)));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next node; after an error, the next call goes on behind what it hit: one entry, or the pages below one.
+    pub fn next(&mut self, repository: &Repository) -> Option<Result<Node, Error>> {
         loop {
             match self.nodes.next() {
                 Some(Ok(node)) if self.last.is_empty() || node.name > self.last => return Some(Ok(node)),
@@ -193,7 +227,7 @@ impl Iterator for Nodes<'_> {
             if !last.is_empty() {
                 self.last = last;
             }
-            match self.next_page() {
+            match self.next_page(repository) {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => return Some(Err(error)),
