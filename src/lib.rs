@@ -21,6 +21,7 @@ pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
+pub mod mount;
 pub mod parity;
 pub mod prune;
 pub mod repair;

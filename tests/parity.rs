@@ -2,15 +2,12 @@
 //! that a repository is never worse off with it.
 
 mod common;
+mod made;
 #[macro_use]
 #[path = "pruning/through.rs"]
 mod through;
 #[path = "parity/beside.rs"]
 mod beside;
-mod made;
-#[macro_use]
-#[path = "pruning/through.rs"]
-mod through;
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt;

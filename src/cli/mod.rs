@@ -1,8 +1,8 @@
 //! The command line: what is typed, what it means, where secrets and defaults come from, and how a run ends.
 
 pub mod arguments;
-mod catalogue;
 mod ask;
+mod catalogue;
 mod commands;
 mod context;
 pub mod defaults;
@@ -85,6 +85,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Diff(diff) => commands::diff::run(context, diff),
         Command::Dump(dump) => commands::dump::run(context, dump),
         Command::Restore(restore) => commands::restore::run(context, restore),
+        Command::Mount(mount) => commands::mount::run(context, mount),
         Command::Forget(forget) => commands::forget::run(context, forget),
         Command::Prune(prune) => commands::prune::run(context, prune),
         Command::Undelete(undelete) => commands::undelete::run(context, undelete),

@@ -75,7 +75,7 @@ impl Folders {
                 Names::Nodes(nodes) => {
                     return match nodes.find(name) {
                         Ok(found) => found.transpose().map_err(|bad| bad_node(&id, bad)),
-                        Err(nodes) => find_among(&id, nodes, name),
+                        Err(nodes) => find_among(&id, nodes, name).map(|found| found.map(|(node, _)| node)),
                     };
                 }
                 Names::Pages(level, pages) => {

@@ -154,7 +154,11 @@ impl Repository {
     }
 }
 
-pub(super) fn find_among(id: &Id, mut nodes: NodeList, name: &[u8]) -> Result<Option<(Node, Vec<u8>)>, Error> {
+pub(super) fn find_among(
+    id: &Id,
+    mut nodes: NodeList,
+    name: &[u8],
+) -> Result<Option<(Node, Vec<u8>)>, Error> {
     let mut nameless = None;
     while let Some(node) = nodes.next() {
         match node {

@@ -2,11 +2,12 @@
 
 mod backup;
 mod diff;
-mod find;
 mod dump;
+mod find;
 mod global;
 mod key;
 mod look;
+mod mount;
 mod parity;
 mod prune;
 mod repair;
@@ -23,11 +24,12 @@ use super::environment::Lookup;
 
 pub use backup::Backup;
 pub use diff::Diff;
-pub use find::{Find, Kinds, Versions};
 pub use dump::{Archive, Dump};
+pub use find::{Find, Kinds, Versions};
 pub use global::Global;
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
+pub use mount::Mount;
 pub use parity::{Parity, ParityAdd, ParityCommand, ParityRepair};
 pub use prune::Prune;
 pub use repair::{
@@ -72,6 +74,7 @@ pub enum Command {
     Diff(Diff),
     Dump(Dump),
     Restore(Restore),
+    Mount(Mount),
     Forget(Box<Forget>),
     Prune(Prune),
     Undelete(Undelete),
