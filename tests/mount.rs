@@ -470,10 +470,12 @@ fn what_a_prune_moved_is_found_and_what_it_removed_is_said_to_be_gone() {
     for entry in std::fs::read_dir(sandbox.repository().join("sessions")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    let before = packs(&sandbox);
+    let before: Vec<PathBuf> =
+        packs(&sandbox).into_iter().filter(|pack| pack.metadata().unwrap().len() > 1 << 20).collect();
+    assert!(!before.is_empty());
     sandbox.run(["forget", "--keep-last", "1"]).expect(0);
     sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
-    assert!(before.iter().all(|pack| !pack.exists()), "each pack held something of both");
+    assert!(before.iter().all(|pack| !pack.exists()), "each of them held something of both");
     for number in (0..20).filter(|number| number % 2 == 1) {
         let bytes = std::fs::read(stays.join(number.to_string())).unwrap();
         assert!(bytes == noise(number, 300_000), "{number}");
@@ -749,7 +751,7 @@ fn root_an_ordinary_user_mounts_through_fusermount3_for_himself_alone() {
         mounted
         diff=$($nobody diff -r --no-dereference -x fifo -x socket source place/latest$PWD/source) || { echo \"$diff\"; false; }
         $nobody getfacl -pnsR source/'access control list' >one
-        (cd place/latest$PWD; $nobody getfacl -pnsR source/'access control list') >two
+        $nobody sh -c \"cd place/latest$PWD; exec getfacl -pnsR source/'access control list'\" >two
         test -s one; cmp one two
         ! ls place 2>/dev/null || false
         kill -INT $child; wait $child
