@@ -260,6 +260,32 @@ fn versions_tell_what_changed_where_it_went_and_when_it_was_gone() {
 }
 
 #[test]
+fn a_version_is_given_back_by_its_number() {
+    let (sandbox, [first, _]) = told_of();
+    let out = sandbox.path("out");
+    sandbox.run(["restore", "docs/report.odt@2", "-t", out.to_str().unwrap()]).expect(0);
+    assert_eq!(std::fs::read_to_string(out.join("report.odt")).unwrap(), "one");
+    assert_eq!(sandbox.run(["dump", "docs/report.odt@1"]).expect(0).stdout, b"two, longer");
+    let words = ["dump", "--no-catalogue", "docs/report.odt@2"];
+    assert_eq!(sandbox.run(words).expect(0).stdout, b"one");
+    let back = format!("{}@1", first.display());
+    sandbox.run(["restore", &back, "--in-place"]).expect(0);
+    assert_eq!(std::fs::read_to_string(&first).unwrap(), "two, longer");
+    for wrong in ["docs/report.odt@3", "docs/report.odt@0"] {
+        let ended = sandbox.run(["dump", wrong]).expect(2);
+        assert!(ended.text().contains("but 2 versions, @1 being the newest"), "{}", ended.text());
+    }
+    sandbox.run(["dump", "docs/nothing@1"]).expect(1);
+    // A catalogue that is wrong gives back nothing else than what was asked for.
+    let cache = rusqlite::Connection::open(file(&sandbox)).unwrap();
+    assert!(cache.execute("UPDATE versions SET content = content + 1", []).unwrap() > 0);
+    drop(cache);
+    let ended = sandbox.run(["dump", "docs/report.odt@2"]).expect(1);
+    assert!(ended.text().contains("the catalogue of paths is wrong"), "{}", ended.text());
+    assert_eq!(sandbox.run(words).expect(0).stdout, b"one");
+}
+
+#[test]
 fn a_catalogue_that_is_lost_damaged_or_of_another_repository_is_made_anew() {
     let (sandbox, [first, _]) = told_of();
     let wanted = versions(&sandbox, &first);

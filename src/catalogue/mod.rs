@@ -19,7 +19,7 @@ pub use walk::history_by_walking;
 
 use crate::index::catalogue::Facts;
 use crate::model::{Content, Id, Node, SegmentKind};
-use crate::repository::Error;
+use crate::repository::{Error, Repository};
 
 /// Ends with `Stopped` when that is wanted.
 fn check_stop(stop: &AtomicBool) -> Result<(), Error> {
@@ -30,6 +30,17 @@ fn check_stop(stop: &AtomicBool) -> Result<(), Error> {
 fn short(hash: blake3::Hash) -> i64 {
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
     i64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// What tells versions of the entry at a path below a tree apart; none when there is no such entry.
+pub fn facts_of(repository: &Repository, root: Id, names: &[&[u8]]) -> Result<Option<Facts>, Error> {
+    let Some((last, above)) = names.split_last() else { return Ok(None) };
+    let tree = match above {
+        [] => Some(root),
+        above => repository.find_node(root, above)?.and_then(|node| node.tree),
+    };
+    let Some(tree) = tree else { return Ok(None) };
+    Ok(repository.find_encoded(tree, last)?.map(|(node, encoded)| facts(&node, &encoded)))
 }
 
 /// What tells versions of an entry apart; `encoded` is the node as it is stored.

@@ -15,6 +15,7 @@ mod paths;
 pub mod secrets;
 mod select;
 mod signals;
+mod wanted;
 
 use std::ffi::OsString;
 

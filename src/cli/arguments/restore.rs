@@ -16,7 +16,7 @@ use super::values;
     copal restore latest -t /tmp/all --include '*.odt'\n  copal restore --at yesterday ~/Documents -t /tmp/old\n  \
     copal restore --at '2026-11-03 14:00' notes.txt --in-place")]
 pub struct Restore {
-    /// A snapshot or a path in one (SNAP or SNAP:PATH); with --at the paths
+    /// A snapshot or a path in one (SNAP or SNAP:PATH), or a version of a path (PATH@2, see `copal versions`); with --at the paths
     #[arg(value_name = "SNAP[:PATH]", required = true, value_parser = values::bytes())]
     pub wanted: Vec<OsString>,
 

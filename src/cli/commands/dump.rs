@@ -12,7 +12,8 @@ use serde::Serialize;
 use crate::cli::arguments::{Archive, Dump};
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{paths, select, signals};
+use crate::cli::wanted::{self as meant, Meant};
+use crate::cli::{select, signals};
 use crate::dump::{self, Dumped, Failed, Kind, Work};
 use crate::model::{Id, Node, NodeType};
 use crate::repository::Repository;
@@ -189,13 +190,8 @@ pub fn run(context: &Context<'_>, wanted: &Dump) -> Result<Code, Failure> {
     let (repository, _) = context.open_synced()?;
     let all = select::load(context, &repository)?;
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
-    let (snapshot, path) = paths::wanted(wanted.wanted.as_bytes(), wanted.at.as_deref());
-    let named = select::find_holding(context, &all, &snapshot, host, path.as_deref())?;
-    let doubtful = select::is_doubtful(context, &all, &snapshot, &named);
-    let names = match &path {
-        Some(path) => paths::find_among(&repository, &all, &named, path)?,
-        None => Vec::new(),
-    };
+    let Meant { named, names, is_doubtful: doubtful } =
+        meant::find(context, &repository, &all, wanted.wanted.as_bytes(), wanted.at.as_deref(), host)?;
     let path: Vec<u8> = names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect();
     let what = look(&repository, &named, &names, &path)?;
     match &what {

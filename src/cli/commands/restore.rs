@@ -12,7 +12,8 @@ use crate::cli::arguments::{Overwrite, Restore};
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
-use crate::cli::{paths, select, signals};
+use crate::cli::wanted::{self as meant, Meant};
+use crate::cli::{select, signals};
 use crate::model::NodeType;
 use crate::patterns::{Patterns, PatternsBuilder};
 use crate::repository::session::reading;
@@ -59,13 +60,8 @@ fn job(
     text: &[u8],
 ) -> Result<Work, Failure> {
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
-    let (snapshot, path) = paths::wanted(text, wanted.at.as_deref());
-    let named = select::find_holding(context, all, &snapshot, host, path.as_deref())?;
-    let doubtful = select::is_doubtful(context, all, &snapshot, &named);
-    let names = match &path {
-        Some(path) => paths::find_among(repository, all, &named, path)?,
-        None => Vec::new(),
-    };
+    let Meant { named, names, is_doubtful: doubtful } =
+        meant::find(context, repository, all, text, wanted.at.as_deref(), host)?;
     if let Some(target) = &wanted.target {
         return Ok(Work { named, names, target: target.clone(), doubtful });
     }
