@@ -21,6 +21,8 @@ mod records;
 mod rotten;
 #[path = "made/timed.rs"]
 mod timed;
+#[path = "pruning/unnamed.rs"]
+mod unnamed;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;

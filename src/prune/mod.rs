@@ -285,9 +285,10 @@ fn look(
         if looks == LOOKS {
             // Perhaps an index object was lost: packs that none names are asked themselves.
             run.repository.adopt_packs(&mut Default::default())?;
-            if own.is_some() {
-                run.repository.name_adopted()?;
-            }
+        }
+        if own.is_some() {
+            // They count as copies from here on: nobody else would find what lies in them when the others are gone.
+            run.repository.name_adopted()?;
         }
         match usage::usage(run, &roots) {
             Ok(usage) => match usage.missing {

@@ -215,7 +215,9 @@ impl Repository {
     pub fn name_adopted(&self) -> Result<(), Error> {
         loop {
             let packs: Vec<PackEntry> = {
-                let adopted = &self.seen().adopted;
+                let mut seen = self.seen();
+                let Seen { adopted, removed, .. } = &mut *seen;
+                adopted.retain(|entry| !removed.contains(&entry.name));
                 adopted[..fitting(adopted, PACKS_PER_INDEX)].to_vec()
             };
             if packs.is_empty() {
