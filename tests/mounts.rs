@@ -271,7 +271,7 @@ fn a_cache_whose_writes_fail_from_any_of_them_on_never_fails_a_backup() {
 }
 
 #[test]
-fn a_hole_longer_than_any_segment_comes_back() {
+fn root_a_hole_longer_than_any_segment_comes_back() {
     demand_root();
     let sandbox = Sandbox::new();
     // A segment has at most 2^62 - 1 bytes; few file systems have files as long as this one.

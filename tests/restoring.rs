@@ -141,7 +141,7 @@ fn holes_come_back_in_a_file_that_is_rewritten_in_place() {
 }
 
 #[test]
-fn a_full_disk_ends_a_restore_with_one_line_and_leaves_no_halves() {
+fn root_a_full_disk_ends_a_restore_with_one_line_and_leaves_no_halves() {
     demand_root();
     let sandbox = Sandbox::new();
     for number in 0..6u64 {
@@ -215,7 +215,7 @@ fn few_descriptors_are_enough() {
 }
 
 #[test]
-fn delete_leaves_what_is_excluded_below_and_what_is_mounted() {
+fn root_delete_leaves_what_is_excluded_below_and_what_is_mounted() {
     demand_root();
     let sandbox = Sandbox::new();
     sandbox.write("source/file", "content");
@@ -261,7 +261,7 @@ fn a_damaged_file_takes_the_place_of_nothing_by_its_other_name_either() {
 }
 
 #[test]
-fn a_second_name_that_can_not_be_linked_is_a_file_of_its_own() {
+fn root_a_second_name_that_can_not_be_linked_is_a_file_of_its_own() {
     demand_root();
     let sandbox = Sandbox::new();
     let items =
@@ -286,7 +286,7 @@ fn a_second_name_that_can_not_be_linked_is_a_file_of_its_own() {
 }
 
 #[test]
-fn what_can_not_be_made_leaves_what_is_there() {
+fn root_what_can_not_be_made_leaves_what_is_there() {
     demand_root();
     // Made by root, restored by nobody, who may make no devices.
     let sandbox = Sandbox::of_nobody();
@@ -302,7 +302,7 @@ fn what_can_not_be_made_leaves_what_is_there() {
 }
 
 #[test]
-fn flags_go_to_what_was_restored_and_not_to_what_was_kept() {
+fn root_flags_go_to_what_was_restored_and_not_to_what_was_kept() {
     demand_root();
     let sandbox = Sandbox::new();
     make(&[&sandbox.source()], &[Item::file(0, "f", "content").flags(IFlags::IMMUTABLE)], None);

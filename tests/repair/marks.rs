@@ -1,5 +1,7 @@
 //! What a repair of snapshots writes, for each thing that can be lost.
 
+use std::os::unix::fs::PermissionsExt;
+
 use copal::format::content::ContentPage;
 use copal::format::node;
 use copal::format::note::Verb;
@@ -205,6 +207,8 @@ fn a_lost_page_of_a_large_folder_costs_its_entries() {
         let done = restore_deleting(&place, &outcome.written[0].1, path, target.path());
         assert_eq!((done.damaged, done.deleted), (0, 0));
         assert!(done.problems > 0, "it is told");
+        // These nodes say that nobody may enter.
+        std::fs::set_permissions(&inside, std::fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(std::fs::read(inside.join(&lost)).unwrap(), b"still here");
     }
     place.is_sound();
