@@ -4,7 +4,8 @@
 mod simulation;
 
 use copal::backend::Kind;
-use simulation::actor::{self, Cast, Then};
+use simulation::actor::{self, Cast, RATES, Then};
+use simulation::mender::Mender;
 use simulation::mutants::{Forgetter, NaivePruner};
 use simulation::pruner::{Pruner, Retirer};
 use simulation::random::Random;
@@ -69,13 +70,37 @@ fn everybody(cast: &mut Cast, random: &mut Random, pruners: u64) {
 #[test]
 fn pruning_beside_writers_and_readers_loses_nothing() {
     let cast = |cast: &mut Cast, random: &mut Random| everybody(cast, random, 1);
-    seeds::all("pruning_beside_writers_and_readers_loses_nothing", 60, &cast);
+    seeds::all("pruning_beside_writers_and_readers_loses_nothing", 50, &cast);
 }
 
 #[test]
 fn two_pruners_lose_nothing() {
     let cast = |cast: &mut Cast, random: &mut Random| everybody(cast, random, 2);
-    seeds::all("two_pruners_lose_nothing", 60, &cast);
+    seeds::all("two_pruners_lose_nothing", 50, &cast);
+}
+
+/// Everybody, and a disk that rots below packs that have recovery data.
+fn on_a_rotten_disk(cast: &mut Cast, random: &mut Random, careless: bool) {
+    writers(cast, random);
+    cast.add(Retirer, 6);
+    for _ in 0..1 + random.below(2) {
+        cast.add(Pruner::default(), 5);
+    }
+    cast.add(Mender { careless }, 14);
+    cast.config.parity = *random.pick(&RATES);
+}
+
+#[test]
+fn what_rots_below_recovery_data_comes_back_beside_everybody() {
+    let cast = |cast: &mut Cast, random: &mut Random| on_a_rotten_disk(cast, random, false);
+    seeds::all("what_rots_below_recovery_data_comes_back_beside_everybody", 20, &cast);
+}
+
+#[test]
+fn one_who_takes_recovery_data_away_that_is_needed_is_found_out() {
+    let cast = |cast: &mut Cast, random: &mut Random| on_a_rotten_disk(cast, random, true);
+    let (seed, outcome) = seeds::first_loss(40, &cast).expect("no seed finds it out");
+    eprintln!("seed {seed}, {} steps: {}", outcome.steps, outcome.failure.as_ref().unwrap());
 }
 
 /// How the harness finds out what loses something; at most so many seeds may be needed.

@@ -161,6 +161,9 @@ impl Drop for Slot {
     }
 }
 
+/// Rates of recovery data, thousandths.
+pub const RATES: [u16; 3] = [50, 200, 1000];
+
 /// How things go in most runs, by the seed.
 pub fn usual(random: &mut Random) -> Config {
     Config {
@@ -169,6 +172,7 @@ pub fn usual(random: &mut Random) -> Config {
         crash: *random.pick(&[0, 6, 12]),
         sleep: *random.pick(&[0, 400, 100]),
         skew: if random.percent(50) { 0 } else { random.range(-48 * HOUR, 48 * HOUR) },
+        parity: 0,
         script: None,
         brief: false,
         checks: vec![40 + random.below(200), 300 + random.below(400)],
@@ -188,15 +192,19 @@ pub fn run(seed: u64, cast: &dyn Fn(&mut Cast, &mut Random)) -> Outcome {
         folder
     });
     let common = Arc::new(common.collect::<Vec<_>>());
-    let mut parts =
-        Cast { config: usual(&mut random), actors: Vec::new(), path: path.clone(), common, writers: 0 };
+    // By numbers of its own.
+    let mut own = Random::new(seed, u64::MAX - 1);
+    let parity = if own.once_in(3) { *own.pick(&RATES) } else { 0 };
+    let config = Config { parity, ..usual(&mut random) };
+    let mut parts = Cast { config, actors: Vec::new(), path: path.clone(), common, writers: 0 };
     cast(&mut parts, &mut random);
     let Cast { config, actors, .. } = parts;
+    let parity = config.parity;
     let names: Vec<&'static str> = actors.iter().map(|(actor, _)| actor.name()).collect();
     let caches = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let folders: Vec<PathBuf> =
         (0..actors.len()).map(|number| caches.path().join(number.to_string())).collect();
-    let simulation = Simulation::new(seed, config, &folders, verify::beginning());
+    let simulation = Simulation::new(seed, config, &folders, verify::beginning(parity));
     let threads: Vec<_> = actors
         .into_iter()
         .zip(0..)

@@ -22,6 +22,8 @@ pub struct Config {
     pub sleep: u64,
     /// By how much the storage's clock is wrong.
     pub skew: i64,
+    /// Thousandths of recovery data that new packs get.
+    pub parity: u16,
     /// Actors that take the first steps; after that the lowest goes first. Time hardly passes.
     pub script: Option<Vec<usize>>,
     /// At the end only what was saved is looked at.

@@ -58,6 +58,11 @@ impl Backend for Handle {
             state.storage.put(kind, name, bytes, state.now)
         })
     }
+    fn replace(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.simulation.step(self.actor, Operation::Replace, Some(kind), |state| {
+            state.storage.replace(kind, name, bytes, state.now)
+        })
+    }
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
         self.simulation
             .step(self.actor, Operation::Get, Some(kind), |state| Ok(state.storage.get(kind, name)?.to_vec()))

@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod agent;
 pub mod handle;
+pub mod mender;
 pub mod mutants;
 pub mod pruner;
 pub mod random;

@@ -13,6 +13,7 @@ use copal::retention::undelete::undelete;
 use super::actor::Actor;
 use super::agent::HOUR;
 use super::handle::Context;
+use super::mender;
 
 /// Forgets snapshots by notes, and brings some back.
 pub struct Retirer;
@@ -136,8 +137,9 @@ impl Actor for Pruner {
                 }
                 Ok(())
             }
-            // A snapshot is listed, and the index object of what it needs not yet.
-            Err(error) if lags && error.is_damage() => {
+            // A snapshot is listed, and the index object of what it needs not yet; or a spoiled pack was looked at before it had an index
+            // object, or one is gone that only a repair puts back.
+            Err(error) if error.is_damage() && (lags || mender::has_rotted(&world.counts)) => {
                 world.count("prunings that saw too little");
                 Ok(())
             }

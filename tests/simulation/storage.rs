@@ -80,6 +80,22 @@ impl Storage {
         Ok(())
     }
 
+    pub fn replace(&mut self, kind: Kind, name: &str, bytes: &[u8], now: i64) -> Result<(), Error> {
+        match self.find(kind, name) {
+            Ok(present) => {
+                present.bytes = bytes.into();
+                Ok(())
+            }
+            Err(_) => self.put(kind, name, bytes, now),
+        }
+    }
+
+    /// What is really there of a kind, in the order of putting: names and bytes.
+    pub fn there(&self, kind: Kind) -> impl Iterator<Item = (&str, &[u8])> {
+        let objects = self.kinds.get(&kind).into_iter().flatten().filter(|object| object.removed.is_none());
+        objects.map(|object| (&*object.name, &*object.bytes))
+    }
+
     pub fn get(&mut self, kind: Kind, name: &str) -> Result<Arc<[u8]>, Error> {
         Ok(self.find(kind, name)?.bytes.clone())
     }

@@ -9,6 +9,7 @@ use copal::backend::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Put,
+    Replace,
     Get,
     GetRange,
     List,

@@ -6,15 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use copal::backend::Backend;
-use copal::check::{self, Reading};
+use copal::backend::{Backend, Memory};
+use copal::check::{self, Finding, Reading};
 use copal::crypto::MasterKey;
 use copal::format::slot::Unlock;
 use copal::model::clock::SystemClock;
 use copal::model::{Contents, Id, NodeType, SegmentKind};
+use copal::parity::{self, Wanted};
 use copal::progress::Silent;
-use copal::repository::{self, Error, Repository};
+use copal::prune::{self, Unused};
+use copal::repository::{self, Error, Repository, store};
 
+use super::mender;
 use super::scheduler::Simulation;
 use super::storage::Storage;
 use super::world::{self, Failure, Model, Saved};
@@ -103,20 +106,27 @@ fn walk(
 pub fn whole(simulation: &Simulation) -> Result<(), Failure> {
     let kept: Vec<Saved> =
         simulation.world().saved.iter().filter(|saved| !saved.forgotten).cloned().collect();
-    let repository =
-        open(simulation.lock().storage.copy()).map_err(|error| Failure::Loss(error.to_string()))?;
+    let memory = simulation.lock().storage.copy();
+    let mended = whole_in(&memory, &kept)?;
+    simulation.world().add("packs read by recovery data", mended);
+    Ok(())
+}
+
+/// Whether these can be read wholly; how many packs only by their recovery data.
+fn whole_in(memory: &Memory, kept: &[Saved]) -> Result<u64, Failure> {
+    let repository = open(memory.clone()).map_err(|error| Failure::Loss(error.to_string()))?;
     let loss = |what: &str, error: Error| Failure::Loss(format!("{what}: {error}"));
     repository.sync().map_err(|error| loss("synchronising", error))?;
     let all = repository.snapshots().map_err(|error| loss("listing", error))?;
     let mut seen = Seen::default();
-    for saved in &kept {
+    for saved in kept {
         let what = format!("snapshot {}", saved.name.short());
         let named = all.confirmed.iter().find(|named| named.name == saved.name);
         let named = named.ok_or_else(|| Failure::Loss(format!("{what} is gone")))?;
         read(&repository, named.snapshot.root, &saved.model, &mut seen)
             .map_err(|error| loss(&what, error))?;
     }
-    Ok(())
+    Ok(repository.mended_packs().len() as u64)
 }
 
 /// At the end: all is whole, a check is clean, and another client can save.
@@ -124,16 +134,43 @@ pub fn ending(simulation: &Simulation, folder: &mut world::Folder) -> Result<(),
     whole(simulation)?;
     let untidy = |what: &str, error: Error| Failure::Untidy(format!("{what}: {error}"));
     let memory = simulation.lock().storage.copy();
+    let stop = AtomicBool::new(false);
+    let rotted = mender::has_rotted(&simulation.world().counts);
+    if rotted && mender::is_all_there(&simulation.lock().storage) {
+        let repository = open(memory.clone()).map_err(|error| untidy("opening", error))?;
+        let options = prune::Options { grace_seconds: 0, max_unused: Unused::Bytes(0), ..Default::default() };
+        match prune::prune(&repository, &options, &SystemClock, &Silent, &stop) {
+            // A spoiled byte may say that.
+            Ok(_) | Err(Error::Unsupported { .. }) => {}
+            Err(error) => return Err(untidy("a prune over spoiled packs", error)),
+        }
+        let kept: Vec<Saved> =
+            simulation.world().saved.iter().filter(|saved| !saved.forgotten).cloned().collect();
+        whole_in(&memory, &kept)?;
+        simulation.world().count("prunings over spoiled packs at the end");
+    }
+    if rotted {
+        let mut repository = open(memory.clone()).map_err(|error| untidy("opening", error))?;
+        // Where new packs get none, spoiled recovery data stays as it is.
+        repository
+            .change_config(|config| config.parity_per_mille = config.parity_per_mille.max(50))
+            .map_err(|error| untidy("the config", error))?;
+        repository.sync().map_err(|error| untidy("synchronising", error))?;
+        let repaired = parity::repair(&repository, &Wanted::All, store::MEMORY, &Silent, &stop)
+            .map_err(|error| untidy("the repair", error))?;
+        if let Some((pack, what)) = repaired.damaged.first() {
+            return Err(Failure::Untidy(format!("pack {} stays damaged: {what}", pack.short())));
+        }
+    }
     let repository = open(memory.clone()).map_err(|error| untidy("opening", error))?;
     let synced = repository.sync().map_err(|error| untidy("synchronising", error))?;
-    let stop = AtomicBool::new(false);
     let report = check::check(&repository, &synced, Reading::Everything, &SystemClock, &Silent, &stop)
         .map_err(|error| untidy("the check", error))?;
-    if let Some(finding) = report.findings.first() {
-        return Err(Failure::Untidy(format!(
-            "the check finds {finding:?} and {} more",
-            report.findings.len() - 1
-        )));
+    // A damaged pack that is to go is not put back.
+    let marked = repository.removals().map_err(|error| untidy("removals", error))?.marked();
+    let is_going = |finding: &&Finding| Id::parse(&finding.object).is_some_and(|name| marked.contains(&name));
+    if let Some(finding) = report.findings.iter().find(|finding| !is_going(finding)) {
+        return Err(Failure::Untidy(format!("the check finds {finding:?} of {}", report.findings.len())));
     }
     let options = super::writer::options(b"another", vec![folder.path.clone()]);
     let repository = open(memory.clone()).map_err(|error| untidy("opening", error))?;
@@ -146,7 +183,11 @@ pub fn ending(simulation: &Simulation, folder: &mut world::Folder) -> Result<(),
         .map_err(|error| Failure::Loss(format!("another backup: {error}")))
 }
 
-/// A simulated storage that begins with an empty repository.
-pub fn beginning() -> Storage {
-    Storage::of(&world::template().memory)
+/// A simulated storage that begins with an empty repository, whose new packs get that much recovery data.
+pub fn beginning(per_mille: u16) -> Storage {
+    let memory = world::template().memory.copy();
+    if per_mille > 0 {
+        open(memory.clone()).unwrap().change_config(|config| config.parity_per_mille = per_mille).unwrap();
+    }
+    Storage::of(&memory)
 }
