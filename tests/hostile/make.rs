@@ -25,6 +25,14 @@ pub struct World {
     pub keys: Keys,
 }
 
+/// A node of whoever runs the tests: an ordinary user can give back no other owner.
+fn owned(name: &[u8], kind: NodeType) -> Node {
+    let mut node = Node::new(name, kind);
+    node.uid = rustix::process::geteuid().as_raw();
+    node.gid = rustix::process::getegid().as_raw();
+    node
+}
+
 /// What a hostile snapshot's folder is made of.
 pub struct Trees<'s, 'r>(pub &'s Store<'r>);
 
@@ -48,7 +56,7 @@ impl Trees<'_, '_> {
 
     /// A file of one chunk.
     pub fn file(&self, name: &[u8], bytes: &[u8]) -> Node {
-        let mut node = Node::new(name, NodeType::File);
+        let mut node = owned(name, NodeType::File);
         node.mode = 0o644;
         node.size = bytes.len() as u64;
         node.content =
@@ -58,13 +66,13 @@ impl Trees<'_, '_> {
 }
 
 pub fn folder(name: &[u8], tree: Id) -> Node {
-    let mut node = Node::new(name, NodeType::Directory);
+    let mut node = owned(name, NodeType::Directory);
     (node.mode, node.tree) = (0o755, Some(tree));
     node
 }
 
 pub fn symlink(name: &[u8], target: &str) -> Node {
-    let mut node = Node::new(name, NodeType::Symlink);
+    let mut node = owned(name, NodeType::Symlink);
     (node.mode, node.target) = (0o777, target.as_bytes().to_vec());
     node
 }
