@@ -75,12 +75,10 @@ impl Drop for Mounted<'_> {
 
 /// One line of what a child says, byte by byte, so that nothing of the rest is taken.
 fn first_line(child: &mut Child) -> String {
-    let mut line = Vec::new();
-    for byte in child.stdout.as_mut().unwrap().bytes() {
-        match byte.unwrap() {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    let out = child.stdout.as_mut().unwrap();
+    while out.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.extend(byte);
     }
     String::from_utf8(line).unwrap()
 }
@@ -564,7 +562,7 @@ fn root_what_could_not_be_read_is_an_error_and_not_empty() {
     }
     sandbox.write("source/beside", "beside");
     let locked = |path: &Path| {
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap()
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap()
     };
     locked(&sandbox.path("source/file"));
     locked(&sandbox.path("source/folder"));

@@ -252,3 +252,53 @@ pub fn page_ends_after(name: &[u8], entries: usize, level: usize) -> bool {
     let words = hash.as_bytes().as_chunks::<4>().0;
     u32::from_le_bytes(words[level % 8]).is_multiple_of(4096)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeType;
+
+    fn page(nodes: &[Vec<u8>]) -> NodePage {
+        let Ok(Tree::Nodes(list)) = decode(&encode_nodes(nodes)) else { panic!("it is a page of nodes") };
+        NodePage::new(list)
+    }
+
+    fn file(name: &str) -> Vec<u8> {
+        let mut node = Node::new(name.as_bytes(), NodeType::File);
+        node.mode = 0o600 + name.len() as u32;
+        node::encode(&node)
+    }
+
+    #[test]
+    fn each_name_of_a_page_is_found_and_no_other() {
+        let names = ["a", "aa", "b", "ba", "z"];
+        let page = page(&names.map(file));
+        for name in names {
+            let found = page.find(name.as_bytes()).unwrap().unwrap().unwrap();
+            assert_eq!((found.name.as_slice(), found.mode), (name.as_bytes(), 0o600 + name.len() as u32));
+        }
+        for name in ["", "A", "ab", "aaa", "c", "zz"] {
+            assert!(page.find(name.as_bytes()).unwrap().is_none(), "{name}");
+        }
+        assert!(self::page(&[]).find(b"a").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_node_that_can_not_be_read_is_an_error_for_who_asks_for_it_alone() {
+        let mut bad = Node::new(b"b", NodeType::File);
+        bad.mode = 0o10_000;
+        let page = page(&[file("a"), node::encode(&bad), file("c")]);
+        assert_eq!(page.find(b"b").unwrap().unwrap().unwrap_err().name.as_deref(), Some(&b"b"[..]));
+        assert_eq!(page.find(b"c").unwrap().unwrap().unwrap().name, b"c");
+    }
+
+    #[test]
+    fn where_names_are_not_in_order_or_not_there_all_nodes_are_to_be_looked_at() {
+        for odd in [file("a"), file("b"), b"\xff".to_vec(), Vec::new()] {
+            let page = page(&[file("b"), odd, file("c")]);
+            let list = page.find(b"c").unwrap_err();
+            assert_eq!(list.len(), 3);
+            assert_eq!(list.filter_map(Result::ok).map(|node| node.name).last().unwrap(), b"c");
+        }
+    }
+}

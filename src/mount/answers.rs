@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use fuser::{Errno, FileAttr};
 
+use super::ahead::{Ahead, File};
 use super::attributes;
 use super::content::Body;
 use super::identity::{Key, TOP};
@@ -35,9 +36,10 @@ pub enum Looked {
 pub struct Answers {
     pub shelf: Shelf,
     pub inodes: Inodes,
-    pub files: Handles<Body>,
+    pub files: Handles<File>,
     pub folders: Handles<Opened>,
     pub used: Use,
+    ahead: Ahead,
     /// Owner and group of what is made.
     owner: (u32, u32),
 }
@@ -48,13 +50,14 @@ fn time_of(answers: &Answers) -> Time {
 }
 
 impl Answers {
-    pub fn new(shelf: Shelf, owner: (u32, u32)) -> Answers {
+    pub fn new(shelf: Shelf, ahead: Ahead, owner: (u32, u32)) -> Answers {
         Answers {
             shelf,
             inodes: Inodes::new(Arc::new(Top)),
             files: Handles::default(),
             folders: Handles::default(),
             used: Use::new(Instant::now()),
+            ahead,
             owner,
         }
     }
@@ -238,7 +241,7 @@ impl Answers {
             };
             let node = self.node(&saved)?;
             Ok(match node.kind {
-                NodeType::File => Ok(self.files.open(Body::new(&node))),
+                NodeType::File => Ok(self.files.open(File::new(Body::new(&node)))),
                 NodeType::Unreadable => Err(self.unreadable(number, &node)),
                 _ => Err(Errno::EINVAL),
             })
@@ -248,11 +251,13 @@ impl Answers {
     /// Bytes of an open file; fewer than asked for only at its end.
     pub fn read(&self, number: u64, handle: u64, offset: u64, size: usize) -> Answer<Vec<u8>> {
         self.answer(number, || {
-            let Some(body) = self.files.get(handle) else { return Ok(Err(Errno::EBADF)) };
-            Ok(self.shelf.bytes(&body, offset, size).map_err(|missing| {
+            let Some(file) = self.files.get(handle) else { return Ok(Err(Errno::EBADF)) };
+            let bytes = self.shelf.bytes(&file.body, offset, size).map_err(|missing| {
                 self.tell_missing(number, &missing);
                 Errno::EIO
-            }))
+            });
+            self.ahead.after(&file, offset, size as u64);
+            Ok(bytes)
         })
     }
 
@@ -269,8 +274,8 @@ impl Answers {
         };
         let Ok(offset) = u64::try_from(offset) else { return Err(Errno::ENXIO) };
         self.answer(number, || {
-            let Some(body) = self.files.get(handle) else { return Ok(Err(Errno::EBADF)) };
-            let found = self.shelf.seek(&body, offset, wants_hole)?;
+            let Some(file) = self.files.get(handle) else { return Ok(Err(Errno::EBADF)) };
+            let found = self.shelf.seek(&file.body, offset, wants_hole)?;
             Ok(found.and_then(|place| i64::try_from(place).ok()).ok_or(Errno::ENXIO))
         })
     }

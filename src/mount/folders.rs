@@ -27,14 +27,14 @@ impl Answers {
                     Ok((self.folders.open(Opened::Made(made, entries)), false))
                 }
                 Ok(Item::Root(folder)) => {
-                    let cursor = Mutex::new(Cursor::new(&folder, false));
+                    let cursor = Box::new(Mutex::new(Cursor::new(&folder, false)));
                     Ok((self.folders.open(Opened::Saved(folder, cursor)), true))
                 }
                 Ok(Item::Saved(Saved { own: Some(own), folder, name, is_plain })) => {
                     // Only what a repair wrote says that something is missing.
                     let saved = Saved { own: None, folder, name, is_plain };
                     let is_short = own.root.shown.is_repaired && self.node(&saved)?.has_lost_entries();
-                    let cursor = Mutex::new(Cursor::new(&own, is_short));
+                    let cursor = Box::new(Mutex::new(Cursor::new(&own, is_short)));
                     Ok((self.folders.open(Opened::Saved(own, cursor)), true))
                 }
                 Ok(Item::Saved(saved)) => Err(self.not_a_folder(number, &saved)?),

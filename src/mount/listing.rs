@@ -46,7 +46,7 @@ impl<T> Handles<T> {
 pub enum Opened {
     /// As it was when it was opened.
     Made(Arc<dyn Made>, Vec<(Vec<u8>, Entry)>),
-    Saved(Arc<Folder>, Mutex<Cursor>),
+    Saved(Arc<Folder>, Box<Mutex<Cursor>>),
 }
 
 /// Why a list is not all of it.

@@ -3,6 +3,7 @@
 //! What is shown: `snapshots/TIME/`, `hosts/HOST/TIME/`, `tags/TAG/TIME/`, and `latest` in the first and in each host's and tag's folder.
 //! Reading fetches only what is read; what is held in memory is bounded, but for the inodes, which the kernel holds and forgets.
 
+mod ahead;
 mod answers;
 mod attributes;
 mod content;
@@ -30,6 +31,7 @@ use fuser::{Config, MountOption, SessionACL};
 
 use crate::model::clock::Clock;
 use crate::repository::{self, Repository};
+use ahead::Ahead;
 use answers::Answers;
 use filesystem::Mounted;
 use place::Guard;
@@ -108,11 +110,13 @@ pub fn run(
     let (told, hits) = Told::new();
     let shelf = Shelf::new(repository.clone(), options.host.clone(), options.memory, told)?;
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let answers = Arc::new(Answers::new(shelf, owner));
+    let (ahead, wanted) = Ahead::new();
+    let answers = Arc::new(Answers::new(shelf, ahead, owner));
     let (end, ended) = bounded::<()>(0);
     std::thread::scope(|scope| {
         let used = answers.clone();
-        let repository = &*repository;
+        let (repository, shelf, also_ended) = (&*repository, answers.clone(), ended.clone());
+        scope.spawn(move || ahead::read(&shelf.shelf, &wanted, &also_ended));
         scope.spawn(move || lease::keep(repository, clock, own_host, &used.used, &ended));
         let done = serve(&answers, options, &hits, watcher, stop);
         drop(end);

@@ -16,7 +16,7 @@ use crate::model::{Content, Contents, Id, Node, Segment, SegmentKind, Xattr, Xat
 use crate::repository::contents::Page;
 use crate::repository::folders::Folders;
 use crate::repository::reader::Chunk;
-use crate::repository::{Error, Repository};
+use crate::repository::{Error, Repository, caught};
 
 /// How often it is looked for snapshots at most.
 pub const LOOK: Duration = Duration::from_secs(3);
@@ -243,6 +243,15 @@ impl Shelf {
             at = stop;
         }
         Ok(bytes)
+    }
+
+    /// Opens the block in which a place of a file lies, so that whoever reads there need not wait. What goes wrong is said when it is read.
+    pub fn prepare(&self, body: &Body, offset: u64) {
+        if let Ok(Some(found)) = self.maps.find(body, offset, &|page| self.repository.content_page(page))
+            && let SegmentKind::Data(id) = found.segment.kind
+        {
+            let _ = caught(|| self.repository.read_chunk(Contents::Data, &id));
+        }
     }
 
     /// The first place from `offset` on that is data, or a hole.
