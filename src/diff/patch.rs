@@ -56,8 +56,15 @@ pub fn patch(before: &[u8], after: &[u8], names: [&[u8]; 2]) -> Result<Patch, st
     let mut out = Vec::new();
     writeln!(out, "--- {}", escape(names[0]))?;
     writeln!(out, "+++ {}", escape(names[1]))?;
-    let diff = TextDiff::configure().timeout(SEARCH).diff_lines(before, after);
-    diff.unified_diff().to_writer(&mut out)?;
+    // A line ends with a newline and nothing else, as `patch` has it.
+    let lines = |text| <[u8]>::split_inclusive(text, |byte| *byte == b'\n').collect::<Vec<_>>();
+    let (before, after) = (lines(before), lines(after));
+    let diff = TextDiff::configure().timeout(SEARCH).newline_terminated(true).diff_slices(&before, &after);
+    let unified = diff.unified_diff();
+    // One by one: as a whole, bytes that are not UTF-8 would be written as something else.
+    for hunk in unified.iter_hunks() {
+        hunk.to_writer(&mut out)?;
+    }
     Ok(Patch::Text(out))
 }
 
@@ -80,5 +87,6 @@ mod tests {
         assert_eq!(patch(b"a\0", b"a\0", [b"a", b"b"]).unwrap(), Patch::Same);
         assert!(matches!(patch(b"caf\xe9\n", b"caf\xe8\n", [b"a", b"b"]).unwrap(), Patch::Text(text)
             if text.ends_with(b"-caf\xe9\n+caf\xe8\n")));
+        assert!(text(b"a\rb\nc\n", b"a\rd\nc\n").ends_with("@@ -1,2 +1,2 @@\n-a\rb\n+a\rd\n c\n"));
     }
 }
