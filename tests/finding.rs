@@ -197,6 +197,29 @@ fn in_place_keeps_folders_links_and_large_files_too() {
     assert!(std::fs::read(beside("large")).unwrap() == large);
 }
 
+#[test]
+fn what_is_kept_beside_is_not_removed_by_the_same_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/docs/report", "saved");
+    sandbox.write("source/docs/second", "saved too");
+    std::fs::hard_link(sandbox.path("source/docs/second"), sandbox.path("source/docs/third")).unwrap();
+    sandbox.back_up();
+    for name in ["report", "second", "third"] {
+        std::fs::remove_file(sandbox.path("source/docs").join(name)).unwrap();
+        sandbox.write(format!("source/docs/{name}"), format!("{name}, written since"));
+    }
+    sandbox.write("source/docs/new", "new");
+    let options = ["--in-place", "--overwrite", "if-changed", "--delete"];
+    sandbox.run([&["restore", "latest:docs"][..], &options].concat()).expect(0).says("; 1 was removed");
+    let left: Vec<String> = names(&sandbox.path("source/docs"));
+    assert_eq!(left.len(), 6, "{left:?}");
+    for name in ["report", "second", "third"] {
+        let beside = left.iter().find(|other| other.starts_with(&format!("{name}."))).unwrap();
+        let content = std::fs::read_to_string(sandbox.path("source/docs").join(beside)).unwrap();
+        assert_eq!(content, format!("{name}, written since"));
+    }
+}
+
 /// What a shell is offered for a line.
 fn offers(sandbox: &Sandbox, line: &str) -> Vec<String> {
     let mut command = sandbox.command([""; 0]);

@@ -235,7 +235,9 @@ fn end_folder(run: &Run<'_>, handle: &Arc<OwnedFd>, folder: &Folder, folder_path
     {
         for place in 0..there.len() {
             let name = there.bytes(place);
-            if kept.binary_search_by(|kept| kept.as_slice().cmp(name)).is_ok() {
+            if kept.binary_search_by(|kept| kept.as_slice().cmp(name)).is_ok()
+                || run.is_kept(handle.as_fd(), name)
+            {
                 continue;
             }
             let mut path = folder_path.to_vec();

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::Run;
 use super::existing::free_name;
 use crate::files::{self, Stat};
+use crate::locks::lock;
 use crate::model::NodeType;
 use crate::terminal::time;
 
@@ -33,6 +34,8 @@ impl Run<'_> {
             }
             Err(_) => false,
         })?;
+        let above = files::stat_fd(folder)?;
+        lock(&self.kept).insert((above.dev, above.inode, kept.clone()));
         if is_kept {
             return Ok(());
         }
@@ -48,5 +51,13 @@ impl Run<'_> {
         }
         self.counts.kept.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether this run kept something under that name, which is not removed then, though the snapshot has nothing there.
+    pub(super) fn is_kept(&self, folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+        let kept = lock(&self.kept);
+        !kept.is_empty()
+            && files::stat_fd(folder)
+                .is_ok_and(|above| kept.contains(&(above.dev, above.inode, name.to_vec())))
     }
 }

@@ -150,6 +150,8 @@ struct Run<'r> {
     temporaries: AtomicU64,
     /// Leftovers of other runs that were removed.
     swept: AtomicU64,
+    /// What this run kept beside what took its place: the folder's device and inode, and the name there.
+    kept: Mutex<HashSet<(u64, u64, Vec<u8>)>>,
     /// A folder of each file system that was written to, by device number.
     systems: Mutex<BTreeMap<u64, Arc<OwnedFd>>>,
     /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
@@ -288,6 +290,7 @@ fn run<'r>(
         temporary: leftovers::prefix(u64::from_le_bytes(crate::crypto::random()?)),
         temporaries: AtomicU64::new(1),
         swept: AtomicU64::new(0),
+        kept: Mutex::default(),
         systems: Mutex::default(),
         sources: &named.snapshot.sources,
         is_repaired: named.snapshot.stands_for.is_some(),
