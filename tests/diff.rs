@@ -4,9 +4,15 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use copal::crypto::MasterKey;
+use copal::diff::{Change, Options, Side, Told, What, diff};
+use copal::format::slot::Unlock;
 
 use common::{Content, Item, Kind, Sandbox, make, noise};
 use proptest::prelude::*;
@@ -501,6 +507,67 @@ fn hold(
     assert_eq!(changed, expected);
 }
 
+#[test]
+fn more_changes_than_are_kept_are_all_told_without_renames() {
+    let sandbox = Sandbox::new();
+    for number in 0..20 {
+        sandbox.write(format!("source/from/{number}/file"), format!("content {number}"));
+    }
+    sandbox.back_up();
+    std::fs::rename(sandbox.path("source/from"), sandbox.path("source/to")).unwrap();
+    sandbox.write("source/to/3/file", "changed");
+    sandbox.back_up();
+    let signs = |kept: usize| {
+        let (told, without) = told_keeping(&sandbox, kept);
+        let count = |sign: &str| told.iter().filter(|change| change["modifier"] == sign).count();
+        (count("+"), count("-"), count("R"), without)
+    };
+    // The folders `to` and `3` and the changed file, against 19 that moved.
+    assert_eq!(signs(1000), (3, 3, 19, false));
+    for kept in [0, 1, 10, 30] {
+        assert_eq!(signs(kept), (41, 41, 0, true), "{kept}");
+    }
+}
+
+/// Keeps what is told, as the lines that programs get.
+#[derive(Default)]
+struct Kept(Vec<serde_json::Value>);
+
+impl Told for Kept {
+    fn change(&mut self, change: &Change) -> ControlFlow<()> {
+        let text = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
+        let (modifier, from, differences) = match &change.what {
+            What::Added => ("+", None, Vec::new()),
+            What::Removed => ("-", None, Vec::new()),
+            What::Changed(differences) => ("M", None, differences.words()),
+            What::Renamed(from, differences) => ("R", Some(text(from)), differences.words()),
+            What::Unknown(why) => panic!("{}: {why}", text(&change.path)),
+        };
+        self.0.push(serde_json::json!({
+            "modifier": modifier, "path": text(&change.path), "from": from, "differences": differences
+        }));
+        ControlFlow::Continue(())
+    }
+
+    fn damage(&mut self, path: &[u8], error: &copal::repository::Error) {
+        panic!("{}: {error}", path.escape_ascii());
+    }
+}
+
+/// What the library tells of the last two snapshots when it keeps so many changes at most.
+fn told_keeping(sandbox: &Sandbox, kept: usize) -> (Vec<serde_json::Value>, bool) {
+    let storage = copal::backend::open(sandbox.repository().to_str().unwrap()).unwrap();
+    let key = std::fs::read_to_string(sandbox.key_file()).unwrap();
+    let key = MasterKey::from_key_file(&key).unwrap();
+    let repository = copal::repository::open(storage, Unlock::KeyFile(&key), None).unwrap();
+    repository.sync().unwrap();
+    let all = repository.snapshots().unwrap().confirmed;
+    let side = |back: usize| Side::Whole { tree: all[all.len() - back].snapshot.root, repaired: false };
+    let (mut told, options) = (Kept::default(), Options { kept, ..Options::default() });
+    let met = diff(&repository, &side(2), &side(1), &options, &mut told, &AtomicBool::new(false)).unwrap();
+    (told.0, met.without_renames)
+}
+
 fn item() -> impl Strategy<Value = Item> {
     let kind = prop_oneof![
         6 => (0u64..6, 0usize..4).prop_map(|(seed, length)| Kind::File(Content::Noise { seed, length: length * 40_000 })),
@@ -557,5 +624,10 @@ proptest! {
         hold(root, &after, &before, &both(&["latest", "latest~1"]));
         hold(root, &before, &after, &both(&["latest~1", "--content", root]));
         prop_assert!(both(&["latest", "--content", root]).is_empty());
+        for kept in [0, 1, 4, 16] {
+            let (mut told, _) = told_keeping(&sandbox, kept);
+            told.retain(|change| change["path"].as_str().unwrap().starts_with(&format!("{root}/")));
+            hold(root, &before, &after, &told);
+        }
     }
 }

@@ -33,12 +33,20 @@ pub enum Side {
 }
 
 /// How to compare.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Read files that are there also where size and time are what the snapshot says.
     pub content: bool,
     /// Device and inode of files and folders that are passed over: copal's own.
     pub own: HashSet<(u64, u64)>,
+    /// Changes that are kept to look for renames among them, about 300 bytes each. Beyond, they are told as they come.
+    pub kept: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { content: false, own: HashSet::new(), kept: 400_000 }
+    }
 }
 
 /// What became of an entry.

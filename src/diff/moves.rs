@@ -11,8 +11,6 @@ use super::{Change, Differences, What};
 use crate::model::{Content, Id, NodeType};
 use crate::repository::Error;
 
-/// Changes that are kept to look for renames among them; about 300 bytes each. Beyond, they are told as they come.
-const KEPT: usize = 400_000;
 /// Files of the same size and time that are read for one of them.
 const READ: usize = 4;
 
@@ -133,7 +131,7 @@ impl Walk<'_> {
             return self.tell(&item.change);
         }
         self.found.items.push(item);
-        if self.found.items.len() > KEPT {
+        if self.found.items.len() > self.options.kept {
             self.give_up_renames();
             self.flush();
         }

@@ -40,7 +40,7 @@ pub fn run(context: &Context<'_>, wanted: &Diff) -> Result<Code, Failure> {
         ));
     }
     let own = context.own_files().into_iter().map(|(_, id)| id).collect();
-    let options = Options { content: wanted.content, own };
+    let options = Options { content: wanted.content, own, ..Options::default() };
     let mut shown = show::Shown::new(context, wanted, &sides);
     let met = diff::diff(&repository, &sides.before, &sides.after, &options, &mut shown, stop)
         .map_err(|error| failure(&error))?;
