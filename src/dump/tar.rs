@@ -9,7 +9,7 @@ use crate::model::{Node, NodeType, Time};
 
 /// Bytes of a block: everything is padded to that.
 const BLOCK: usize = 512;
-/// Largest number that the old header's fields for sizes and times, and for owners, hold as text.
+/// Largest number that the old header's fields for sizes and times, and for owners and devices, hold as text.
 const NUMBER_MOST: u64 = 0o777_7777_7777;
 const OWNER_MOST: u32 = 0o777_7777;
 
@@ -93,6 +93,9 @@ impl Archive for Tar<'_> {
         content: &mut dyn FnMut(&mut dyn Write) -> Result<(), Failed>,
     ) -> Result<Vec<String>, Failed> {
         let (mut header, mut records, mut lost) = (Header::new_ustar(), Records::default(), Vec::new());
+        if node.device.0.max(node.device.1) > OWNER_MOST {
+            return Ok(vec!["its device numbers are larger than an archive can hold".to_owned()]);
+        }
         let has_content = node.kind == NodeType::File && link.is_none();
         let kind = match (node.kind, link) {
             (_, Some(_)) => EntryType::Link,
