@@ -339,6 +339,52 @@ fn damage_costs_what_it_hits_and_equal_folders_are_not_read() {
 }
 
 #[test]
+fn what_a_repair_marked_as_lost_is_unknown() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/one/first", "first");
+    let before = objects(&sandbox, "packs");
+    let one = sandbox.path("source/one");
+    sandbox.run([OsStr::new("backup"), one.as_os_str()]).expect(0);
+    let of_one: Vec<PathBuf> = objects(&sandbox, "packs").difference(&before).cloned().collect();
+    let large = sandbox.write("source/large", noise(1, 3 << 20));
+    sandbox.write("source/small", "small");
+    sandbox.back_up();
+    let length = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
+    let of_large = objects(&sandbox, "packs").into_iter().max_by_key(length).unwrap();
+    of_one.iter().chain([&of_large]).for_each(|pack| std::fs::remove_file(pack).unwrap());
+    sandbox.run(["check", "--read-data"]).expect(5);
+    let ended = sandbox.run(["repair", "index", "--yes"]);
+    assert!([0, 3].contains(&ended.code), "{ended}");
+    sandbox.run(["repair", "snapshots", "--forget"]).expect(3);
+    // Of the same size, and not what it was.
+    std::fs::write(&large, noise(2, 3 << 20)).unwrap();
+    sandbox.write("source/small", "larger");
+    let expected = pairs(&[("?", "/large"), ("?", "/one/"), ("M", "/small")]);
+    let live = [OsStr::new("diff"), OsStr::new("--json"), OsStr::new("latest"), sandbox.source().as_os_str()]
+        .map(OsStr::to_owned);
+    let ended = sandbox.run(&live).expect(0);
+    assert_eq!(told(&sandbox, &ended), expected, "{ended}");
+    assert!(
+        ended.messages("change").iter().all(|change| change["modifier"] == "M"
+            || change["reason"].as_str().unwrap().contains("as a repair marked it")),
+        "{ended}"
+    );
+    sandbox.back_up();
+    for words in [["latest~1", "latest"], ["latest", "latest~1"]] {
+        let ended = sandbox.run([&["diff", "--json"][..], &words].concat()).expect(0);
+        let shown: BTreeSet<_> = told(&sandbox, &ended)
+            .into_iter()
+            .map(|(sign, path)| (sign, path.trim_end_matches('/').to_owned()))
+            .collect();
+        let expected: BTreeSet<_> = expected
+            .iter()
+            .map(|(sign, path)| (sign.clone(), path.trim_end_matches('/').to_owned()))
+            .collect();
+        assert_eq!(shown, expected, "{ended}");
+    }
+}
+
+#[test]
 fn a_patch_shows_the_lines_of_one_file() {
     let sandbox = saved();
     sandbox.write("source/docs/notes.txt", "one\n2\nthree\n");
