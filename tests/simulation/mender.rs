@@ -166,8 +166,8 @@ impl Mender {
         if !self.careless && !broken(&context.simulation.lock().storage).is_empty() {
             return Ok(());
         }
-        let (objects, _) = parity::remove(&repository, &Silent, &AtomicBool::new(false))?;
-        context.simulation.world().add("packs whose recovery data was taken away", objects);
+        let removed = parity::remove(&repository, &Silent, &AtomicBool::new(false))?;
+        context.simulation.world().add("packs whose recovery data was taken away", removed.packs);
         Ok(())
     }
 
