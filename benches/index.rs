@@ -151,8 +151,7 @@ fn measure(chunks: u64) {
     let (mut first, mut wall, mut cpu) = (0, 0.0, 0.0);
     while first < packs {
         let records: Vec<PackRecord> = (first..packs.min(first + batch)).map(pack).collect();
-        let objects = [(id(4, first), &records[..])];
-        let ((), spent) = material::process(|| index.add_index_objects(&objects).expect("load"));
+        let ((), spent) = material::process(|| index.add_packs(Some(id(4, first)), &records).expect("load"));
         (wall, cpu) = (wall + spent.wall, cpu + spent.cpu);
         first += batch;
     }

@@ -16,6 +16,7 @@ mod directories;
 mod error;
 mod facts;
 mod hidden;
+mod load;
 mod open;
 mod packs;
 mod peek;
@@ -40,8 +41,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use directories::{DirectoryRow, FinishedFile};
 pub use error::Error;
+pub use load::{Intake, SYNC_CHUNKS};
 pub use open::Opened;
-pub use packs::SYNC_CHUNKS;
 pub use peek::Peeked;
 pub use pending::PENDING_MAX;
 pub use records::{BlockInfo, BlockRecord, Location, PackInfo, PackRecord};

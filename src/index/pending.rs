@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::packs::{Load, NewPack};
+use super::load::{Load, NewPack};
 use super::records::{Location, PackInfo, PackRecord};
 use super::{Error, Index, lock, read, write};
 use crate::model::{Contents, Id};

@@ -7,7 +7,7 @@ use super::snapshots::Origin;
 use super::{Error, Repository, list_names, packs};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
-use crate::index;
+use crate::index::{self, Intake};
 use crate::locks::lock;
 use crate::model::Id;
 
@@ -94,25 +94,15 @@ impl Repository {
         let present: HashSet<Id> = listed.iter().copied().collect();
         let gone: Vec<Id> = known.difference(&present).copied().collect();
         let mut unreadable = Vec::new();
-        for name in listed.iter().filter(|name| !known.contains(name)) {
-            match self.load_index_object(name) {
-                Ok(object) => {
-                    let records: Vec<_> = object.packs.iter().map(packs::record).collect();
-                    self.index.add_packs(Some(*name), &records)?;
-                    // What a prune puts together says the same, and its tombstone names the old ones.
-                    if object.replaces.iter().any(|old| !removals.index_objects.contains(old)) {
-                        self.put_right(*name, records)?;
-                    }
-                }
-                Err(error) if error.is_damage() && !self.backend_has(Kind::Index, name)? => {
-                    synced.moved = true;
-                }
-                Err(error) => {
-                    unreadable.push(*name);
-                    synced.problems.push(error);
-                }
-            }
-        }
+        let mut intake = Intake::default();
+        let explained = &removals.index_objects;
+        let read = listed
+            .iter()
+            .filter(|name| !known.contains(name))
+            .try_for_each(|name| self.take(*name, explained, &mut intake, &mut synced, &mut unreadable));
+        // What was read stays, whatever came after it.
+        self.index.take_in(intake)?;
+        read?;
         // After those that say the same: what both name is not forgotten meanwhile.
         if !gone.is_empty() {
             let mut explained = removals.index_objects;
@@ -143,6 +133,41 @@ impl Repository {
             self.adopt_packs(&mut synced)?;
         }
         Ok(synced)
+    }
+
+    /// Reads an index object, and takes in what is gathered when that is much. `explained`: index objects that tombstones name.
+    fn take(
+        &self,
+        name: Id,
+        explained: &HashSet<Id>,
+        intake: &mut Intake,
+        synced: &mut Synced,
+        unreadable: &mut Vec<Id>,
+    ) -> Result<(), Error> {
+        match self.load_index_object(&name) {
+            Ok(object) => {
+                let records: Vec<_> = object.packs.iter().map(packs::record).collect();
+                // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.
+                let corrects = object.replaces.iter().any(|old| !explained.contains(old));
+                drop(object);
+                intake.add(name, &records);
+                if corrects {
+                    self.index.take_in(std::mem::take(intake))?;
+                    self.put_right(name, records)?;
+                }
+            }
+            Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => {
+                synced.moved = true;
+            }
+            Err(error) => {
+                unreadable.push(name);
+                synced.problems.push(error);
+            }
+        }
+        if intake.is_full() {
+            self.index.take_in(std::mem::take(intake))?;
+        }
+        Ok(())
     }
 
     /// What the last synchronisation saw.

@@ -125,6 +125,55 @@ fn dropping_an_index_object_drops_what_only_it_listed() {
 }
 
 #[test]
+fn several_index_objects_come_in_together() {
+    let index = index();
+    let (first, second, both) = (pack(1, &[id(10), id(11)]), pack(2, &[id(11), id(12)]), pack(3, &[id(13)]));
+    index.add_packs(None, std::slice::from_ref(&both)).unwrap();
+    let mut intake = Intake::default();
+    intake.add(id(900), &[first, both.clone()]);
+    intake.add(id(901), &[both, second]);
+    intake.add(id(902), &[]);
+    assert!(!intake.is_full());
+    index.take_in(intake).unwrap();
+    let known: HashSet<Id> = index.known_index_objects().unwrap().into_iter().collect();
+    assert_eq!(known, HashSet::from([id(900), id(901), id(902)]));
+    assert_eq!((index.pack_count().unwrap(), index.chunk_count().unwrap()), (3, 5));
+    assert_eq!(readable(&index, &id(13)), [id(3)]);
+    assert_eq!(readable(&index, &id(11)).into_iter().collect::<HashSet<_>>(), HashSet::from([id(1), id(2)]));
+    // Each is dropped by itself.
+    index.drop_index_objects(&[id(900)]).unwrap();
+    assert!(!present(&index, &id(10)) && present(&index, &id(13)) && present(&index, &id(12)));
+    index.drop_index_objects(&[id(901), id(902)]).unwrap();
+    assert!(!present(&index, &id(13)) && !present(&index, &id(12)));
+}
+
+#[test]
+fn what_is_gathered_is_bounded_whatever_it_is_made_of() {
+    let wide = |blocks: usize, chunks: usize| {
+        let block = BlockRecord {
+            codec: 0,
+            offset: 96,
+            stored: 17,
+            plain: 1 << 20,
+            chunks: vec![(id(1), 1); chunks],
+        };
+        PackRecord { blocks: vec![block; blocks], ..pack(1, &[]) }
+    };
+    let many = SYNC_CHUNKS / 1000;
+    for (what, record, count) in [
+        ("chunks", wide(1, 1000), many),
+        ("blocks", wide(1000, 0), many),
+        ("packs", wide(0, 0), SYNC_CHUNKS / 10),
+    ] {
+        let mut intake = Intake::default();
+        (0..count / 2).for_each(|_| intake.add(id(900), std::slice::from_ref(&record)));
+        assert!(!intake.is_full(), "{what}");
+        (0..=count / 2).for_each(|_| intake.add(id(900), std::slice::from_ref(&record)));
+        assert!(intake.is_full(), "{what}");
+    }
+}
+
+#[test]
 fn many_dropped_chunks_are_swept_and_second_copies_move_up() {
     let index = index();
     let chunks: Vec<Id> = (0..20_000).map(id).collect();
