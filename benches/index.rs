@@ -133,7 +133,7 @@ fn usage(index: &Index, parent: &Path, chunks: u64) -> [u64; 6] {
     let mut places = 0;
     let mut each = |_, found: &[_]| {
         places += found.len() as u64;
-        Ok(())
+        Ok::<(), copal::index::Error>(())
     };
     let ((), spent) = material::process(|| index.each_used(&used, &mut each).expect("join"));
     assert_eq!(places, chunks);

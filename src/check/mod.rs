@@ -14,7 +14,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use crate::format::session::Damage;
-use crate::index::PackInfo;
+use crate::index::{Gather, PackInfo};
 use crate::locks::lock;
 use crate::model::clock::Clock;
 use crate::model::{Contents, Id, Time};
@@ -99,6 +99,8 @@ struct Check<'r> {
     index_unread: AtomicBool,
     /// Chunks whose bytes in some pack are not what they should be: (contents, id, pack).
     bad_chunks: Mutex<HashSet<(Contents, Id, Id)>>,
+    /// Chunks that a walk meets, to be looked up all together behind it. Without it, each is looked up when it is met.
+    met: Mutex<Option<Gather>>,
     /// Chunks that snapshots need and no pack gives.
     lost: Mutex<HashSet<(Contents, Id)>>,
     /// Names of the removal records when they were read last, and the packs that they name.
@@ -189,6 +191,7 @@ impl Check<'_> {
             .collect()
     }
 
+    /// Walks all snapshots, looking up each chunk when it is met.
     fn walk_all(&self, snapshots: &[&Named]) -> Result<walk::Walked, Error> {
         let mut walked = walk::Walked::default();
         for named in snapshots {
@@ -264,6 +267,7 @@ pub fn check(
         unread: Mutex::default(),
         index_unread: AtomicBool::new(false),
         bad_chunks: Mutex::default(),
+        met: Mutex::default(),
         lost: Mutex::default(),
         going: Mutex::default(),
     };
@@ -319,25 +323,28 @@ pub fn check(
     let is_known = |named: &&Named| named.standing.forgotten.is_some() && stood_for.contains(&named.name);
     let saved: Vec<&Named> = snapshots.saved().filter(|named| !is_known(named)).collect();
 
-    // Side by side, since looking up chunks is the work of one thread. What reading finds may change what the walk has seen.
+    // Side by side, since walking is the work of one thread. What reading finds may change what the walk has seen.
     let bad = || (lock(&check.bad_packs).len(), lock(&check.pack_findings).len());
     let bad_before = bad();
     let (read, walked) =
-        rayon::join(|| check.read_packs(&chosen, deadline, clock), || check.walk_all(&saved));
-    let mut walked = walked?;
+        rayon::join(|| check.read_packs(&chosen, deadline, clock), || check.walk_when_sound(&saved));
+    let walked = walked?;
     let now = clock.now().seconds.to_le_bytes();
     for (name, bytes) in &read? {
         report.packs_read += 1;
         report.bytes_read += bytes;
         let _ = repository.index.set_fact(&read_fact(name), &now);
     }
-    if bad() != bad_before {
-        // What seemed lost before all was known of the packs.
-        lock(&check.lost).clear();
-        lock(&check.needed_packs).clear();
-        lock(&check.unnamed_packs).clear();
-        walked = check.walk_all(&saved)?;
-    }
+    let walked = match walked.filter(|_| bad() == bad_before) {
+        Some(walked) => walked,
+        None => {
+            // What seemed lost before all was known of the packs.
+            lock(&check.lost).clear();
+            lock(&check.needed_packs).clear();
+            lock(&check.unnamed_packs).clear();
+            check.walk_all(&saved)?
+        }
+    };
     report.snapshots = saved.len() as u64;
     (report.trees, report.files, report.marked) = (walked.trees, walked.files, walked.marked);
     walked.findings.into_iter().for_each(|finding| check.found(finding));

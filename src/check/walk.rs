@@ -38,21 +38,28 @@ impl Hit {
     }
 }
 
+/// Half of an id: as good as a whole one, since it is of a keyed hash.
+type Half = [u8; 16];
+
+fn half(id: &Id) -> Half {
+    id.0.first_chunk().copied().unwrap_or_default()
+}
+
 /// A problem of an entry or folder: the kind of thing, what is wrong, and whether it is of a later version.
 type Problem = (&'static str, String, bool);
 
-/// What is known of a folder that was walked.
+/// What is known of a folder that was walked: of millions.
 struct Known {
     /// Folders below each other, itself included.
-    height: usize,
+    height: u32,
     /// Where it was found damaged.
-    damage: Option<Hit>,
+    damage: Option<Box<Hit>>,
 }
 
 /// What was walked already, and what was found there.
 #[derive(Default)]
 pub(super) struct Walked {
-    known: HashMap<Id, Known>,
+    known: HashMap<Half, Known>,
     /// Bytes that are lost below each page of a list of contents, and bytes that a repair marked as lost.
     pages: HashMap<Page, (u64, u64)>,
     pub trees: u64,
@@ -67,7 +74,7 @@ struct Open<'r> {
     tree: Id,
     name: Vec<u8>,
     nodes: Nodes<'r>,
-    height: usize,
+    height: u32,
     /// The page that was read last.
     page: Option<Id>,
     /// Where the first damage in it or below was found.
@@ -209,13 +216,13 @@ impl<'r> Check<'r> {
 
     /// Walks one snapshot; what was walked before is passed over.
     pub(super) fn walk(&self, label: &str, root: Id, walked: &mut Walked) -> Result<(), Error> {
-        if let Some(Known { damage: Some(hit), .. }) = walked.known.get(&root) {
+        if let Some(Known { damage: Some(hit), .. }) = walked.known.get(&half(&root)) {
             let is_of_later_version = hit.is_later;
             let (object, what) = (format!("{label}:/"), hit.words());
             walked.findings.push(Finding { kind: "tree", object, what, is_of_later_version });
             return Ok(());
         }
-        if walked.known.contains_key(&root) {
+        if walked.known.contains_key(&half(&root)) {
             return Ok(());
         }
         let mut stack = vec![self.open(root, Vec::new())];
@@ -267,8 +274,8 @@ impl<'r> Check<'r> {
     /// Goes into a folder, or says what is wrong with it: it was walked before, or lies too deep.
     fn enter(&self, tree: Id, name: &[u8], stack: &mut Vec<Open<'r>>, walked: &Walked) -> Option<Problem> {
         let depth = stack.len();
-        match walked.known.get(&tree) {
-            Some(known) if depth + known.height > DEPTH_MAX + 1 => too_deep(),
+        match walked.known.get(&half(&tree)) {
+            Some(known) if depth + known.height as usize > DEPTH_MAX + 1 => too_deep(),
             Some(Known { damage: Some(hit), .. }) => Some(("tree", hit.words(), hit.is_later)),
             Some(known) => {
                 let height = known.height + 1;
@@ -329,7 +336,7 @@ fn close(stack: &mut Vec<Open<'_>>, walked: &mut Walked) {
         parent.damage = Hit::worse(parent.damage.take(), damage.clone());
         parent.height = parent.height.max(height + 1);
     }
-    walked.known.insert(tree, Known { height, damage });
+    walked.known.insert(half(&tree), Known { height, damage: damage.map(Box::new) });
 }
 
 fn too_deep() -> Option<Problem> {

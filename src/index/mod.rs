@@ -48,6 +48,7 @@ pub use pending::PENDING_MAX;
 pub use records::{BlockInfo, BlockRecord, Location, PackInfo, PackRecord};
 pub use references::References;
 pub use usage::{Gather, Place, Used, UsedChunk};
+pub use verify::Sums;
 
 /// The index of one repository. All calls take `&self` and may come from many threads.
 pub struct Index {

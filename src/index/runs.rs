@@ -23,7 +23,7 @@ pub(super) const WRITE_ENTRIES: usize = 65_536;
 /// Spreads what a sum is made of.
 const SUM_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Chunks in order, each once, one after the other in the file.
+/// Chunks in order, each once (or once with each rank), one after the other in the file.
 struct Run {
     start: u64,
     count: u64,
@@ -36,6 +36,8 @@ pub(super) struct Runs {
     folder: PathBuf,
     end: u64,
     runs: Vec<Run>,
+    /// A chunk with several ranks stands there with each of them.
+    every_rank: bool,
 }
 
 /// Goes on with a sum over the chunks of a run, in which no single changed chunk goes unnoticed.
@@ -102,9 +104,9 @@ pub(super) fn unlinked(folder: &Path) -> Result<File, std::io::Error> {
 
 impl Runs {
     /// An empty file in that folder.
-    pub(super) fn new(folder: &Path) -> Result<Runs, Error> {
+    pub(super) fn new(folder: &Path, every_rank: bool) -> Result<Runs, Error> {
         let file = nameless(folder).map_err(|error| trouble(folder, &error))?;
-        Ok(Runs { file, folder: folder.to_path_buf(), end: 0, runs: Vec::new() })
+        Ok(Runs { file, folder: folder.to_path_buf(), end: 0, runs: Vec::new(), every_rank })
     }
 
     /// Number of runs.
@@ -124,10 +126,10 @@ impl Runs {
     ) -> Result<(), Error> {
         let mut run = Run { start: self.end, count: 0, sum: 0 };
         let mut bytes = Vec::with_capacity(WRITE_ENTRIES * ENTRY);
-        let mut last = None;
+        let mut last: Option<UsedChunk> = None;
         for chunk in chunks {
             let chunk = chunk?;
-            if last.replace(chunk.whole_key()) == Some(chunk.whole_key()) {
+            if last.replace(chunk).is_some_and(|last| chunk.is_same(&last, self.every_rank)) {
                 continue;
             }
             encode(&chunk, &mut bytes);
@@ -171,7 +173,7 @@ impl Runs {
 
     /// A new file whose only run has the chunks of all of these.
     pub(super) fn merged(&self) -> Result<Runs, Error> {
-        let mut into = Runs::new(&self.folder)?;
+        let mut into = Runs::new(&self.folder, self.every_rank)?;
         let mut runs: Vec<Reading<'_>> = self.runs.iter().map(|run| self.read(run)).collect();
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (number, run) in runs.iter_mut().enumerate() {
@@ -230,7 +232,9 @@ impl Reading<'_> {
             self.fill()?;
         }
         let chunk = self.buffer[self.next..].first_chunk().and_then(decode);
-        let chunk = chunk.filter(|chunk| self.last.is_none_or(|last| last.whole_key() < chunk.whole_key()));
+        let chunk = chunk.filter(|chunk| {
+            self.last.is_none_or(|last| last < *chunk && !last.is_same(chunk, self.runs.every_rank))
+        });
         let chunk = chunk.ok_or_else(|| self.changed())?;
         self.next += ENTRY;
         self.left -= 1;

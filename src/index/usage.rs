@@ -28,7 +28,8 @@ pub struct UsedChunk {
     pub(super) key: i64,
     pub(super) confirm: i64,
     pub contents: Contents,
-    /// The lowest rank among those who need it, where they have ranks (`References`).
+    /// The lowest rank among those who need it, where they have ranks (`References`); the length that it must have, where that is told
+    /// (`Gather::add_sized`).
     pub rank: u32,
 }
 
@@ -47,6 +48,8 @@ pub struct Gather {
     batch: Vec<UsedChunk>,
     batch_max: usize,
     runs_max: usize,
+    /// A chunk with several ranks is told with each of them.
+    every_rank: bool,
 }
 
 /// The gathered chunks: each once, in the order of the index's keys. They lie in a temporary file.
@@ -62,8 +65,13 @@ impl UsedChunk {
     }
 
     /// What tells it from others, whoever needs it.
-    pub(super) fn whole_key(&self) -> (i64, i64, Contents) {
+    fn whole_key(&self) -> (i64, i64, Contents) {
         (self.key, self.confirm, self.contents)
+    }
+
+    /// Whether both are one, `every_rank` also of one rank.
+    pub(super) fn is_same(&self, other: &UsedChunk, every_rank: bool) -> bool {
+        self.whole_key() == other.whole_key() && (!every_rank || self.rank == other.rank)
     }
 
     /// The first 16 bytes of its id.
@@ -84,20 +92,35 @@ impl fmt::Display for UsedChunk {
 impl Gather {
     /// Begins; the temporary file (20 bytes a chunk, up to three times) lies in `folder`, without one in the system's folder for these.
     pub fn new(folder: Option<&Path>) -> Result<Gather, Error> {
-        Gather::with(folder, BATCH, RUNS_MAX)
+        Gather::with(folder, BATCH, RUNS_MAX, false)
+    }
+
+    /// The same for chunks that are added with their lengths; one of several lengths comes once with each.
+    pub fn sized(folder: Option<&Path>) -> Result<Gather, Error> {
+        Gather::with(folder, BATCH, RUNS_MAX, true)
     }
 
     /// The same with other bounds.
-    pub(super) fn with(folder: Option<&Path>, batch_max: usize, runs_max: usize) -> Result<Gather, Error> {
+    pub(super) fn with(
+        folder: Option<&Path>,
+        batch_max: usize,
+        runs_max: usize,
+        every_rank: bool,
+    ) -> Result<Gather, Error> {
         let folder = folder.map_or_else(std::env::temp_dir, PathBuf::from);
         // Taken whole, so that growing never has it twice; what is not used of it is no memory yet.
         let batch = Vec::with_capacity(batch_max);
-        Ok(Gather { runs: Runs::new(&folder)?, batch, batch_max, runs_max })
+        Ok(Gather { runs: Runs::new(&folder, every_rank)?, batch, batch_max, runs_max, every_rank })
     }
 
     /// Adds a chunk, as often as one likes. After an error nothing more is to be expected of it.
     pub fn add(&mut self, contents: Contents, id: &Id) -> Result<(), Error> {
         self.add_ranked(UsedChunk::of(contents, id))
+    }
+
+    /// Adds a chunk with the length that it must have, below 2^31, as often as one likes.
+    pub fn add_sized(&mut self, contents: Contents, id: &Id, length: u32) -> Result<(), Error> {
+        self.add_ranked(UsedChunk { rank: length, ..UsedChunk::of(contents, id) })
     }
 
     /// Adds a chunk with the rank of who needs it, below 2^31. Of a chunk that is added several times the lowest rank stays.
@@ -119,7 +142,8 @@ impl Gather {
 
     fn sort(&mut self) {
         self.batch.sort_unstable();
-        self.batch.dedup_by_key(|chunk| chunk.whole_key());
+        let every_rank = self.every_rank;
+        self.batch.dedup_by(|chunk, before| chunk.is_same(before, every_rank));
     }
 
     fn write(&mut self) -> Result<(), Error> {
@@ -264,21 +288,21 @@ fn page(reader: &Connection, packs: &PackKinds, from: i64, most: usize) -> Resul
 impl Index {
     /// Tells `each` of every used chunk, in order of the key, with all its places in packs that are there, whether they may be relied
     /// on or not; none when it is in no pack. The places of one chunk are those of one moment; `each` may use and change the index.
-    pub fn each_used(
+    pub fn each_used<E: From<Error>>(
         &self,
         used: &Used,
-        each: &mut dyn FnMut(UsedChunk, &[Place]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        each: &mut dyn FnMut(UsedChunk, &[Place]) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.each_used_by(ROWS_PAGE, used, each)
     }
 
     /// The same with pages of another size.
-    pub(super) fn each_used_by(
+    pub(super) fn each_used_by<E: From<Error>>(
         &self,
         rows_page: usize,
         used: &Used,
-        each: &mut dyn FnMut(UsedChunk, &[Place]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        each: &mut dyn FnMut(UsedChunk, &[Place]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut used = used.reading();
         let mut next = used.next().transpose()?;
         let (mut packs, mut places) = (PackKinds::default(), Vec::new());
@@ -297,7 +321,6 @@ impl Index {
                 let count = rows.iter().take_while(|row| row.0 == unranked).count();
                 places.clear();
                 places.extend(rows[..count].iter().map(|row| row.1));
-                rows = &rows[count..];
                 each(chunk, &places)?;
                 next = used.next().transpose()?;
             }

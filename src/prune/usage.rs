@@ -89,11 +89,11 @@ impl Usage {
         index: &Index,
         each: &mut dyn FnMut(u32, Option<(usize, &Place)>),
     ) -> Result<(), Error> {
-        Ok(index.each_used(&self.used, &mut |chunk, places| {
+        index.each_used(&self.used, &mut |chunk, places| {
             let best = self.best(places).map(|(_, place)| place);
             each(chunk.rank, best.and_then(|place| Some((*self.by_row.get(&place.pack)?, place))));
             Ok(())
-        })?)
+        })
     }
 
     /// The pack of a row.
@@ -107,17 +107,17 @@ impl Usage {
         let index = &run.repository.index;
         index.each_used(&self.used, &mut |_, places| {
             each(places);
-            Ok(())
+            Ok::<(), Error>(())
         })?;
         if self.perhaps_used.is_empty() {
             return Ok(());
         }
-        Ok(index.each_used(&self.perhaps_used, &mut |_, places| {
+        index.each_used(&self.perhaps_used, &mut |_, places| {
             if self.best(places).is_some() {
                 each(places);
             }
             Ok(())
-        })?)
+        })
     }
 }
 

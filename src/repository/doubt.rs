@@ -34,6 +34,9 @@ impl Repository {
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let (mut named, mut unreadable) = (HashSet::new(), Vec::new());
         let mut gone_meanwhile = false;
+        // What sums say of rows holds for single look-ups only while each row is where it is looked for.
+        self.index.check_order()?;
+        let mut sums = Some(self.index.sums(stop)?);
         for name in list_names(&*self.backend, Kind::Index)? {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
@@ -57,7 +60,7 @@ impl Repository {
                 if !self.is_removed(&entry.name) {
                     named.insert(entry.name);
                     let record = packs::record(entry);
-                    if !self.index.holds(&name, &record)? {
+                    if !self.index.holds(&name, &record, sums.as_ref())? {
                         wrong.push(record);
                     }
                 }
@@ -69,7 +72,11 @@ impl Repository {
                 }
                 compared.mended += wrong.len() as u64;
             }
-            self.replace(name, &wrong)?;
+            if !wrong.is_empty() {
+                self.replace(name, &wrong)?;
+                // Of chunks that lie in other packs too, their places there are forgotten with it.
+                sums = None;
+            }
         }
         if !unreadable.is_empty() {
             self.drop_unreadable(&unreadable)?;

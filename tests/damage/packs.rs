@@ -1,13 +1,14 @@
 //! Damage to packs and index objects: it costs only what lies in the packs.
 
 use std::fs;
+use std::process::Command;
 
 use copal::backend::Kind;
 
 use crate::cases::{
     Damage, Failures, check_names, first_other, heal, is_hit, matrix, modes, prepared, restore_all,
 };
-use crate::program::temporary;
+use crate::program::{end, temporary};
 use crate::world::{Piece, Place, random_bytes, world};
 
 use Damage::{CutHalf, Empty, FlipQuarter, Missing, OtherKind, Sibling};
@@ -21,6 +22,30 @@ fn the_prepared_repository_is_sound_and_heals_nothing() {
         assert_eq!(restore_all(&place, modes(cached), &[], &|_| false), 0);
         heal(&place, modes(cached));
         assert!(prepared(Kind::Damage).is_empty() && place.names(Kind::Damage).is_empty());
+    }
+}
+
+/// Where there is no room to gather what a check meets, each chunk is looked up.
+#[test]
+fn a_check_without_a_temporary_folder_tells_the_same() {
+    for is_missing in [false, true] {
+        let said = ["/dev/shm", "/nowhere"].map(|temporary| {
+            let place = world().copy(false);
+            if is_missing {
+                fs::remove_file(place.path_of(Kind::Packs, &world().data_packs[0])).unwrap();
+            }
+            let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
+            command
+                .arg("check")
+                .arg("-r")
+                .arg(place.repository())
+                .arg("--key-file")
+                .arg(place.home.join("key"));
+            command.arg("--no-cache").env_clear().env("HOME", &place.home).env("TMPDIR", temporary);
+            let ran = end(command).expect(if is_missing { 5 } else { 0 });
+            ran.text().replace(place.home.to_str().unwrap(), "HOME")
+        });
+        assert_eq!(said[0], said[1]);
     }
 }
 

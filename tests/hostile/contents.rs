@@ -273,6 +273,22 @@ fn a_chunk_shorter_or_longer_than_its_segment_is_lost() {
 }
 
 #[test]
+fn a_chunk_that_two_files_name_with_two_lengths_is_lost_for_one_of_them() {
+    for claimed in [9u64, 11] {
+        let world = World::new();
+        world.snapshot(|trees| {
+            let id = trees.data(b"0123456789");
+            let named = |name: &[u8], length| Node { name: name.to_vec(), ..file_of(id, length) };
+            with_good(trees, vec![named(b"as it is", 10), named(b"otherwise", claimed)])
+        });
+        let ran = world.run(&["check"]);
+        assert_eq!(ran.code, 5, "{claimed}: {}", ran.text());
+        assert!(ran.text().contains("/otherwise: "), "{claimed}: {}", ran.text());
+        assert!(!ran.text().contains("/as it is"), "{claimed}: {}", ran.text());
+    }
+}
+
+#[test]
 fn the_list_of_a_file_that_can_not_be_written_is_not_read_to_its_end() {
     let world = World::new();
     let snapshot = world.snapshot(|trees| {

@@ -1,5 +1,7 @@
 //! Look-ups, collisions, hidden packs, dropping, pending packs, many threads.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 #[test]
@@ -248,6 +250,14 @@ fn four_threads_look_up_while_one_writes() {
     assert_eq!(index.chunk_count().unwrap(), 12_000);
 }
 
+/// Whether an index object's pack is here as it says: by sums, and by each chunk, which must be of one mind.
+fn holds(index: &Index, object: u64, record: &PackRecord) -> bool {
+    let sums = index.sums(&AtomicBool::new(false)).unwrap();
+    let by_sums = index.holds(&id(object), record, Some(&sums)).unwrap();
+    assert_eq!(by_sums, index.holds(&id(object), record, None).unwrap());
+    by_sums
+}
+
 #[test]
 fn rows_that_are_not_what_an_index_object_says_are_found() {
     let chunks: Vec<Id> = (10..20).map(id).collect();
@@ -255,28 +265,42 @@ fn rows_that_are_not_what_an_index_object_says_are_found() {
     let fresh = || {
         let index = index();
         index.add_packs(Some(id(100)), std::slice::from_ref(&record)).unwrap();
-        assert!(index.holds(&id(100), &record).unwrap() && index.agrees(&record).unwrap());
+        assert!(holds(&index, 100, &record) && index.agrees(&record).unwrap());
         index
     };
-    assert!(!fresh().holds(&id(101), &record).unwrap(), "another index object lists it not");
+    assert!(!holds(&fresh(), 101, &record), "another index object lists it not");
     for change in [
         "UPDATE packs SET length = length + 1",
         "UPDATE packs SET blocks = x'00'",
         "UPDATE chunks SET offset = offset + 1 WHERE key = (SELECT max(key) FROM chunks)",
         "UPDATE chunks SET confirm = confirm + 1 WHERE key = (SELECT max(key) FROM chunks)",
+        "UPDATE chunks SET key = key + 1 WHERE key = (SELECT max(key) FROM chunks)",
+        "UPDATE chunks SET block = block + 1 WHERE key = (SELECT min(key) FROM chunks)",
+        "UPDATE chunks SET length = length + 1 WHERE key = (SELECT min(key) FROM chunks)",
+        "UPDATE chunks SET pack = pack + 1 WHERE key = (SELECT min(key) FROM chunks)",
+        "UPDATE chunks SET length = 'long' WHERE key = (SELECT max(key) FROM chunks)",
         "DELETE FROM chunks WHERE key = (SELECT max(key) FROM chunks)",
     ] {
         let index = fresh();
         lock(&index.writer).execute_batch(change).unwrap();
-        assert!(!index.holds(&id(100), &record).unwrap() && !index.agrees(&record).unwrap(), "{change}");
+        assert!(!holds(&index, 100, &record) && !index.agrees(&record).unwrap(), "{change}");
         index.drop_packs(&[record.name]).unwrap();
         index.add_packs(Some(id(100)), std::slice::from_ref(&record)).unwrap();
-        assert!(index.holds(&id(100), &record).unwrap(), "{change}: mended");
+        assert!(holds(&index, 100, &record), "{change}: mended");
         assert!(chunks.iter().all(|chunk| present(&index, chunk)), "{change}: mended");
     }
     // The same chunk in a second pack, and twice in one, is no mistake.
     let index = fresh();
     let second = pack(2, &[chunks[0], chunks[0], chunks[1]]);
     index.add_packs(Some(id(102)), std::slice::from_ref(&second)).unwrap();
-    assert!(index.holds(&id(102), &second).unwrap() && index.holds(&id(100), &record).unwrap());
+    assert!(holds(&index, 102, &second) && holds(&index, 100, &record));
+    // Nor is one that stands here twice.
+    let twice =
+        "INSERT INTO more_chunks SELECT key, confirm, pack, block, offset, length FROM chunks LIMIT 1";
+    lock(&index.writer).execute_batch(twice).unwrap();
+    assert!(!index.sums(&AtomicBool::new(false)).unwrap().fit(1, &record));
+    assert!(holds(&index, 100, &record));
+    // Sums that were not made to the end say nothing.
+    let sums = index.sums(&AtomicBool::new(true)).unwrap();
+    assert!(index.holds(&id(100), &record, Some(&sums)).unwrap());
 }

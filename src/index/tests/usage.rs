@@ -40,7 +40,7 @@ fn odd_id(number: u64) -> Id {
 }
 
 fn gather(chunks: impl IntoIterator<Item = (Contents, Id)>, batch: usize, runs: usize) -> Used {
-    let mut gather = Gather::with(None, batch, runs).unwrap();
+    let mut gather = Gather::with(None, batch, runs, false).unwrap();
     chunks.into_iter().for_each(|(contents, id)| gather.add(contents, &id).unwrap());
     gather.finish().unwrap()
 }
@@ -56,7 +56,7 @@ fn told(index: &Index, used: &Used, page: usize) -> Vec<(UsedChunk, Vec<(Id, u32
         let mut places: Vec<_> = places.collect();
         places.sort();
         told.push((chunk, places));
-        Ok(())
+        Ok::<(), Error>(())
     };
     index.each_used_by(page, used, &mut each).unwrap();
     told
@@ -137,7 +137,7 @@ fn many_runs_become_one_list_in_order() {
         assert_eq!(used.len(), wanted.len() as u64);
     }
     // What comes again and again stays in memory; runs are never many.
-    let mut gather = Gather::with(None, 64, 4).unwrap();
+    let mut gather = Gather::with(None, 64, 4, false).unwrap();
     for number in 0..10_000 {
         gather.add(Contents::Data, &id(number % 30)).unwrap();
     }
@@ -170,7 +170,7 @@ fn a_chunk_has_the_lowest_rank_of_those_who_name_it() {
     assert_eq!(used.iter().collect::<Result<Vec<_>, _>>().unwrap(), wanted);
     // Also over several runs.
     for (batch, runs) in [(1, 2), (5, 3)] {
-        let mut gather = Gather::with(None, batch, runs).unwrap();
+        let mut gather = Gather::with(None, batch, runs, false).unwrap();
         for turn in [11, 0, 5] {
             for chunk in &wanted {
                 gather.add_ranked(UsedChunk { rank: chunk.rank + turn, ..*chunk }).unwrap();
@@ -185,7 +185,7 @@ fn a_chunk_has_the_lowest_rank_of_those_who_name_it() {
     let mut told = BTreeMap::new();
     let mut each = |chunk: UsedChunk, places: &[Place]| {
         told.insert(chunk, places.len());
-        Ok(())
+        Ok::<(), Error>(())
     };
     index.each_used_by(3, &used, &mut each).unwrap();
     assert!(told.keys().eq(&wanted) && told.values().any(|places| *places > 0));
@@ -240,7 +240,7 @@ fn changes_on_the_way_tear_no_chunk() {
             index.drop_packs(&[id(1000 * (1 + count))])?;
             index.add_packs(None, &[pack(1000 * (3 + count), &chunks)])?;
             count += 1;
-            Ok(())
+            Ok::<(), Error>(())
         };
         index.each_used_by(1, &used, &mut each).unwrap();
         assert_eq!(count, 50);
@@ -253,7 +253,7 @@ fn changes_on_the_way_tear_no_chunk() {
 #[test]
 fn the_list_has_no_name_and_says_what_is_wrong_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut gather = Gather::with(Some(folder.path()), 10, 3).unwrap();
+    let mut gather = Gather::with(Some(folder.path()), 10, 3, false).unwrap();
     for number in 0..100 {
         gather.add(Contents::Data, &id(number)).unwrap();
     }
@@ -283,4 +283,33 @@ fn the_list_has_no_name_and_says_what_is_wrong_with_it() {
     }
     file.set_len(20 * 99).unwrap();
     assert!(matches!(whole(&used), Err(Error::Io(_))));
+}
+
+#[test]
+fn a_chunk_of_several_lengths_is_told_with_each_of_them() {
+    let index = index();
+    let ids: Vec<Id> = (0..40).map(odd_id).collect();
+    index.add_packs(Some(id(900)), &[pack(1000, &ids)]).unwrap();
+    let mut wanted: BTreeSet<UsedChunk> = BTreeSet::new();
+    let lengths = |number: u64| [7, 300 + number as u32 % 3, 7];
+    for (batch, runs) in [(1, 2), (3, 3), (1000, 2)] {
+        let mut gather = Gather::with(None, batch, runs, true).unwrap();
+        for number in (0..60).chain(20..50) {
+            for length in lengths(number) {
+                gather.add_sized(Contents::Data, &odd_id(number), length).unwrap();
+                wanted.insert(UsedChunk { rank: length, ..UsedChunk::of(Contents::Data, &odd_id(number)) });
+            }
+        }
+        let used = gather.finish().unwrap();
+        assert_eq!(used.len(), wanted.len() as u64);
+        for page in [1, 5, 1000] {
+            let told = told(&index, &used, page);
+            assert!(told.iter().map(|(chunk, _)| chunk).eq(&wanted), "batches of {batch}, pages of {page}");
+            for (chunk, places) in told {
+                let there =
+                    ids.iter().any(|id| UsedChunk::of(Contents::Data, id).id_begin() == chunk.id_begin());
+                assert_eq!(!places.is_empty(), there, "{chunk}");
+            }
+        }
+    }
 }
