@@ -215,8 +215,8 @@ fn versions(sandbox: &Sandbox, path: &Path) -> Vec<serde_json::Value> {
 /// The file of the catalogue.
 fn file(sandbox: &Sandbox) -> PathBuf {
     let is_catalogue = |path: &PathBuf| path.to_str().unwrap().ends_with(".catalogue.db");
-    let files = std::fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(is_catalogue).next().expect("a catalogue")
+    let mut files = std::fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
+    files.find(is_catalogue).expect("a catalogue")
 }
 
 /// A file that was changed, moved and deleted, over four snapshots.
