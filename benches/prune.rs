@@ -1,4 +1,4 @@
-//! Prune, check and synchronising at stated sizes: `cargo bench --bench prune -- 5000000` (numbers of chunks; without any 5 million, which
+//! Prune, check, synchronising and the catalogue of paths at stated sizes: `cargo bench --bench prune -- 5000000` (numbers of chunks; without any 5 million, which
 //! takes 2 GB; 50 million take ten times that). With `COPAL_BENCH_DIR` the repository stays there and is used again, else it is made in the
 //! temporary folder and removed.
 //!
@@ -14,9 +14,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use copal::backend::{Backend, Kind, Local};
+use copal::catalogue::fill;
 use copal::compress::{Blocks, Level};
 use copal::crypto::{Hasher, Keys, MasterKey, object_name, password::Cost};
 use copal::format::config::{self, Config};
@@ -27,6 +29,7 @@ use copal::format::pack::{self, Block, CODEC_PLAIN, CODEC_ZSTD, Directory, PackK
 use copal::format::slot::{self, Description, Unlock};
 use copal::format::snapshot::{self, Confirmation};
 use copal::format::{node, tree};
+use copal::index::catalogue::Catalogue;
 use copal::model::{
     Content, Contents, Cutter, Id, Id16, Node, NodeType, Segment, SegmentKind, Snapshot, Time,
 };
@@ -312,7 +315,7 @@ fn put_snapshot(folder: &Path, keys: &Keys, number: u64, root: Id, previous: Opt
         root,
         host: b"bench".to_vec(),
         user: b"ann".to_vec(),
-        sources: vec![b"/home/ann".to_vec()],
+        sources: vec![b"/".to_vec()],
         program: "copal bench".to_owned(),
         client: Id16([2; 16]),
         sequence: number + 1,
@@ -412,6 +415,29 @@ fn sync(folder: &Path) {
     assert!(synced.problems.is_empty(), "{:?}", synced.problems);
 }
 
+/// Fills a catalogue of paths with all snapshots but the last, and tells how long that one takes.
+fn catalogue(folder: &Path) {
+    let backend = Box::new(Local::new(folder.join("repository")));
+    let cache = folder.join("cache");
+    let repository = repository::open(backend, Unlock::KeyFile(&secret()), Some(&cache)).expect("open");
+    repository.sync().expect("sync");
+    let all = repository.snapshots().expect("snapshots").confirmed;
+    let own = folder.join("catalogue");
+    let catalogue = Catalogue::open(&own, &repository.id(), true).expect("catalogue").expect("one is made");
+    let stop = AtomicBool::new(false);
+    let (_, before) = all.split_last().expect("snapshots");
+    fill(&repository, &catalogue, before, &stop, &mut |_| {}).expect("fill");
+    let began = Instant::now();
+    let filled = fill(&repository, &catalogue, &all, &stop, &mut |_| {}).expect("fill");
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "  one more: {took:.3} s, {} folders read; {} bytes in all",
+        filled.folders,
+        catalogue.bytes().expect("bytes")
+    );
+    std::fs::remove_dir_all(own).expect("remove");
+}
+
 /// What a process took.
 struct Took {
     wall: f64,
@@ -469,15 +495,23 @@ fn measure(parent: &Path, chunks: u64, is_kept: bool) {
     let _ = std::fs::remove_file(folder.join("said"));
     show("first synchronisation", &run(&mut own(&["sync"], &folder)));
     show("second synchronisation", &run(&mut own(&["sync"], &folder)));
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 10] = [
         &["snapshots"],
         &["forget", "--dry-run", "--keep-last", "100", "-q"],
         &["check"],
         &["prune", "--dry-run", "--grace", "0"],
+        // The first question fills the catalogue of paths.
+        &["versions", "-q", "document 00000007.txt"],
+        &["versions", "-q", "document 00000007.txt"],
+        &["versions", "-q", "--no-catalogue", "/part 0000/folder 000000/document 00000007.txt"],
+        &["find", "-q", "document 0000000"],
+        &["find", "-q", "no such name"],
+        &["stats"],
     ];
     for words in commands {
         show(&words.join(" "), &run(&mut copal(words, &folder)));
     }
+    show("filling a catalogue, and then one more", &run(&mut own(&["catalogue"], &folder)));
     print!("\n{}", std::fs::read_to_string(folder.join("said")).expect("what was said"));
     if !is_kept {
         std::fs::remove_dir_all(&folder).expect("remove");
@@ -489,6 +523,7 @@ fn main() {
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make", chunks, folder] => make(Path::new(folder), chunks.parse().expect("a number")),
         ["sync", folder] => sync(Path::new(folder)),
+        ["catalogue", folder] => catalogue(Path::new(folder)),
         sizes => {
             let kept = std::env::var_os("COPAL_BENCH_DIR").map(PathBuf::from);
             let parent = kept.clone().unwrap_or_else(std::env::temp_dir);
