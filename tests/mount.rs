@@ -286,6 +286,32 @@ fn any_part_of_a_long_file_can_be_read() {
 }
 
 #[test]
+fn a_small_part_of_a_long_file_costs_a_few_blocks() {
+    let sandbox = Sandbox::new();
+    let content = noise(8, 40_000_000);
+    sandbox.write("source/long", &content);
+    sandbox.back_up();
+    let mounted = Mounted::new(&sandbox);
+    let file = std::fs::File::open(mounted.source().join("long")).unwrap();
+    // All bytes that the program has read, from wherever.
+    let read = || {
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/io", mounted.child.as_ref().unwrap().id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let before = read();
+    let mut bytes = [0; 100];
+    file.read_exact_at(&mut bytes, 23_456_789).unwrap();
+    assert!(bytes[..] == content[23_456_789..][..100]);
+    let some = read() - before;
+    assert!((1..5_000_000).contains(&some), "{some}");
+    let mut all = vec![0; content.len()];
+    file.read_exact_at(&mut all, 0).unwrap();
+    assert!(all == content && read() - before > 38_000_000, "else what was counted says nothing");
+}
+
+#[test]
 fn a_folder_with_very_many_entries_is_shown_whole() {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("source/many")).unwrap();
@@ -474,6 +500,7 @@ fn what_a_prune_moved_is_found_and_what_it_removed_is_said_to_be_gone() {
     sandbox.run(["forget", "--keep-last", "1"]).expect(0);
     sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
     assert!(before.iter().all(|pack| !pack.exists()), "each of them held something of both");
+    assert_eq!(names(&stays).len(), 10);
     for number in (0..20).filter(|number| number % 2 == 1) {
         let bytes = std::fs::read(stays.join(number.to_string())).unwrap();
         assert!(bytes == noise(number, 300_000), "{number}");

@@ -3,7 +3,7 @@
 
 use crate::crypto;
 use crate::format;
-use crate::model::{Id, Node};
+use crate::model::{Id, Node, NodeType};
 
 /// The number of the mount point itself.
 pub const TOP: u64 = 1;
@@ -67,6 +67,10 @@ impl Key {
 /// are files apart, as they are when they are restored.
 pub fn link_of(node: &Node) -> Option<Id> {
     node.link?;
+    // A folder has one name, whatever its node says: the kernel holds to that.
+    if node.kind == NodeType::Directory || node.was == Some(NodeType::Directory) {
+        return None;
+    }
     let mut nameless = node.clone();
     nameless.name = b"name".to_vec();
     Some(crypto::object_name(&format::node::encode(&nameless)))
@@ -75,7 +79,7 @@ pub fn link_of(node: &Node) -> Option<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Id16, NodeType};
+    use crate::model::Id16;
 
     #[test]
     fn names_of_one_file_share_a_number_and_nothing_else_does() {
@@ -106,6 +110,19 @@ mod tests {
             assert_ne!(*other, one, "{place}");
             assert!(!others[..place].contains(other), "{place}");
             assert_ne!(other.number(0), one.number(0), "{place}");
+        }
+    }
+
+    #[test]
+    fn folders_never_share_a_number() {
+        let root = Key::root(&Key::made(b"snapshots"), &Id([1; 32]));
+        for (kind, was) in [(NodeType::Directory, None), (NodeType::Unreadable, Some(NodeType::Directory))] {
+            let folder = |name: &[u8]| {
+                let mut node = Node::new(name, kind);
+                (node.link, node.was) = (Some(Id16([1; 16])), was);
+                Key::entry(&root, &root, &node)
+            };
+            assert_ne!(folder(b"one"), folder(b"two"), "{kind:?}");
         }
     }
 

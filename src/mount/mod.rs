@@ -1,7 +1,8 @@
 //! Snapshots as a file system that can be looked at with any program, and changed by none.
 //!
 //! What is shown: `snapshots/TIME/`, `hosts/HOST/TIME/`, `tags/TAG/TIME/`, and `latest` in the first and in each host's and tag's folder.
-//! Reading fetches only what is read; what is held in memory is bounded, but for the inodes, which the kernel holds and forgets.
+//! Reading fetches only what is read. What is held in memory is bounded, but for the inodes, which the kernel holds and forgets, and the
+//! counts of files with several names in a few snapshots.
 
 mod ahead;
 mod answers;
