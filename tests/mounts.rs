@@ -205,7 +205,7 @@ fn root_a_full_cache_never_fails_a_backup() {
     demand_root();
     let sandbox = with_news();
     let database = databases(&sandbox).remove(0);
-    let size = std::fs::metadata(&database).unwrap().len() / 1024 + 100;
+    let size = std::fs::metadata(&database).unwrap().len() / 1024 + 40;
     let script = format!(
         "mkdir small; mount -t tmpfs -o size={size}k none small; cp -r home/cache/copal/. small
          $copal backup --cache-dir small source; umount small"
