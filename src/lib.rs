@@ -28,4 +28,6 @@ pub mod repair;
 pub mod restore;
 pub mod retention;
 
+pub mod browse;
+
 pub mod cli;

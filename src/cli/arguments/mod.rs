@@ -1,6 +1,7 @@
 //! The command line as it is typed: one tree of options, read once and completed from the environment.
 
 mod backup;
+mod browse;
 mod diff;
 mod dump;
 mod find;
@@ -23,6 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::environment::Lookup;
 
 pub use backup::Backup;
+pub use browse::Browse;
 pub use diff::Diff;
 pub use dump::{Archive, Dump};
 pub use find::{Find, Kinds, Versions};
@@ -75,6 +77,7 @@ pub enum Command {
     Dump(Dump),
     Restore(Restore),
     Mount(Mount),
+    Browse(Browse),
     Forget(Box<Forget>),
     Prune(Prune),
     Undelete(Undelete),

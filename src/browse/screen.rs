@@ -1,0 +1,181 @@
+//! The terminal itself: taken over, read, drawn on, and given back in any case.
+
+use std::io::{self, Stdout, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+
+use super::draw::draw;
+use super::key::Key;
+use super::message::{Effect, Reply};
+use super::state::State;
+use super::work::Job;
+use crate::model::clock::Clock;
+
+/// How long a key is waited for before replies are looked at: shorter while some are to come.
+const IDLE: Duration = Duration::from_millis(200);
+const BUSY: Duration = Duration::from_millis(30);
+/// Replies that are taken before the screen is drawn and keys are looked at.
+const REPLIES: usize = 100;
+
+/// A terminal that is ours until this is dropped, by an error or a panic too.
+struct Taken {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+}
+
+/// Gives the terminal back.
+struct Back;
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        let mut out = io::stdout();
+        // Each by itself: what can be put back is.
+        let _ = execute!(out, LeaveAlternateScreen);
+        let _ = execute!(out, Show);
+        let _ = out.flush();
+        let _ = disable_raw_mode();
+    }
+}
+
+impl Taken {
+    fn new() -> io::Result<(Taken, Back)> {
+        enable_raw_mode()?;
+        let back = Back;
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        terminal.clear()?;
+        Ok((Taken { terminal }, back))
+    }
+
+    fn draw(&mut self, state: &mut State) -> io::Result<()> {
+        self.terminal.draw(|frame| {
+            let area = frame.area();
+            state.size = (area.width, area.height);
+            state.settle();
+            draw(state, frame.buffer_mut());
+        })?;
+        Ok(())
+    }
+}
+
+/// The key that an event is.
+fn key(event: KeyEvent) -> Option<Key> {
+    if event.kind == KeyEventKind::Release {
+        return None;
+    }
+    let is_control = event.modifiers.contains(KeyModifiers::CONTROL);
+    Some(match event.code {
+        KeyCode::Char('c') if is_control => Key::Interrupt,
+        KeyCode::Char('l') if is_control => Key::Redraw,
+        KeyCode::Char('u') if is_control => Key::Clear,
+        KeyCode::Char(_) if is_control || event.modifiers.contains(KeyModifiers::ALT) => return None,
+        KeyCode::Char(character) => Key::Char(character),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Esc,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    })
+}
+
+/// The work that was asked for last.
+struct Asked<'a> {
+    jobs: &'a Sender<Job>,
+    number: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Asked<'_> {
+    /// Does what a key wants; the end, when it is one: whether by Ctrl-C.
+    fn effect(&mut self, effect: Effect) -> Option<bool> {
+        match effect {
+            Effect::End { is_interrupted } => return Some(is_interrupted),
+            Effect::Stop => self.stop.store(true, Ordering::Relaxed),
+            Effect::Work(work) => {
+                self.stop.store(true, Ordering::Relaxed);
+                self.number += 1;
+                self.stop = Arc::default();
+                let job = Job { number: self.number, work, stop: self.stop.clone() };
+                // A worker is there as long as this is.
+                let _ = self.jobs.send(job);
+            }
+            Effect::None | Effect::Redraw => {}
+        }
+        None
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Shows the state and takes keys until the end; whether Ctrl-C or a signal was it. The terminal is as it was then.
+pub fn show(
+    state: &mut State,
+    jobs: &Sender<Job>,
+    replies: &Receiver<(u64, Reply)>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+) -> io::Result<bool> {
+    let (mut screen, _back) = Taken::new()?;
+    let mut asked = Asked { jobs, number: 0, stop: Arc::default() };
+    screen.draw(state)?;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let mut is_new = false;
+        for (number, reply) in replies.try_iter().take(REPLIES) {
+            // What was asked for before is for nobody.
+            if number == asked.number {
+                state.take(reply);
+                is_new = true;
+            }
+        }
+        if is_new {
+            screen.draw(state)?;
+        }
+        let patience = if state.busy.is_some() || !replies.is_empty() { BUSY } else { IDLE };
+        // All keys that are there: whoever holds one down is not behind the screen.
+        let mut is_there = event::poll(patience)?;
+        let mut is_changed = false;
+        while is_there {
+            is_changed = true;
+            if let Event::Key(event) = event::read()?
+                && let Some(key) = key(event)
+            {
+                state.now = clock.now();
+                let effect = state.key(key);
+                if effect == Effect::Redraw {
+                    screen.terminal.clear()?;
+                }
+                if let Some(is_interrupted) = asked.effect(effect) {
+                    return Ok(is_interrupted);
+                }
+            }
+            is_there = !stop.load(Ordering::Relaxed) && event::poll(Duration::ZERO)?;
+        }
+        if is_changed {
+            screen.draw(state)?;
+        }
+    }
+}

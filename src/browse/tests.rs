@@ -1,0 +1,395 @@
+//! Keys and replies go in, effects and screens come out; no terminal is needed.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::draw::draw;
+use super::key::Key;
+use super::message::{Effect, Entry, Outcome, Path, Progress, Reply, Row, Version, Work};
+use super::over::Over;
+use super::snapshot::SnapshotRow;
+use super::state::State;
+use crate::model::{NodeType, Time};
+
+fn path(text: &str) -> Path {
+    text.split('/').filter(|name| !name.is_empty()).map(|name| name.as_bytes().to_vec()).collect()
+}
+
+fn snapshot(number: i64, sources: &[&str]) -> SnapshotRow {
+    SnapshotRow {
+        id: format!("{number:08}"),
+        time: Time::new(1_764_000_000 + number * 86_400, 0),
+        host: "laptop".to_owned(),
+        tags: if number == 0 { "weekly".to_owned() } else { String::new() },
+        size: 1 << 20,
+        paths: sources.join(", "),
+        sources: sources.iter().map(|source| source.as_bytes().to_vec()).collect(),
+        is_incomplete: false,
+    }
+}
+
+fn entry(name: &[u8], kind: NodeType) -> Row {
+    let mtime = Time::new(1_764_000_000, 0);
+    Row::Entry(Entry { name: name.to_vec(), kind, size: 1234, mtime, target: b"to".to_vec(), remark: None })
+}
+
+fn new() -> State {
+    let rows = vec![snapshot(0, &["/home/ann"]), snapshot(1, &["/home/ann"]), snapshot(2, &["/a", "/b"])];
+    State::new(rows, String::new())
+}
+
+/// In the folder /home/ann of the snapshot 1.
+fn in_folder() -> State {
+    let mut state = new();
+    keys(&mut state, &[Key::Down, Key::Enter]);
+    state.take(Reply::At { path: path("/home/ann"), seek: None });
+    state.take(Reply::Rows(vec![
+        entry(b"a.txt", NodeType::File),
+        entry(b"docs", NodeType::Directory),
+        entry(b"new\nline\xff", NodeType::File),
+        entry(b"way", NodeType::Symlink),
+    ]));
+    state.take(Reply::Listed { is_cut: false });
+    state
+}
+
+/// Presses keys; what the last one wants.
+fn keys(state: &mut State, keys: &[Key]) -> Effect {
+    keys.iter().fold(Effect::None, |_, key| state.key(*key))
+}
+
+fn typed(state: &mut State, text: &str) -> Effect {
+    text.chars().fold(Effect::None, |_, character| state.key(Key::Char(character)))
+}
+
+/// What a screen of that size shows.
+fn screen(state: &mut State, width: u16, height: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    state.size = (width, height);
+    state.settle();
+    terminal.draw(|frame| draw(state, frame.buffer_mut())).unwrap();
+    let buffer = terminal.backend().buffer();
+    let row = |y: u16| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    (0..height).map(|y| row(y).trim_end().to_owned()).collect()
+}
+
+#[track_caller]
+fn shows(state: &mut State, text: &str) {
+    let lines = screen(state, 80, 24);
+    assert!(lines.iter().any(|line| line.contains(text)), "no {text:?} in\n{}", lines.join("\n"));
+}
+
+fn list(snapshot: usize, text: &str) -> Effect {
+    Effect::Work(Work::List { snapshot, path: path(text) })
+}
+
+#[test]
+fn snapshots_are_shown_newest_first_and_filtered() {
+    let mut state = new();
+    let lines = screen(&mut state, 80, 24);
+    assert!(lines[2].starts_with('>') && lines[2].contains("/a, /b"), "{lines:?}");
+    assert!(lines[4].contains("weekly") && lines[22].contains("1 of 3 snapshots"), "{lines:?}");
+    typed(&mut state, "/weekly");
+    let lines = screen(&mut state, 80, 24);
+    assert!(lines[2].contains("weekly") && lines[3].is_empty() && lines[22] == "/weekly_", "{lines:?}");
+    assert_eq!(keys(&mut state, &[Key::Enter, Key::Enter]), list(0, "/home/ann"), "of one source: it");
+}
+
+#[test]
+fn a_snapshot_of_several_sources_begins_at_the_root() {
+    assert_eq!(keys(&mut new(), &[Key::Enter]), list(2, "/"));
+}
+
+#[test]
+fn folders_come_first_or_all_by_name_and_names_are_escaped() {
+    let mut state = in_folder();
+    let lines = screen(&mut state, 80, 24);
+    assert!(lines[0].starts_with("/home/ann of 2025-"), "{lines:?}");
+    assert!(lines[2].ends_with("docs/") && lines[3].ends_with("a.txt"), "{lines:?}");
+    assert!(lines[4].ends_with("new\\nline\\xff") && lines[5].ends_with("way -> to"), "{lines:?}");
+    assert!(lines[2].starts_with('>'), "nothing was chosen before: the first is");
+    state.key(Key::Char('s'));
+    let lines = screen(&mut state, 80, 24);
+    assert!(lines[2].ends_with("a.txt") && lines[3].ends_with("docs/"), "{lines:?}");
+    assert!(lines[3].starts_with('>'), "what was chosen stays chosen");
+}
+
+#[test]
+fn the_way_goes_down_up_and_back() {
+    let mut state = in_folder();
+    assert_eq!(state.key(Key::Enter), list(1, "/home/ann/docs"));
+    assert_eq!(state.key(Key::Left), list(1, "/home/ann"));
+    state.take(Reply::Rows(vec![entry(b"a.txt", NodeType::File), entry(b"zoo", NodeType::Directory)]));
+    state.take(Reply::Rows(vec![entry(b"docs", NodeType::Directory)]));
+    assert_eq!(state.folder.as_ref().unwrap().chosen_path(), Some(path("/home/ann/docs")));
+    assert_eq!(state.key(Key::Backspace), list(1, "/home"));
+    assert_eq!(state.key(Key::Left), list(1, "/"));
+    assert_eq!(state.key(Key::Left), Effect::Stop, "the root was still being read");
+    assert!(state.folder.is_none());
+    assert_eq!(state.list.chosen(), Some(1), "the snapshot that was looked at");
+    let mut state = in_folder();
+    state.key(Key::Enter);
+    state.take(Reply::Listed { is_cut: false });
+    assert_eq!(state.key(Key::Char('q')), list(1, "/home/ann"));
+    state.take(Reply::Listed { is_cut: false });
+    assert_eq!(state.key(Key::Char('q')), Effect::None);
+    assert_eq!(state.key(Key::Char('q')), Effect::End { is_interrupted: false });
+}
+
+#[test]
+fn a_filter_in_a_folder_is_typed_kept_and_gone() {
+    let mut state = in_folder();
+    typed(&mut state, "/LINE");
+    shows(&mut state, "/LINE_");
+    state.key(Key::Enter);
+    shows(&mut state, "1 of 4 entries with \"LINE\"");
+    // A letter is a command again.
+    let wanted = vec![b"home".to_vec(), b"ann".to_vec(), b"new\nline\xff".to_vec()];
+    assert_eq!(state.key(Key::Char('v')), Effect::Work(Work::Versions { snapshot: 1, path: wanted }));
+    state.take(Reply::Stopped);
+    assert_eq!(state.key(Key::Esc), Effect::None);
+    shows(&mut state, "a.txt");
+}
+
+#[test]
+fn damage_is_named_where_it_is_and_the_rest_is_shown() {
+    let mut state = new();
+    keys(&mut state, &[Key::Down, Key::Enter]);
+    state.take(Reply::Rows(vec![
+        entry(b"whole", NodeType::File),
+        Row::Broken("lost: no pack holds the tree 12".to_owned()),
+    ]));
+    state.take(Reply::Listed { is_cut: true });
+    let lines = screen(&mut state, 80, 24);
+    assert!(
+        lines[2].contains("! lost: no pack holds the tree 12") && lines[3].ends_with("whole"),
+        "{lines:?}"
+    );
+    assert!(lines[22].contains("only the first 100000 are shown"), "{lines:?}");
+    assert_eq!(state.damaged.len(), 1);
+    keys(&mut state, &[Key::Home, Key::Enter]);
+    shows(&mut state, "See what is hit: copal check");
+    state.key(Key::Enter);
+    assert!(matches!(state.over, Over::None));
+}
+
+#[test]
+fn a_text_is_looked_at_and_left() {
+    let mut state = in_folder();
+    keys(&mut state, &[Key::Down]);
+    let work = Work::Read { snapshot: 1, path: path("/home/ann/a.txt") };
+    assert_eq!(state.key(Key::Char('t')), Effect::Work(work.clone()));
+    shows(&mut state, "reading the file ... (Esc stops it)");
+    let bytes = (1..100).flat_map(|line| format!("line {line}\n").into_bytes()).collect();
+    state.take(Reply::Text { path: path("/home/ann/a.txt"), bytes, size: 9, broken: None });
+    shows(&mut state, "line 20");
+    state.key(Key::End);
+    shows(&mut state, "line 99");
+    shows(&mut state, "lines 80 to 99 of 99");
+    state.key(Key::Char('q'));
+    assert_eq!(state.key(Key::Enter), Effect::Work(work), "back in the folder, at the same entry");
+    let broken = Some("damaged: packs/12".to_owned());
+    state.take(Reply::Text { path: path("/x"), bytes: b"begin".to_vec(), size: 9, broken });
+    shows(&mut state, "cut off: damaged: packs/12");
+    assert_eq!(state.damaged.len(), 1);
+}
+
+#[test]
+fn what_is_no_file_says_what_it_is() {
+    let mut state = in_folder();
+    keys(&mut state, &[Key::End, Key::Enter]);
+    shows(&mut state, "a symlink to to");
+    keys(&mut state, &[Key::Home, Key::Char('t')]);
+    shows(&mut state, "no file: dir");
+}
+
+#[test]
+fn a_version_is_shown_in_its_snapshot_and_back_is_where_one_was() {
+    let mut state = in_folder();
+    keys(&mut state, &[Key::Down, Key::Char('v')]);
+    let version = |snapshot, note: &str| Version {
+        kind: NodeType::File,
+        size: 99,
+        mtime: Time::new(1_764_000_000, 0),
+        first: Time::new(1_764_000_000, 0),
+        last: Time::new(1_764_000_000, 0),
+        snapshot,
+        count: 2,
+        note: note.to_owned(),
+    };
+    let versions = vec![version(1, ""), version(0, "renamed from /home/ann/b.txt")];
+    state.take(Reply::Versions {
+        path: path("/home/ann/a.txt"),
+        versions,
+        doubts: vec!["a doubt".to_owned()],
+    });
+    shows(&mut state, "a doubt");
+    state.key(Key::Down);
+    shows(&mut state, "renamed from /home/ann/b.txt");
+    assert_eq!(state.key(Key::Enter), list(0, "/home/ann"));
+    state.take(Reply::Rows(vec![entry(b"0", NodeType::File), entry(b"a.txt", NodeType::File)]));
+    state.take(Reply::Listed { is_cut: false });
+    assert_eq!(state.folder.as_ref().unwrap().chosen_path(), Some(path("/home/ann/a.txt")));
+    assert_eq!(state.key(Key::Esc), list(1, "/home/ann"));
+}
+
+#[test]
+fn what_is_marked_is_restored_after_a_question() {
+    let mut state = in_folder();
+    keys(&mut state, &[Key::Char(' '), Key::Char(' ')]);
+    let lines = screen(&mut state, 80, 24);
+    assert!(
+        lines[2].starts_with(" *") && lines[3].starts_with(" *") && lines[4].starts_with('>'),
+        "{lines:?}"
+    );
+    assert!(lines[22].contains("2 marked"), "{lines:?}");
+    state.key(Key::Char('r'));
+    shows(&mut state, "2 marked entries");
+    shows(&mut state, "./restored-1970-01-01T");
+    keys(&mut state, &[Key::Clear, Key::Enter]);
+    shows(&mut state, "name a folder");
+    typed(&mut state, "/out?q");
+    assert_eq!(state.key(Key::Enter), Effect::None, "not without a yes");
+    shows(&mut state, "Restore? y/n");
+    assert_eq!(state.key(Key::Enter), Effect::None, "Enter is no yes");
+    let paths = vec![path("/home/ann/a.txt"), path("/home/ann/docs")];
+    let work = Work::Restore { snapshot: 1, paths, target: "/out?q".to_owned() };
+    assert_eq!(state.key(Key::Char('y')), Effect::Work(work));
+    state.take(Reply::Progress(Progress {
+        files: 7,
+        bytes: 1 << 20,
+        problems: 1,
+        now: "/home/x".to_owned(),
+    }));
+    shows(&mut state, "7 files, 1.00 MiB, 1 problem");
+    assert_eq!(state.key(Key::Char('q')), Effect::None, "only Esc stops it");
+    assert_eq!(state.key(Key::Esc), Effect::Stop);
+    let lines = vec!["stopped: 7 files were restored before".to_owned()];
+    state.take(Reply::Restored(Outcome { lines, problems: 1, ..Outcome::default() }));
+    shows(&mut state, "stopped: 7 files");
+    assert_eq!((state.problems, state.marks.len()), (1, 2), "what is not whole stays marked");
+    state.key(Key::Esc);
+    keys(&mut state, &[Key::Char('r'), Key::Enter, Key::Char('y')]);
+    state.take(Reply::Restored(Outcome { is_whole: true, ..Outcome::default() }));
+    assert!(state.marks.is_empty());
+}
+
+#[test]
+fn no_restore_without_a_yes_and_marks_are_of_one_snapshot() {
+    let mut state = in_folder();
+    for no in [&[Key::Esc][..], &[Key::Enter, Key::Esc], &[Key::Enter, Key::Char('n')]] {
+        state.key(Key::Char('r'));
+        assert_eq!(keys(&mut state, no), Effect::None);
+        shows(&mut state, "nothing was restored");
+    }
+    state.key(Key::Char(' '));
+    assert!(state.marks.contains(&path("/home/ann/docs")));
+    keys(&mut state, &[Key::Esc, Key::Down, Key::Enter]);
+    state.take(Reply::At { path: path("/home/ann"), seek: None });
+    state.take(Reply::Rows(vec![entry(b"a.txt", NodeType::File)]));
+    let folder = state.folder.as_ref().unwrap();
+    assert_eq!((folder.snapshot, folder.chosen_path()), (0, Some(path("/home/ann/a.txt"))));
+    state.key(Key::Char('r'));
+    shows(&mut state, "/home/ann/a.txt");
+    keys(&mut state, &[Key::Esc, Key::Char(' ')]);
+    shows(&mut state, "the marks in the other snapshot are gone");
+    assert_eq!((state.marked_in, state.marks.len()), (0, 1));
+}
+
+#[test]
+fn esc_stops_reading_and_ctrl_c_ends_everywhere() {
+    let mut state = new();
+    state.key(Key::Enter);
+    assert_eq!(state.key(Key::Esc), Effect::Stop);
+    state.take(Reply::Rows(vec![entry(b"a", NodeType::File)]));
+    state.take(Reply::Stopped);
+    shows(&mut state, "stopped");
+    state.key(Key::Down);
+    shows(&mut state, "not all of it was read");
+    assert!(state.folder.is_some(), "what was read stays");
+    let end = Effect::End { is_interrupted: true };
+    for before in
+        [&[][..], &[Key::Char('?')], &[Key::Char('/')], &[Key::Char('r')], &[Key::Char('r'), Key::Enter]]
+    {
+        let mut state = in_folder();
+        keys(&mut state, before);
+        assert_eq!(state.key(Key::Interrupt), end, "{before:?}");
+    }
+}
+
+#[test]
+fn a_failure_is_told_and_what_was_there_stays() {
+    let mut state = in_folder();
+    state.key(Key::Char('v'));
+    state.take(Reply::Failed("storage:\nit is gone".to_owned()));
+    shows(&mut state, "storage:\\nit is gone");
+    state.key(Key::Enter);
+    shows(&mut state, "docs/");
+    assert!(state.busy.is_none());
+}
+
+#[test]
+fn help_is_shown_and_goes_with_any_key() {
+    let mut state = in_folder();
+    state.key(Key::Char('?'));
+    shows(&mut state, "Ctrl-C");
+    assert_eq!(state.key(Key::Char('q')), Effect::None);
+    shows(&mut state, "docs/");
+    typed(&mut state, "/?");
+    shows(&mut state, "/?_");
+}
+
+#[test]
+fn help_and_questions_fit_a_screen_of_80_by_24() {
+    let mut state = in_folder();
+    state.key(Key::Char('?'));
+    let lines = screen(&mut state, 80, 24);
+    assert!(lines.iter().any(|line| line.contains("\\xff and so on.")), "{lines:?}");
+    state.key(Key::Esc);
+    for key in [Key::Char('r'), Key::Enter, Key::Char('n')] {
+        state.key(key);
+        let lines = screen(&mut state, 80, 24);
+        assert!(!lines.iter().any(|line| line.contains('…')), "{lines:?}");
+    }
+}
+
+#[test]
+fn every_screen_is_drawn_at_every_size_with_what_is_chosen_in_sight() {
+    let mut states = [new(), in_folder(), in_folder(), in_folder(), in_folder()];
+    states[2].key(Key::Char('?'));
+    states[3].key(Key::Char('r'));
+    let bytes = "日本語 text\n".repeat(50).into_bytes();
+    states[4].take(Reply::Text { path: path("/x"), bytes, size: 9, broken: None });
+    for state in &mut states {
+        for (width, height) in [(1, 1), (2, 2), (5, 3), (10, 4), (20, 5), (40, 6), (80, 24), (200, 60)] {
+            screen(state, width, height);
+        }
+    }
+    let mut state = in_folder();
+    for height in 1..8 {
+        for (key, name) in [(Key::Home, "docs/"), (Key::End, "way")] {
+            state.key(key);
+            let lines = screen(&mut state, 20, height);
+            let chosen: Vec<&String> = lines.iter().filter(|line| line.starts_with('>')).collect();
+            assert!(chosen.len() == 1 && chosen[0].contains(name), "{height}: {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_very_many_entries_is_walked_to_its_end() {
+    let mut state = new();
+    state.key(Key::Enter);
+    for part in 0..10 {
+        let rows = (0..10_000)
+            .map(|number| entry(format!("{:06}", part * 10_000 + number).as_bytes(), NodeType::File));
+        state.take(Reply::Rows(rows.collect()));
+    }
+    state.take(Reply::Listed { is_cut: false });
+    state.key(Key::End);
+    shows(&mut state, "099999");
+    state.key(Key::PageUp);
+    shows(&mut state, "99980 of 100000 entries");
+    typed(&mut state, "/54321");
+    shows(&mut state, "054321");
+}

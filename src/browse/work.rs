@@ -1,0 +1,276 @@
+//! Does what the screen asks for, in a thread of its own: one piece of work after the other, each until it is told to stop.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::message::{Entry, Path, Reply, Row, Version, Work};
+use super::restoring;
+use super::text::TEXT_MOST;
+use crate::catalogue::{self, History, Timelines};
+use crate::index::catalogue::Catalogue;
+use crate::model::clock::Clock;
+use crate::model::{Id, Node, NodeType};
+use crate::repository::snapshots::Named;
+use crate::repository::{Error, Repository, caught};
+use crate::terminal::escape::escape;
+use crate::terminal::size::show_count;
+use crate::terminal::time;
+
+/// Entries of a folder that are shown at most: some 100 bytes each.
+pub const ENTRIES_MOST: usize = 100_000;
+/// Entries that come at a time: few at first, so that something is there at once.
+const FIRST_BATCH: usize = 200;
+const BATCH: usize = 10_000;
+/// No entry waits longer than that for others.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What the worker needs to know.
+pub struct Options {
+    /// This machine's name.
+    pub host: Vec<u8>,
+    /// What `~` stands for in the folder that is typed.
+    pub home: Option<PathBuf>,
+    /// Where the catalogue of paths is; none: without it.
+    pub catalogue: Option<PathBuf>,
+    /// Device and inode of copal's own files and folders.
+    pub own: HashSet<(u64, u64)>,
+    /// Bytes that a restore may take.
+    pub memory: u64,
+}
+
+/// A piece of work. Replies carry its number.
+pub struct Job {
+    pub number: u64,
+    pub work: Work,
+    pub stop: Arc<AtomicBool>,
+}
+
+pub struct Worker<'w> {
+    pub repository: &'w Repository,
+    /// Oldest first.
+    pub all: &'w [Named],
+    pub options: &'w Options,
+    pub clock: &'w dyn Clock,
+}
+
+/// One piece of work being done.
+pub struct Doing<'d> {
+    pub stop: &'d AtomicBool,
+    number: u64,
+    replies: &'d Sender<(u64, Reply)>,
+}
+
+impl Doing<'_> {
+    /// Says something; who does not listen any more has told it to stop.
+    pub fn say(&self, reply: Reply) {
+        let _ = self.replies.send((self.number, reply));
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+impl Worker<'_> {
+    /// Works until there is nobody any more who asks.
+    pub fn serve(&self, jobs: &Receiver<Job>, replies: &Sender<(u64, Reply)>) {
+        for Job { number, work, stop } in jobs {
+            let doing = Doing { stop: &stop, number, replies };
+            let done = match doing.check() {
+                // Something else was wanted before it began.
+                Err(error) => Err(error),
+                Ok(()) => caught(|| self.answer(&doing, work)),
+            };
+            doing.say(match done {
+                Ok(reply) => reply,
+                Err(Error::Stopped) => Reply::Stopped,
+                Err(error) => Reply::Failed(error.to_string()),
+            });
+        }
+    }
+
+    fn answer(&self, doing: &Doing<'_>, work: Work) -> Result<Reply, Error> {
+        match work {
+            Work::List { snapshot, path } => self.list(doing, &self.all[snapshot], path),
+            Work::Read { snapshot, path } => self.read(doing, &self.all[snapshot], path),
+            Work::Versions { snapshot, path } => self.versions(doing, &self.all[snapshot], path),
+            Work::Restore { snapshot, paths, target } => {
+                Ok(Reply::Restored(restoring::restore(self, doing, &self.all[snapshot], &paths, &target)))
+            }
+        }
+    }
+
+    /// The node of a path that is not empty.
+    pub fn node(&self, named: &Named, path: &[Vec<u8>]) -> Result<Node, Error> {
+        let names: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
+        let missing = || {
+            let shown = escape(&super::message::joined(path)).into_owned();
+            Error::Refused(format!("snapshot {} holds no {shown}", named.name.short()))
+        };
+        self.repository.find_node(named.snapshot.root, &names)?.ok_or_else(missing)
+    }
+
+    fn list(&self, doing: &Doing<'_>, named: &Named, mut path: Path) -> Result<Reply, Error> {
+        let mut seek = None;
+        let (mut tree, mut node) = (named.snapshot.root, None);
+        if !path.is_empty() {
+            let found = self.node(named, &path)?;
+            match (found.kind, found.tree) {
+                (NodeType::Directory, Some(below)) => (tree, node) = (below, Some(found)),
+                // A file that was backed up by itself.
+                _ => {
+                    seek = path.pop();
+                    if !path.is_empty() {
+                        let found = self.node(named, &path)?;
+                        tree = found.tree.unwrap_or(tree);
+                        node = Some(found);
+                    }
+                }
+            }
+        }
+        doing.say(Reply::At { path, seek });
+        let mut batch = Vec::new();
+        if node.as_ref().is_some_and(Node::has_lost_entries) {
+            batch.push(Row::Broken("some entries are lost, as a repair marked it".to_owned()));
+        }
+        self.entries(doing, tree, batch)
+    }
+
+    fn entries(&self, doing: &Doing<'_>, tree: Id, mut batch: Vec<Row>) -> Result<Reply, Error> {
+        let (mut count, mut full, mut last) = (0, FIRST_BATCH, Instant::now());
+        for node in self.repository.nodes(tree) {
+            doing.check()?;
+            if count == ENTRIES_MOST {
+                doing.say(Reply::Rows(batch));
+                return Ok(Reply::Listed { is_cut: true });
+            }
+            match node {
+                Ok(node) => batch.push(Row::Entry(entry(node))),
+                Err(error) if error.is_damage() => batch.push(Row::Broken(error.to_string())),
+                Err(error) => {
+                    doing.say(Reply::Rows(batch));
+                    return Err(error);
+                }
+            }
+            count += 1;
+            if batch.len() >= full || last.elapsed() > PATIENCE {
+                doing.say(Reply::Rows(std::mem::take(&mut batch)));
+                (full, last) = (BATCH, Instant::now());
+            }
+        }
+        doing.say(Reply::Rows(batch));
+        Ok(Reply::Listed { is_cut: false })
+    }
+
+    fn read(&self, doing: &Doing<'_>, named: &Named, path: Path) -> Result<Reply, Error> {
+        let node = self.node(named, &path)?;
+        let (mut bytes, mut is_full) = (Vec::new(), false);
+        let poured = self.repository.pour(&node.content, node.size, &mut |piece| {
+            doing.check()?;
+            let room = TEXT_MOST - bytes.len();
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+            is_full = bytes.len() == TEXT_MOST;
+            if is_full { Err(Error::Stopped) } else { Ok(()) }
+        });
+        let broken = match poured {
+            Ok(()) => None,
+            Err(Error::Stopped) if is_full => None,
+            Err(error) if error.is_damage() => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        Ok(Reply::Text { path, bytes, size: node.size, broken })
+    }
+
+    fn versions(&self, doing: &Doing<'_>, named: &Named, path: Path) -> Result<Reply, Error> {
+        let mut doubts = Vec::new();
+        let names: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
+        let known = match self.by_catalogue(doing, &names, &mut doubts) {
+            Err(Error::Index(error)) => {
+                doubts.push(format!("found without the catalogue of paths: {error}"));
+                None
+            }
+            known => known?,
+        };
+        let histories = match known {
+            Some(histories) => histories,
+            None => {
+                doing.say(Reply::Doing("looking through the snapshots".to_owned()));
+                let timelines = Timelines::new(self.all, None)?;
+                catalogue::history_by_walking(self.repository, &timelines, &names, false, doing.stop)?
+            }
+        };
+        let own = histories.into_iter().find(|history| history.host == named.snapshot.host);
+        let found = own.map(|history| history.versions).unwrap_or_default();
+        let place = |wanted: &Named| self.all.iter().position(|named| named.name == wanted.name);
+        let versions = found.into_iter().filter_map(|version| {
+            Some(Version {
+                kind: version.facts.kind,
+                size: version.facts.size,
+                mtime: version.facts.mtime,
+                first: version.first.snapshot.time,
+                last: version.last.snapshot.time,
+                snapshot: place(version.last)?,
+                count: version.snapshots,
+                note: note(&version),
+            })
+        });
+        Ok(Reply::Versions { versions: versions.collect(), path, doubts })
+    }
+
+    /// None where the catalogue is not in use, or does not know the path.
+    fn by_catalogue(
+        &self,
+        doing: &Doing<'_>,
+        names: &[&[u8]],
+        doubts: &mut Vec<String>,
+    ) -> Result<Option<Vec<History<'_>>>, Error> {
+        let Some(folder) = &self.options.catalogue else { return Ok(None) };
+        let Some(catalogue) = Catalogue::open(folder, &self.repository.id(), true)? else { return Ok(None) };
+        let mut each = |left: usize| {
+            let count = show_count(left as u64, "snapshot");
+            doing.say(Reply::Doing(format!("taking {count} into the catalogue of paths")));
+        };
+        let filled = catalogue::fill(self.repository, &catalogue, self.all, doing.stop, &mut each)?;
+        if filled.unread > 0 {
+            doubts.push(format!("{} could not be read", show_count(filled.unread, "folder")));
+        }
+        let timelines = Timelines::new(self.all, Some(&catalogue))?;
+        if timelines.unknown() > 0 {
+            doubts.push(format!("{} of the oldest snapshots are not in the catalogue", timelines.unknown()));
+        }
+        let Some(number) = catalogue.number(names)? else { return Ok(None) };
+        Ok(Some(catalogue::history(&catalogue, &timelines, number, false)?))
+    }
+}
+
+fn note(version: &catalogue::Version<'_>) -> String {
+    let mut notes = Vec::new();
+    if let Some(gone) = version.gone {
+        notes.push(format!("deleted by {}", time::show(gone.snapshot.time)));
+    }
+    if let Some(origin) = &version.origin {
+        notes.push(format!("renamed from {}", escape(origin)));
+    }
+    notes.join(", ")
+}
+
+fn entry(node: Node) -> Entry {
+    let remark = match (node.has_lost_entries(), node.kind) {
+        (true, NodeType::Unreadable) => Some("lost, as a repair marked it".to_owned()),
+        (true, _) => Some("some entries are lost, as a repair marked it".to_owned()),
+        _ => node.error.map(|error| error.words().to_owned()),
+    };
+    Entry {
+        name: node.name,
+        kind: node.kind,
+        size: node.size,
+        mtime: node.mtime,
+        target: node.target,
+        remark,
+    }
+}
