@@ -5,7 +5,7 @@ use super::key::Key;
 use super::list::Took;
 use super::message::{Effect, Path, Row, Work, joined};
 use super::over::{Over, Told, Versions, Wanted};
-use super::state::{State, escape_line, is_back};
+use super::state::{STOPPING, State, escape_line, is_back};
 use crate::model::NodeType;
 use crate::terminal::escape::escape;
 use crate::terminal::size::show_count;
@@ -206,7 +206,7 @@ impl State {
     }
 
     fn stop(&mut self) -> Effect {
-        self.busy = Some("stopping".to_owned());
+        self.busy = Some(STOPPING.to_owned());
         Effect::Stop
     }
 

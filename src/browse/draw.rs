@@ -10,7 +10,7 @@ use super::message::{Entry, Row, joined};
 use super::over::{Over, Versions};
 use super::pages;
 use super::snapshot::SnapshotRow;
-use super::state::State;
+use super::state::{STOPPING, State};
 use super::work::ENTRIES_MOST;
 use crate::model::{NodeType, Time};
 use crate::terminal::escape::escape;
@@ -44,8 +44,7 @@ pub fn draw(state: &State, buffer: &mut Buffer) {
     let page = page(state, width);
     let mut line = |y: u16, text: &str, style: Style| {
         if y < height {
-            let text = fit(text, width);
-            buffer.set_stringn(area.x, area.y + y, format!("{text:<width$}"), width, style);
+            buffer.set_stringn(area.x, area.y + y, pad(text, width), width, style);
         }
     };
     let whole = [(page.title.as_str(), REVERSED), (page.head.as_str(), BOLD)];
@@ -90,7 +89,8 @@ fn page(state: &State, width: usize) -> Page {
         }
     };
     if let Some(busy) = &state.busy {
-        page.status = format!("{busy} ... (Esc stops it)");
+        let esc = if busy == STOPPING { "" } else { " (Esc stops it)" };
+        page.status = format!("{busy} ...{esc}");
     }
     if !state.notice.is_empty() {
         page.status = state.notice.clone();

@@ -31,7 +31,7 @@ use work::Worker;
 pub use work::Options;
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Things that were damaged, as they were met: once each.
     pub damaged: u64,
@@ -39,6 +39,8 @@ pub struct Seen {
     pub problems: u64,
     /// Ctrl-C or a signal ended it.
     pub is_interrupted: bool,
+    /// What became of a restore that was still at work then, in lines.
+    pub untold: Vec<String>,
 }
 
 /// Shows these snapshots (oldest first) until the person has seen enough; `notice` is told at the beginning. Standard input and output
@@ -61,14 +63,15 @@ pub fn run(
         scope.spawn(move || worker.serve(&waiting, &answers));
         screen::show(&mut state, &jobs, &replies, clock, stop)
     })?;
-    // What a restore did that was still at work then.
+    let mut untold = Vec::new();
     for (_, reply) in replies.try_iter() {
-        if let message::Reply::Restored(_) = reply {
+        if let message::Reply::Restored(outcome) = &reply {
+            untold.extend(outcome.lines.iter().filter(|line| !line.is_empty()).cloned());
             state.take(reply);
         }
     }
     let damaged = state.damaged.len() as u64 + state.lost;
-    Ok(Seen { damaged, problems: state.problems, is_interrupted })
+    Ok(Seen { damaged, problems: state.problems, is_interrupted, untold })
 }
 
 #[cfg(test)]

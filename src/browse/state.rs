@@ -12,6 +12,9 @@ use super::text::Text;
 use crate::model::Time;
 use crate::terminal::escape::escape;
 
+/// What it is busy with when it was told to stop.
+pub const STOPPING: &str = "stopping";
+
 /// Everything that the screen shows.
 #[derive(Debug)]
 pub struct State {
@@ -150,7 +153,7 @@ impl State {
                 if key != Key::Esc {
                     return Effect::None;
                 }
-                self.busy = Some("stopping".to_owned());
+                self.busy = Some(STOPPING.to_owned());
                 Effect::Stop
             }
         }
@@ -210,7 +213,10 @@ impl State {
                 self.over = Over::Told(Told::new("restore", &outcome.lines));
             }
             Reply::Stopped => {
-                self.notice = "stopped".to_owned();
+                // Who went away from it need not hear that.
+                if self.busy.is_some() {
+                    self.notice = "stopped".to_owned();
+                }
                 self.read(Read::Stopped);
             }
             Reply::Failed(what) => {

@@ -29,6 +29,9 @@ const BATCH: usize = 10_000;
 /// No entry waits longer than that for others.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// A look at what others did to the repository is enough for that long: a prune may have moved what is read next.
+const FRESH: Duration = Duration::from_secs(60);
+
 /// What the worker needs to know.
 pub struct Options {
     /// This machine's name.
@@ -79,13 +82,19 @@ impl Doing<'_> {
 impl Worker<'_> {
     /// Works until there is nobody any more who asks.
     pub fn serve(&self, jobs: &Receiver<Job>, replies: &Sender<(u64, Reply)>) {
+        let mut synced = Instant::now();
         for Job { number, work, stop } in jobs {
             let doing = Doing { stop: &stop, number, replies };
-            let done = match doing.check() {
-                // Something else was wanted before it began.
-                Err(error) => Err(error),
-                Ok(()) => caught(|| self.answer(&doing, work)),
-            };
+            let done = caught(|| {
+                // Something else may have been wanted before it began.
+                doing.check()?;
+                if synced.elapsed() > FRESH {
+                    // What fails here is told by what is read then.
+                    let _ = self.repository.sync();
+                    synced = Instant::now();
+                }
+                self.answer(&doing, work)
+            });
             doing.say(match done {
                 Ok(reply) => reply,
                 Err(Error::Stopped) => Reply::Stopped,

@@ -47,9 +47,12 @@ pub fn run(context: &Context<'_>, wanted: &Browse) -> Result<Code, Failure> {
         own: context.own_files().into_iter().map(|(_, id)| id).collect(),
         memory: context.global.memory.unwrap_or(store::MEMORY),
     };
-    let Seen { damaged, problems, is_interrupted } =
+    let Seen { damaged, problems, is_interrupted, untold } =
         browse::run(&repository, &snapshots, &options, notice, &context.clock, stop)
             .map_err(|error| Failure::new(Code::Failed, format!("the terminal: {error}")))?;
+    for line in &untold {
+        context.warn(line);
+    }
     if damaged + unread > 0 {
         let message =
             format!("{} could not be read: the repository is damaged", show_count(damaged + unread, "thing"));
