@@ -21,16 +21,15 @@ struct Terminal {
 impl Terminal {
     /// Runs `copal browse` there; when it has ended, how is said, and the terminal's mode.
     fn new(sandbox: &Sandbox, options: &[&str]) -> Terminal {
-        Terminal::of_size(sandbox, options, (80, 24))
+        Terminal::through(sandbox, &[], options)
     }
 
-    fn of_size(sandbox: &Sandbox, options: &[&str], (width, height): (u16, u16)) -> Terminal {
+    /// The same, started by something else.
+    fn through(sandbox: &Sandbox, through: &[&str], options: &[&str]) -> Terminal {
+        let words = [OsStr::new("browse")].into_iter().chain(options.iter().map(OsStr::new));
+        let browse = sandbox.command_through(through, words);
         let terminal = Terminal { socket: sandbox.path("terminal") };
-        let (width, height) = (width.to_string(), height.to_string());
-        let browse =
-            sandbox.command([OsStr::new("browse")].into_iter().chain(options.iter().map(OsStr::new)));
-        let mut command =
-            terminal.command(&["-f", "/dev/null", "new-session", "-d", "-x", &width, "-y", &height]);
+        let mut command = terminal.command(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"]);
         command.arg("-c").arg(sandbox.path("home"));
         command.args(["env", "-i", "TERM=screen"]);
         for (name, value) in browse.get_envs() {
@@ -49,6 +48,11 @@ impl Terminal {
         command.arg("-u").arg("-S").arg(&self.socket).args(words);
         command.env_remove("TMUX").stdin(Stdio::null());
         command
+    }
+
+    /// The screen with what makes letters bold, reversed or coloured.
+    fn styled(&self) -> String {
+        end(self.command(&["capture-pane", "-e", "-p"])).expect(0).out()
     }
 
     fn screen(&self) -> String {
@@ -154,6 +158,12 @@ fn a_person_walks_to_a_file_looks_at_it_and_restores_it() {
     // What was backed up is shown, not the way there.
     let screen = terminal.shows("top.txt");
     assert!(line(&screen, "docs/").starts_with('>'), "folders come first\n{screen}");
+    // 39 and 49 are the terminal's own.
+    let styled = terminal.styled().replace("\x1b[39m", "").replace("\x1b[49m", "");
+    assert!(styled.contains("\x1b[7m"), "what is chosen is reversed\n{styled:?}");
+    for colour in ["\x1b[3", "\x1b[4", "\x1b[9", "\x1b[10", ";3", ";4"] {
+        assert!(!styled.contains(colour), "there are colours\n{styled:?}");
+    }
     terminal.press(&["Enter"]);
     terminal.shows("report.txt");
     terminal.types("/report");
@@ -421,6 +431,33 @@ fn a_signal_gives_the_terminal_back() {
     command.args(["-TERM", "-P", shell.trim()]);
     end(command).expect(0);
     terminal.ends_with(143);
+}
+
+#[test]
+fn what_a_restore_did_is_told_when_it_is_ended_amid_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/file", "x");
+    sandbox.back_up();
+    // It waits for the disk until the key is pressed.
+    let slow =
+        ["strace", "-f", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:delay_enter=5s"];
+    let terminal = Terminal::through(&sandbox, &slow, &[]);
+    terminal.shows("1 of 1 snapshot");
+    terminal.press(&["Enter"]);
+    terminal.shows("1 of 1 entry");
+    terminal.types("r");
+    terminal.shows("./restored-20");
+    terminal.press(&["C-u"]);
+    terminal.types("out");
+    terminal.press(&["Enter"]);
+    terminal.shows("Restore? y/n");
+    terminal.types("y");
+    terminal.shows("restoring ... (Esc stops it)");
+    terminal.until("the file", |_| sandbox.path("home/out/file").exists());
+    terminal.press(&["C-c"]);
+    let screen = terminal.ends_with(130);
+    assert!(screen.contains("restored 1 file") && screen.contains("home/out"), "{screen}");
+    assert_eq!(text(sandbox.path("home/out/file")), "x");
 }
 
 #[test]

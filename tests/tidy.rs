@@ -53,6 +53,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli"]),
     ("similar", &["diff"]),
     ("ratatui", &["browse"]),
+    // It comes with ratatui, which says in what version.
+    ("crossterm", &[]),
     ("tar", &["dump"]),
     ("zip", &["dump"]),
     ("notify", &[]),

@@ -179,3 +179,40 @@ pub fn show(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says to a child of this test program that it is in a terminal of its own.
+    const CHILD: &str = "COPAL_TEST_TERMINAL";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(CHILD).is_some() {
+            let (_screen, _back) = Taken::new().unwrap();
+            panic!("slipped");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let program = std::env::current_exe().unwrap();
+        // `script` gives it a terminal; what it is told and how it is left goes to a file.
+        let name = "browse::screen::tests::a_panic_gives_the_terminal_back";
+        let run = format!(
+            "{CHILD}=1 {} --exact --nocapture {name}; echo ended with $?; stty -a",
+            crate::terminal::shell::word(program.as_os_str().as_encoded_bytes())
+        );
+        let told = folder.path().join("told");
+        let mut command = std::process::Command::new("script");
+        command.args(["-q", "-c", &run]).arg(&told).env("TERM", "xterm");
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        assert!(command.status().unwrap().success());
+        let told = String::from_utf8_lossy(&std::fs::read(told).unwrap()).into_owned();
+        let last = |text: &str| told.rfind(text).unwrap_or_else(|| panic!("no {text:?} in {told:?}"));
+        let ended = last("ended with 101");
+        // Taken over before, and given back before the shell went on.
+        let (taken, left, shown) = (last("\x1b[?1049h"), last("\x1b[?1049l"), last("\x1b[?25h"));
+        assert!(taken < left && left < ended && shown < ended, "{told:?}");
+        let mode = &told[ended..];
+        assert!(mode.contains(" icanon") && mode.contains(" echo ") && !mode.contains("-icanon"), "{mode}");
+    }
+}
