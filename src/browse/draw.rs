@@ -172,13 +172,10 @@ fn folder_page(state: &State, folder: &Folder, width: usize) -> Page {
         status += &format!("; {} marked", marks.len());
     }
     Page {
-        title: format!(
-            "{} of {} ({} {})",
-            folder.shown(),
-            time::show(snapshot.time),
-            snapshot.host,
-            snapshot.id
-        ),
+        title: {
+            let of = format!(" of {} ({} {})", time::show(snapshot.time), snapshot.host, snapshot.id);
+            end_of(&folder.shown(), width.saturating_sub(columns(&of))) + &of
+        },
         head: match width {
             0..=29 => "  Name".to_owned(),
             30..=59 => format!("  {:>10}  Name", "Size"),
@@ -270,7 +267,24 @@ fn fit(text: &str, most: usize) -> String {
     out + "…"
 }
 
-/// The same, filled up with blanks.
+/// The end of a text that takes no more columns: of a long path it says most.
+fn end_of(text: &str, most: usize) -> String {
+    let mut left = columns(text);
+    if left <= most {
+        return text.to_owned();
+    }
+    let rest = text.chars().skip_while(|character| {
+        let is_cut = left + 1 > most;
+        left -= character.width().unwrap_or(0);
+        is_cut
+    });
+    rest.fold("…".to_owned(), |mut out, character| {
+        out.push(character);
+        out
+    })
+}
+
+/// The text, cut or filled up with blanks to just so many columns.
 fn pad(text: &str, width: usize) -> String {
     let text = fit(text, width);
     let blanks = width.saturating_sub(columns(&text));

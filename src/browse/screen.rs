@@ -9,7 +9,9 @@ use crossbeam_channel::{Receiver, Sender};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{
+    self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
@@ -40,6 +42,7 @@ impl Drop for Back {
     fn drop(&mut self) {
         let mut out = io::stdout();
         // Each by itself: what can be put back is.
+        let _ = execute!(out, DisableBracketedPaste);
         let _ = execute!(out, LeaveAlternateScreen);
         let _ = execute!(out, Show);
         let _ = out.flush();
@@ -51,7 +54,7 @@ impl Taken {
     fn new() -> io::Result<(Taken, Back)> {
         enable_raw_mode()?;
         let back = Back;
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
         let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
         terminal.clear()?;
         Ok((Taken { terminal }, back))
@@ -160,17 +163,22 @@ pub fn show(
         let mut is_changed = false;
         while is_there {
             is_changed = true;
-            if let Event::Key(event) = event::read()?
-                && let Some(key) = key(event)
-            {
-                state.now = clock.now();
-                let effect = state.key(key);
-                if effect == Effect::Redraw {
-                    screen.terminal.clear()?;
+            let effect = match event::read()? {
+                Event::Key(event) => key(event).map(|key| {
+                    state.now = clock.now();
+                    state.key(key)
+                }),
+                Event::Paste(text) => {
+                    state.paste(&text);
+                    None
                 }
-                if let Some(is_interrupted) = asked.effect(effect) {
-                    return Ok(is_interrupted);
-                }
+                _ => None,
+            };
+            if effect == Some(Effect::Redraw) {
+                screen.terminal.clear()?;
+            }
+            if let Some(is_interrupted) = effect.and_then(|effect| asked.effect(effect)) {
+                return Ok(is_interrupted);
             }
             is_there = !stop.load(Ordering::Relaxed) && event::poll(Duration::ZERO)?;
         }

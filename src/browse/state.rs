@@ -113,6 +113,16 @@ impl State {
         effect
     }
 
+    /// Takes what was pasted: letters where some are typed, and no keys anywhere.
+    pub fn paste(&mut self, text: &str) {
+        for character in text.chars().filter(|character| !character.is_control()) {
+            if self.is_typing() {
+                self.answer(Key::Char(character));
+            }
+        }
+        self.settle();
+    }
+
     fn answer(&mut self, key: Key) -> Effect {
         match key {
             Key::Interrupt => return Effect::End { is_interrupted: true },

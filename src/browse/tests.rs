@@ -1,5 +1,7 @@
 //! Keys and replies go in, effects and screens come out; no terminal is needed.
 
+mod sizes;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -318,6 +320,19 @@ fn esc_stops_reading_and_ctrl_c_ends_everywhere() {
 }
 
 #[test]
+fn what_is_pasted_is_typed_and_presses_no_keys() {
+    let mut state = in_folder();
+    state.paste("r\ny");
+    assert!(matches!(state.over, Over::None));
+    state.key(Key::Char('/'));
+    state.paste("a.t\nxt");
+    shows(&mut state, "/a.txt_");
+    keys(&mut state, &[Key::Esc, Key::Char('r'), Key::Clear]);
+    state.paste("/some/where\n");
+    shows(&mut state, "/some/where_");
+}
+
+#[test]
 fn a_failure_is_told_and_what_was_there_stays() {
     let mut state = in_folder();
     state.key(Key::Char('v'));
@@ -337,59 +352,4 @@ fn help_is_shown_and_goes_with_any_key() {
     shows(&mut state, "docs/");
     typed(&mut state, "/?");
     shows(&mut state, "/?_");
-}
-
-#[test]
-fn help_and_questions_fit_a_screen_of_80_by_24() {
-    let mut state = in_folder();
-    state.key(Key::Char('?'));
-    let lines = screen(&mut state, 80, 24);
-    assert!(lines.iter().any(|line| line.contains("\\xff and so on.")), "{lines:?}");
-    state.key(Key::Esc);
-    for key in [Key::Char('r'), Key::Enter, Key::Char('n')] {
-        state.key(key);
-        let lines = screen(&mut state, 80, 24);
-        assert!(!lines.iter().any(|line| line.contains('…')), "{lines:?}");
-    }
-}
-
-#[test]
-fn every_screen_is_drawn_at_every_size_with_what_is_chosen_in_sight() {
-    let mut states = [new(), in_folder(), in_folder(), in_folder(), in_folder()];
-    states[2].key(Key::Char('?'));
-    states[3].key(Key::Char('r'));
-    let bytes = "日本語 text\n".repeat(50).into_bytes();
-    states[4].take(Reply::Text { path: path("/x"), bytes, size: 9, broken: None });
-    for state in &mut states {
-        for (width, height) in [(1, 1), (2, 2), (5, 3), (10, 4), (20, 5), (40, 6), (80, 24), (200, 60)] {
-            screen(state, width, height);
-        }
-    }
-    let mut state = in_folder();
-    for height in 1..8 {
-        for (key, name) in [(Key::Home, "docs/"), (Key::End, "way")] {
-            state.key(key);
-            let lines = screen(&mut state, 20, height);
-            let chosen: Vec<&String> = lines.iter().filter(|line| line.starts_with('>')).collect();
-            assert!(chosen.len() == 1 && chosen[0].contains(name), "{height}: {lines:?}");
-        }
-    }
-}
-
-#[test]
-fn a_folder_of_very_many_entries_is_walked_to_its_end() {
-    let mut state = new();
-    state.key(Key::Enter);
-    for part in 0..10 {
-        let rows = (0..10_000)
-            .map(|number| entry(format!("{:06}", part * 10_000 + number).as_bytes(), NodeType::File));
-        state.take(Reply::Rows(rows.collect()));
-    }
-    state.take(Reply::Listed { is_cut: false });
-    state.key(Key::End);
-    shows(&mut state, "099999");
-    state.key(Key::PageUp);
-    shows(&mut state, "99980 of 100000 entries");
-    typed(&mut state, "/54321");
-    shows(&mut state, "054321");
 }

@@ -40,7 +40,7 @@ impl Text {
             if bytes.len() as u64 != size && broken.is_none() {
                 note = format!("the first {} of {note}", show_size(bytes.len() as u64));
             }
-            printable(bytes)
+            printable(whole(bytes, size))
         };
         if let Some(broken) = broken {
             note = format!("{note}, cut off: {broken}");
@@ -92,6 +92,19 @@ impl Text {
             _ => return false,
         };
         true
+    }
+}
+
+/// Without the first bytes of a character that the end of what was read cut in two.
+fn whole(bytes: &[u8], size: u64) -> &[u8] {
+    let is_begin = |back: &usize| bytes[bytes.len() - back] & 0xc0 != 0x80;
+    let last = (1..=bytes.len().min(3)).find(is_begin).map(|back| bytes.split_at(bytes.len() - back));
+    match last {
+        Some((before, last)) if bytes.len() as u64 != size => match std::str::from_utf8(last) {
+            Err(error) if error.error_len().is_none() => before,
+            _ => bytes,
+        },
+        _ => bytes,
     }
 }
 
@@ -207,6 +220,12 @@ mod tests {
         assert!(binary.note.contains("binary"), "{}", binary.note);
         let cut = Text::new("x".to_owned(), b"abc", 5 << 20, None);
         assert_eq!(cut.note, "the first 3 B of 5.00 MiB");
+        let begin = |bytes: &[u8], size| Text::new("x".to_owned(), bytes, size, None).body;
+        assert_eq!(begin("日本".as_bytes(), 99), "日本");
+        assert_eq!(begin(&"日本".as_bytes()[..5], 99), "日", "the rest of it comes later");
+        assert_eq!(begin(&"日本".as_bytes()[..4], 99), "日");
+        assert_eq!(begin(&"日本".as_bytes()[..5], 5), "日\\xe6\\x9c", "that is all there is");
+        assert_eq!(begin(b"a\xff", 99), "a\\xff");
         let broken = Text::new("x".to_owned(), b"abc", 9, Some("damaged: packs/1"));
         assert_eq!(broken.note, "9 B, cut off: damaged: packs/1");
     }
