@@ -434,6 +434,34 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
+fn it_ends_with_its_terminal() {
+    // With the signal that says so, and in a session that gets none.
+    for through in [&[][..], &["setsid"]] {
+        let sandbox = Sandbox::new();
+        sandbox.write("source/file", "x");
+        sandbox.back_up();
+        let terminal = Terminal::through(&sandbox, through, &[]);
+        terminal.shows("1 of 1 snapshot");
+        let shell = end(terminal.command(&["display-message", "-p", "#{pane_pid}"])).expect(0).out();
+        let mut command = Command::new("pgrep");
+        command.args(["-P", shell.trim()]);
+        let process = PathBuf::from("/proc").join(end(command).expect(0).out().trim());
+        assert!(process.exists());
+        drop(terminal);
+        let began = Instant::now();
+        let is_there = || {
+            let state = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+            // Nobody may be there to take it away.
+            !state.is_empty() && !state.contains(") Z ")
+        };
+        while is_there() {
+            assert!(began.elapsed() < PATIENCE, "it goes on without a terminal: {process:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
 fn what_a_restore_did_is_told_when_it_is_ended_amid_it() {
     let sandbox = Sandbox::new();
     sandbox.write("source/file", "x");

@@ -17,6 +17,8 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
+use rustix::termios::tcgetattr;
+
 use super::draw::draw;
 use super::key::Key;
 use super::message::{Effect, Reply};
@@ -24,9 +26,12 @@ use super::state::State;
 use super::work::Job;
 use crate::model::clock::Clock;
 
-/// How long a key is waited for before replies are looked at: shorter while some are to come.
+/// How long nothing may happen until signals and the terminal are looked at.
 const IDLE: Duration = Duration::from_millis(200);
-const BUSY: Duration = Duration::from_millis(30);
+/// How often who listens for keys looks whether anybody wants them.
+const LISTENS: Duration = Duration::from_millis(50);
+/// How long that is waited for at the end.
+const LEAVES: Duration = Duration::from_millis(500);
 /// Replies that are taken before the screen is drawn and keys are looked at.
 const REPLIES: usize = 100;
 
@@ -98,6 +103,45 @@ fn key(event: KeyEvent) -> Option<Key> {
     })
 }
 
+/// Listens for keys in a thread that nobody waits for long: crossterm never comes back from a terminal that went away.
+struct Listener {
+    events: Receiver<io::Result<Event>>,
+    is_over: Arc<AtomicBool>,
+    gone: Receiver<()>,
+}
+
+impl Listener {
+    fn new() -> Listener {
+        let (sender, events) = crossbeam_channel::unbounded();
+        let (leaving, gone) = crossbeam_channel::bounded(1);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let event = match event::poll(LISTENS) {
+                    Ok(false) => continue,
+                    Ok(true) => event::read(),
+                    Err(error) => Err(error),
+                };
+                let is_failed = event.is_err();
+                if sender.send(event).is_err() || is_failed {
+                    break;
+                }
+            }
+            drop(leaving);
+        });
+        Listener { events, is_over, gone }
+    }
+}
+
+impl Drop for Listener {
+    /// What is typed from then on is for others.
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _: Result<(), _> = self.gone.recv_timeout(LEAVES);
+    }
+}
+
 /// The work that was asked for last.
 struct Asked<'a> {
     jobs: &'a Sender<Job>,
@@ -141,50 +185,57 @@ pub fn show(
 ) -> io::Result<bool> {
     let (mut screen, _back) = Taken::new()?;
     let mut asked = Asked { jobs, number: 0, stop: Arc::default() };
+    let listener = Listener::new();
     screen.draw(state)?;
     loop {
+        crossbeam_channel::select! {
+            recv(listener.events) -> event => {
+                let mut events = vec![event.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))?];
+                // All that are there: whoever holds a key down is not behind the screen.
+                for event in listener.events.try_iter() {
+                    events.push(event?);
+                }
+                for event in events {
+                    let effect = take(state, event, clock);
+                    if effect == Effect::Redraw {
+                        screen.terminal.clear()?;
+                    }
+                    if let Some(is_interrupted) = asked.effect(effect) {
+                        return Ok(is_interrupted);
+                    }
+                }
+            }
+            recv(replies) -> reply => {
+                for (number, reply) in reply.into_iter().chain(replies.try_iter().take(REPLIES)) {
+                    // What was asked for before is for nobody.
+                    if number == asked.number {
+                        state.take(reply);
+                    }
+                }
+            }
+            default(IDLE) => {}
+        }
         if stop.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let mut is_new = false;
-        for (number, reply) in replies.try_iter().take(REPLIES) {
-            // What was asked for before is for nobody.
-            if number == asked.number {
-                state.take(reply);
-                is_new = true;
-            }
+        // A terminal that went away says nothing by itself.
+        tcgetattr(io::stdin())?;
+        screen.draw(state)?;
+    }
+}
+
+/// Lets the state take an event.
+fn take(state: &mut State, event: Event, clock: &dyn Clock) -> Effect {
+    match event {
+        Event::Key(event) => key(event).map_or(Effect::None, |key| {
+            state.now = clock.now();
+            state.key(key)
+        }),
+        Event::Paste(text) => {
+            state.paste(&text);
+            Effect::None
         }
-        if is_new {
-            screen.draw(state)?;
-        }
-        let patience = if state.busy.is_some() || !replies.is_empty() { BUSY } else { IDLE };
-        // All keys that are there: whoever holds one down is not behind the screen.
-        let mut is_there = event::poll(patience)?;
-        let mut is_changed = false;
-        while is_there {
-            is_changed = true;
-            let effect = match event::read()? {
-                Event::Key(event) => key(event).map(|key| {
-                    state.now = clock.now();
-                    state.key(key)
-                }),
-                Event::Paste(text) => {
-                    state.paste(&text);
-                    None
-                }
-                _ => None,
-            };
-            if effect == Some(Effect::Redraw) {
-                screen.terminal.clear()?;
-            }
-            if let Some(is_interrupted) = effect.and_then(|effect| asked.effect(effect)) {
-                return Ok(is_interrupted);
-            }
-            is_there = !stop.load(Ordering::Relaxed) && event::poll(Duration::ZERO)?;
-        }
-        if is_changed {
-            screen.draw(state)?;
-        }
+        _ => Effect::None,
     }
 }
 
