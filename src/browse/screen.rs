@@ -188,6 +188,7 @@ pub fn show(
     let listener = Listener::new();
     screen.draw(state)?;
     loop {
+        let mut is_new = true;
         crossbeam_channel::select! {
             recv(listener.events) -> event => {
                 let mut events = vec![event.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))?];
@@ -206,21 +207,25 @@ pub fn show(
                 }
             }
             recv(replies) -> reply => {
-                for (number, reply) in reply.into_iter().chain(replies.try_iter().take(REPLIES)) {
+                // The worker is there as long as this is.
+                let first = reply.map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+                for (number, reply) in std::iter::once(first).chain(replies.try_iter().take(REPLIES)) {
                     // What was asked for before is for nobody.
                     if number == asked.number {
                         state.take(reply);
                     }
                 }
             }
-            default(IDLE) => {}
+            default(IDLE) => is_new = false,
         }
         if stop.load(Ordering::Relaxed) {
             return Ok(true);
         }
         // A terminal that went away says nothing by itself.
         tcgetattr(io::stdin())?;
-        screen.draw(state)?;
+        if is_new {
+            screen.draw(state)?;
+        }
     }
 }
 
