@@ -11,12 +11,12 @@ use super::attributes;
 use super::content::Body;
 use super::identity::{Key, TOP};
 use super::inodes::{Folder, Inodes, Item, Root, Saved};
-use super::lease::Use;
 use super::listing::{Handles, Opened};
 use super::made::{Entry, Made, Top};
 use super::shelf::{Missing, Shelf};
 use super::told::Hit;
 use crate::model::{Node, NodeType, Time};
+use crate::repository::lease::Use;
 use crate::repository::{Error, caught};
 
 /// A call's answer, or the error that the system gets.

@@ -12,7 +12,6 @@ mod filesystem;
 mod folders;
 mod identity;
 mod inodes;
-mod lease;
 mod links;
 mod listing;
 mod made;
@@ -31,7 +30,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use fuser::{Config, MountOption, SessionACL};
 
 use crate::model::clock::Clock;
-use crate::repository::{self, Repository};
+use crate::repository::{self, Repository, lease};
 use ahead::Ahead;
 use answers::Answers;
 use filesystem::Mounted;

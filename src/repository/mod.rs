@@ -10,6 +10,7 @@ pub mod folders;
 pub mod healing;
 pub mod index_objects;
 pub mod keys;
+pub mod lease;
 pub mod notes;
 mod open;
 pub mod packs;

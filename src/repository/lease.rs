@@ -1,16 +1,16 @@
-//! Says in the repository that somebody reads, while that is so: a pruner beside it then only marks what it would remove. A mount may
-//! stay for weeks, and must not keep a pruner from its work for as long: nobody is said to read when nothing was looked at for a while,
-//! and what is read for very long is begun anew.
+//! Says in the repository that somebody reads, while that is so: a pruner beside it then only marks what it would remove. A mount may stay
+//! for weeks, and must not keep a pruner from its work for as long: nobody is said to read when nothing was looked at for a while, and what
+//! is read for very long is begun anew.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::Repository;
+use super::session::Session;
 use crate::format::session::Role;
 use crate::model::clock::Clock;
-use crate::repository::Repository;
-use crate::repository::session::Session;
 
 /// For how long something counts as looked at.
 const IDLE: Duration = Duration::from_secs(15 * 60);
