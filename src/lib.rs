@@ -29,5 +29,6 @@ pub mod restore;
 pub mod retention;
 
 pub mod browse;
+pub mod web;
 
 pub mod cli;

@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "restore",
         "retention",
     ],
-    &["browse"],
+    &["browse", "web"],
     &["cli"],
 ];
 
@@ -48,6 +48,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("chacha20poly1305", &["crypto"]),
     ("argon2", &["crypto"]),
     ("fuser", &["mount"]),
+    ("httparse", &["web"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

@@ -15,6 +15,7 @@ mod repair;
 mod restore;
 mod retention;
 mod values;
+mod web;
 
 use std::ffi::OsString;
 
@@ -40,6 +41,7 @@ pub use repair::{
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
 pub use values::Subset;
+pub use web::Web;
 
 /// Deduplicating, encrypted backups that give back exactly what was there.
 ///
@@ -78,6 +80,7 @@ pub enum Command {
     Restore(Restore),
     Mount(Mount),
     Browse(Browse),
+    Web(Web),
     Forget(Box<Forget>),
     Prune(Prune),
     Undelete(Undelete),

@@ -25,3 +25,4 @@ pub mod stats;
 pub mod tag;
 pub mod undelete;
 pub mod versions;
+pub mod web;

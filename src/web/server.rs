@@ -1,0 +1,157 @@
+//! Listening: a thread for each connection, not more than there may be, each for one request.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use super::answer::Answer;
+use super::output::Patient;
+use super::request::{Method, Request, Unasked};
+use super::{Page, Watcher, pages};
+use crate::model::clock::Clock;
+use crate::repository::lease::{self, Use};
+use crate::repository::{Error, caught};
+
+/// Connections at a time.
+const CONNECTIONS: usize = 64;
+/// Time in which a request has to be there.
+const ASKING: Duration = Duration::from_secs(10);
+/// How often it is looked whether somebody comes, and whether it is to end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A place that is listened on.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What one request is answered with, and for whom.
+pub struct Asked<'a> {
+    pub page: &'a Page,
+    pub request: &'a Request,
+    pub watcher: &'a dyn Watcher,
+    pub stop: &'a AtomicBool,
+}
+
+impl Server {
+    /// Listens there. Nobody is answered yet.
+    pub fn bind(address: SocketAddr) -> io::Result<Server> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Server { listener, address })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
+    /// Answers until `stop` is set. Errors: what can not be given is told and does not end it; those of `caught`.
+    pub fn run(
+        &self,
+        page: &Page,
+        clock: &dyn Clock,
+        host: &[u8],
+        watcher: &dyn Watcher,
+        stop: &AtomicBool,
+    ) -> Result<(), Error> {
+        let used = Use::new(Instant::now());
+        let count = AtomicUsize::new(0);
+        let (used, count) = (&used, &count);
+        let (end, ended) = bounded::<()>(0);
+        let (jobs, work) = bounded(1);
+        page.restoring.give(jobs);
+        std::thread::scope(|scope| {
+            scope.spawn(move || lease::keep(&page.shelf.repository, clock, host, used, &ended));
+            scope.spawn(move || work.iter().for_each(|job| page.restoring.run(page, &job, used, stop)));
+            let done = caught(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok((stream, _)) = self.listener.accept() else {
+                        std::thread::sleep(LOOK);
+                        continue;
+                    };
+                    if count.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
+                        count.fetch_sub(1, Ordering::Relaxed);
+                        drop(stream);
+                        continue;
+                    }
+                    scope.spawn(move || {
+                        // One that fails, or a bug in it, is the end of that one.
+                        if let Err(error) = caught(|| {
+                            connection(page, &stream, used, watcher, stop);
+                            Ok(())
+                        }) {
+                            watcher.problem("a request", &error.to_string());
+                        }
+                        count.fetch_sub(1, Ordering::Relaxed);
+                    });
+                }
+                Ok(())
+            });
+            page.restoring.close();
+            drop(end);
+            done
+        })
+    }
+}
+
+fn connection(page: &Page, stream: &TcpStream, used: &Use, watcher: &dyn Watcher, stop: &AtomicBool) {
+    let Ok(mut out) = Patient::new(stream, stop, used) else { return };
+    let refused = |status, what: &str| pages::message(status, "Not given", what);
+    match Request::read(&mut out, Instant::now() + ASKING) {
+        Err(Unasked::Gone) => return,
+        Err(Unasked::Wrong(status, what)) => {
+            // Whoever does not read his answer is told nothing.
+            let _ = refused(status, what).write(&mut out);
+        }
+        Ok(request) => {
+            let asked = Asked { page, request: &request, watcher, stop };
+            let _ = asked.answer(&mut out);
+        }
+    }
+    out.finish();
+}
+
+impl Asked<'_> {
+    /// Answers. Errors: whoever asked does not take it.
+    fn answer(&self, out: &mut Patient<'_>) -> io::Result<()> {
+        let entry = match self.page.guard.check(self.request) {
+            Ok(entry) => entry,
+            Err(refusal) => return pages::refused(refusal).write(out),
+        };
+        if entry == super::guard::Entry::New {
+            let mut answer = pages::welcome();
+            answer.headers.push(format!("Set-Cookie: {}", self.page.guard.cookie()));
+            return answer.write(out);
+        }
+        if self.request.method == Method::Post {
+            return pages::change(self).write(out);
+        }
+        match caught(|| pages::given(self, out)) {
+            Ok(Some(answer)) => answer.write(out),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                self.tell(&error);
+                pages::failed(&error).write(out)
+            }
+        }
+    }
+
+    /// Tells whoever runs this what went wrong.
+    pub fn tell(&self, error: &Error) {
+        if !matches!(error, Error::Stopped) {
+            self.watcher.problem(&self.request.asked, &error.to_string());
+        }
+    }
+}
+
+/// A page, or an error that becomes one.
+pub type Given = Result<Answer, Error>;
