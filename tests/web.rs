@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -38,13 +39,7 @@ impl Web {
     fn with(sandbox: &Sandbox, words: &[&str]) -> Web {
         let mut command = sandbox.command(words);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = child.stdout.as_mut().unwrap();
-        let (mut line, mut byte) = (Vec::new(), [0]);
-        // Byte by byte, so that nothing of the rest is taken.
-        while out.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
-            line.push(byte[0]);
-        }
-        let line = String::from_utf8(line).unwrap();
+        let line = first_line(&mut child);
         if line.is_empty() {
             panic!("it does not listen: {}", end_child(child, "web".to_owned()));
         }
@@ -83,6 +78,7 @@ impl Web {
             &[&format!("Host: {}", self.address), &self.cookie(), "Sec-Fetch-Site: same-origin"],
         );
         answer.check_head();
+        assert!(!answer.text().contains(&self.token), "the token is only in the first address");
         answer
     }
 
@@ -156,6 +152,13 @@ impl Answer {
                 assert!(policy.contains(part), "{policy}");
             }
             assert!(!policy.contains("script-src"), "{policy}");
+            // What the policy would keep a browser from doing is not asked for either.
+            let text = self.text();
+            for wrong in
+                ["<script", "<style", " style=", "javascript:", "src=\"http", "href=\"http", "<iframe"]
+            {
+                assert!(!text.contains(wrong), "{wrong}: {text}");
+            }
         } else if !matches!(kind, "text/css; charset=utf-8" | "image/svg+xml") {
             assert!(policy.contains("sandbox"), "{policy}");
         }
@@ -180,6 +183,24 @@ impl Answer {
 /// The path of the source in addresses.
 fn source(sandbox: &Sandbox) -> String {
     sandbox.source().to_str().unwrap().to_owned()
+}
+
+/// One line of what a child says, byte by byte, so that nothing of the rest is taken.
+fn first_line(child: &mut Child) -> String {
+    let out = child.stdout.as_mut().unwrap();
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while out.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+/// The pack of a sandbox's repository that holds the most.
+fn largest_pack(sandbox: &Sandbox) -> PathBuf {
+    let all =
+        walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter().map(|entry| entry.unwrap());
+    let files = all.filter(|entry| entry.file_type().is_file());
+    files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path()
 }
 
 fn snapshot(summary: &serde_json::Value) -> String {
@@ -334,11 +355,7 @@ fn what_is_damaged_cuts_the_connection_and_is_told() {
     sandbox.write("source/large", &content);
     sandbox.write("source/later", "fine");
     let id = snapshot(&sandbox.back_up());
-    let packs =
-        walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter().map(|entry| entry.unwrap());
-    let pack =
-        packs.filter(|entry| entry.file_type().is_file()).max_by_key(|entry| entry.metadata().unwrap().len());
-    let pack = pack.unwrap().into_path();
+    let pack = largest_pack(&sandbox);
     let mut bytes = std::fs::read(&pack).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -354,6 +371,66 @@ fn what_is_damaged_cuts_the_connection_and_is_told() {
     assert!(!zip.body.windows(4).any(|bytes| bytes == b"PK\x05\x06"));
     web.get(&format!("/get/{id}{}/later", source(&sandbox))).expect(200).holds("fine");
     web.end().expect(0).warns("cut off at").warns("/large");
+}
+
+#[test]
+fn what_a_repair_marked_as_lost_is_no_zeros() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/large", noise(1, 3 << 20));
+    sandbox.write("source/small", "fine");
+    sandbox.back_up();
+    std::fs::remove_file(largest_pack(&sandbox)).unwrap();
+    sandbox.run(["check", "--read-data"]).expect(5);
+    let _ = sandbox.run(["repair", "index", "--yes"]);
+    let _ = sandbox.run(["repair", "snapshots", "--forget"]);
+    let web = Web::new(&sandbox);
+    let top = web.get("/").expect(200).holds("repaired").text();
+    let id = top.split("href=\"/s/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let path = format!("{id}{}/large", source(&sandbox));
+    web.get(&format!("/s/{path}")).expect(200).holds("as a repair marked it");
+    let answer = web.get(&format!("/get/{path}")).expect(200);
+    assert_eq!(answer.header("Content-Length"), Some("3145728"));
+    assert!(answer.body.is_empty(), "{} bytes of what is lost", answer.body.len());
+    web.end().expect(0).warns("cut off at");
+}
+
+#[test]
+fn a_prune_beside_it_takes_nothing_away() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/old", noise(1, 2 << 20));
+    sandbox.back_up_with(&["--time", "2026-01-01 10:00"]);
+    std::fs::remove_file(sandbox.path("source/old")).unwrap();
+    sandbox.write("source/new", "x");
+    sandbox.back_up_with(&["--time", "2026-01-02 10:00"]);
+    let pack = largest_pack(&sandbox);
+    let sessions = || std::fs::read_dir(sandbox.repository().join("sessions")).unwrap().count();
+    let before = sessions();
+    let web = Web::new(&sandbox);
+    let patience = std::time::Instant::now() + PATIENCE;
+    while sessions() == before {
+        assert!(std::time::Instant::now() < patience, "nobody is told that somebody reads");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    sandbox.run(["forget", "--keep-last", "1"]).expect(0);
+    sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
+    assert!(pack.exists());
+    web.get("/").expect(200);
+    web.end().expect(0);
+    sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
+    assert!(!pack.exists(), "it was kept for nobody");
+}
+
+#[test]
+fn programs_are_told_the_address() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(["web", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&first_line(&mut child)).unwrap();
+    assert_eq!(line["message_type"], "serving");
+    assert!(line["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{line}");
+    signal(&child, Signal::INT);
+    let ended = end_child(child, "web".to_owned()).expect(0);
+    assert!(ended.stderr.is_empty() && ended.stdout.is_empty(), "{ended}");
 }
 
 #[test]
@@ -420,8 +497,11 @@ fn versions_are_found_and_compared() {
     // A snapshot that comes while it is looked at is found.
     sandbox.write("source/new", "n");
     let new = snapshot(&sandbox.back_up());
-    std::thread::sleep(Duration::from_millis(3200));
-    web.get("/").expect(200).holds(&new);
+    let patience = std::time::Instant::now() + PATIENCE;
+    while !web.get("/").expect(200).text().contains(&new) {
+        assert!(std::time::Instant::now() < patience, "the new snapshot is not seen");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     web.get("/find?q=new").expect(200).holds("/source/new");
     assert_eq!(web.end().code, 0);
 }
@@ -481,6 +561,17 @@ fn a_restore_is_confirmed_comes_from_this_page_and_overwrites_nothing() {
     let told = restore(&body);
     assert!(told.contains("Nothing more is restored") && told.contains("role=\"alert\""), "{told}");
     assert_eq!(std::fs::read(target.join("a")).unwrap(), b"mine");
+    // A single file is put beside.
+    let path = format!("{path}/a");
+    let answer = web.post(&path, &body, &[&own, "Sec-Fetch-Site: same-origin"]).expect(303);
+    assert!(answer.body.is_empty());
+    let patience = std::time::Instant::now() + PATIENCE;
+    while web.get("/restoring").expect(200).text().contains("At work") {
+        assert!(std::time::Instant::now() < patience);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(std::fs::read(target.join("a")).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(&target).unwrap().count(), 3);
     assert_eq!(web.end().code, 0);
 }
 
@@ -497,6 +588,33 @@ fn who_says_nothing_keeps_nobody_waiting() {
     // They do not keep it from ending either.
     assert_eq!(web.end().code, 0);
     drop((idle, half));
+}
+
+#[test]
+fn not_more_than_so_many_are_listened_to_at_a_time() {
+    let sandbox = Sandbox::new();
+    let web = Web::new(&sandbox);
+    let idle: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(web.address).unwrap()).collect();
+    let mut one_more = TcpStream::connect(web.address).unwrap();
+    one_more.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Sooner than anybody who is waited for goes.
+    assert!(!matches!(one_more.read(&mut [0]), Ok(1)), "it was answered");
+    drop(idle);
+    let host = format!("Host: {}", web.address);
+    let asks = || {
+        let mut stream = TcpStream::connect(web.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(format!("GET / HTTP/1.1\r\n{host}\r\n\r\n").as_bytes());
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        bytes.starts_with(b"HTTP/1.1 403 ")
+    };
+    let patience = std::time::Instant::now() + PATIENCE;
+    while !asks() {
+        assert!(std::time::Instant::now() < patience, "those who went are still counted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(web.end().code, 0);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::repository::lease::Use;
 
 /// How often it is looked whether all is to end.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long whoever reads may take nothing.
-const STALLS: Duration = Duration::from_secs(60);
+/// How long whoever reads may take nothing: a browser may hold a download on. Who was not let in gets less than the system takes at once.
+const STALLS: Duration = Duration::from_secs(15 * 60);
 /// Bytes and time in which the rest of what was sent is taken away, so that the answer is not lost with it.
 const DRAINED: usize = 64 << 10;
 const DRAINING: Duration = Duration::from_secs(1);
@@ -24,7 +24,6 @@ pub struct Patient<'c> {
 
 impl<'c> Patient<'c> {
     pub fn new(stream: &'c TcpStream, stop: &'c AtomicBool, used: &'c Use) -> io::Result<Patient<'c>> {
-        stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(LOOK))?;
         stream.set_write_timeout(Some(LOOK))?;
         Ok(Patient { stream, stop, used })

@@ -80,6 +80,9 @@ fn head(bytes: &[u8]) -> Result<Option<(Request, usize, usize)>, Unasked> {
         Err(_) => return Err(Unasked::Wrong(400, "this is no request")),
     };
     let wrong = |what| Err(Unasked::Wrong(400, what));
+    if parsed.version != Some(1) {
+        return wrong("HTTP/1.1 is spoken here");
+    }
     let method = match parsed.method {
         Some("GET") => Method::Get,
         Some("POST") => Method::Post,
@@ -217,6 +220,7 @@ mod tests {
         for (text, status) in [
             ("GET /a//b HTTP/1.1\r\n\r\n", 400),
             ("GET a HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.0\r\n\r\n", 400),
             ("GET /%4 HTTP/1.1\r\n\r\n", 400),
             ("GET /%zz HTTP/1.1\r\n\r\n", 400),
             ("PUT / HTTP/1.1\r\n\r\n", 405),

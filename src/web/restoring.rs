@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
 
-use super::{Options, Page};
+use super::{Options, Page, Watcher};
 use crate::locks::lock;
 use crate::progress::{Event, Listener};
 use crate::repository::lease::Use;
@@ -14,6 +14,7 @@ use crate::repository::snapshots::Named;
 use crate::repository::{Error, caught};
 use crate::restore::{self, Restored};
 use crate::terminal::escape::escape;
+use crate::terminal::size::show_count;
 use crate::terminal::time;
 
 /// Problems that are shown; the rest is counted.
@@ -109,10 +110,20 @@ impl Restoring {
     }
 
     /// Does it.
-    pub fn run(&self, page: &Page, job: &Job, used: &Use, stop: &AtomicBool) {
+    pub fn run(&self, page: &Page, job: &Job, used: &Use, watcher: &dyn Watcher, stop: &AtomicBool) {
         let options = options(&job.named, &job.names, job.target.clone(), &page.options);
         let counts = Counts(&job.progress, used);
         let done = caught(|| restore::restore(&page.shelf.repository, &job.named, &options, &counts, stop));
+        let what = format!("restore to {}", job.target.display());
+        match &done {
+            Ok(restored) if restored.problems + restored.damaged > 0 => {
+                let count = show_count(restored.problems + restored.damaged, "thing");
+                watcher.problem(&what, &format!("{count} could not be given back whole"));
+            }
+            Ok(_) => {}
+            // Also when all ends: whoever asked for it may not look any more.
+            Err(error) => watcher.problem(&what, &error.to_string()),
+        }
         *lock(&job.progress.ended) = Some(done.map_err(|error: Error| error.to_string()));
     }
 }

@@ -1,7 +1,7 @@
 //! Listening: a thread for each connection, not more than there may be, each for one request.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ use crate::repository::{Error, caught};
 const CONNECTIONS: usize = 64;
 /// Time in which a request has to be there.
 const ASKING: Duration = Duration::from_secs(10);
-/// How often it is looked whether somebody comes, and whether it is to end.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A place that is listened on.
 pub struct Server {
@@ -40,13 +40,22 @@ impl Server {
     /// Listens there. Nobody is answered yet.
     pub fn bind(address: SocketAddr) -> io::Result<Server> {
         let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Server { listener, address })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where this machine reaches it.
+    fn own_address(&self) -> SocketAddr {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.address.port())
     }
 
     /// Whether only this machine can reach it.
@@ -71,35 +80,60 @@ impl Server {
         page.restoring.give(jobs);
         std::thread::scope(|scope| {
             scope.spawn(move || lease::keep(&page.shelf.repository, clock, host, used, &ended));
-            scope.spawn(move || work.iter().for_each(|job| page.restoring.run(page, &job, used, stop)));
-            let done = caught(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let Ok((stream, _)) = self.listener.accept() else {
-                        std::thread::sleep(LOOK);
-                        continue;
-                    };
-                    if count.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-                        count.fetch_sub(1, Ordering::Relaxed);
-                        drop(stream);
-                        continue;
-                    }
-                    scope.spawn(move || {
-                        // One that fails, or a bug in it, is the end of that one.
-                        if let Err(error) = caught(|| {
-                            connection(page, &stream, used, watcher, stop);
-                            Ok(())
-                        }) {
-                            watcher.problem("a request", &error.to_string());
-                        }
-                        count.fetch_sub(1, Ordering::Relaxed);
-                    });
-                }
-                Ok(())
+            scope.spawn(move || {
+                work.iter().for_each(|job| page.restoring.run(page, &job, used, watcher, stop))
             });
+            let accepting = scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    match self.listener.accept() {
+                        Ok((stream, _)) => {
+                            let answer = move || connection(page, &stream, used, watcher, stop);
+                            bounded_by(count, scope, answer, watcher);
+                        }
+                        Err(_) => std::thread::sleep(LOOK),
+                    }
+                }
+            });
+            while !stop.load(Ordering::Relaxed) && !accepting.is_finished() {
+                std::thread::sleep(LOOK);
+            }
+            // It waits for somebody to come.
+            while !accepting.is_finished() {
+                let _ = TcpStream::connect(self.own_address());
+                std::thread::sleep(LOOK / 10);
+            }
+            let done =
+                accepting.join().map_err(|_| Error::Bug { what: "nobody listens any more".to_owned() });
             page.restoring.close();
             drop(end);
             done
         })
+    }
+}
+
+/// Answers in a thread of its own, unless there are as many as there may be. One that fails, or a bug in it, is the end of that one.
+fn bounded_by<'s>(
+    count: &'s AtomicUsize,
+    scope: &'s std::thread::Scope<'s, '_>,
+    answer: impl FnOnce() + Send + 's,
+    watcher: &'s dyn Watcher,
+) {
+    if count.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
+        count.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    let work = move || {
+        let done = caught(|| {
+            answer();
+            Ok(())
+        });
+        if let Err(error) = done {
+            watcher.problem("a request", &error.to_string());
+        }
+        count.fetch_sub(1, Ordering::Relaxed);
+    };
+    if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+        count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::catalogue;
-use crate::index::catalogue::Catalogue;
+use crate::index::{self, catalogue::Catalogue};
 use crate::locks::lock;
-use crate::model::{Id, Node};
+use crate::model::{Id, Node, NodeType};
 use crate::repository::folders::Folders;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::repository::{Error, Repository};
 
 /// How often it is looked for snapshots at most.
 const LOOK: Duration = Duration::from_secs(3);
+/// How often and how long another process that fills the catalogue is waited for.
+const TRIES: u32 = 60;
+const PAUSE: Duration = Duration::from_millis(500);
 /// Shares of the memory: blocks, pages of folders.
 const BLOCKS_SHARE: usize = 4;
 const FOLDERS_SHARE: usize = 8;
@@ -78,9 +81,9 @@ impl Shelf {
                 return Ok(None);
             };
             match node.tree {
-                Some(below) => tree = below,
-                None if depth + 1 < names.len() => return Ok(None),
-                None => {}
+                Some(below) if node.kind == NodeType::Directory => tree = below,
+                _ if depth + 1 < names.len() => return Ok(None),
+                _ => {}
             }
             found = Some(node);
         }
@@ -91,16 +94,15 @@ impl Shelf {
     pub fn catalogue(&self, snapshots: &[Named], stop: &AtomicBool) -> Result<Arc<Catalogue>, Error> {
         let mut held = lock(&self.catalogue);
         if let Some(catalogue) = &*held
-            && self.fill(catalogue, snapshots, stop).is_ok()
+            && is_filled(self.fill(catalogue, snapshots, stop))?
         {
             return Ok(catalogue.clone());
         }
         let id = self.repository.id();
         let kept = self.cache.as_deref().and_then(|folder| Catalogue::open(folder, &id, true).ok().flatten());
-        let kept = kept.filter(|kept| self.fill(kept, snapshots, stop).is_ok());
         let catalogue = match kept {
-            Some(kept) => kept,
-            None => {
+            Some(kept) if is_filled(self.fill(&kept, snapshots, stop))? => kept,
+            _ => {
                 let memory = Catalogue::in_memory(&id)?;
                 self.fill(&memory, snapshots, stop)?;
                 memory
@@ -112,6 +114,21 @@ impl Shelf {
     }
 
     fn fill(&self, catalogue: &Catalogue, snapshots: &[Named], stop: &AtomicBool) -> Result<(), Error> {
-        catalogue::fill(&self.repository, catalogue, snapshots, stop, &mut |_| {}).map(drop)
+        for tries in 1.. {
+            match catalogue::fill(&self.repository, catalogue, snapshots, stop, &mut |_| {}) {
+                // Another process is at it: what it added need not be added again.
+                Err(Error::Index(index::Error::Busy)) if tries < TRIES => std::thread::sleep(PAUSE),
+                other => return other.map(drop),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// False where that catalogue can not be used, and another one may.
+fn is_filled(filled: Result<(), Error>) -> Result<bool, Error> {
+    match filled {
+        Err(Error::Index(_)) => Ok(false),
+        other => other.map(|()| true),
     }
 }

@@ -20,7 +20,7 @@ const MAGIC: usize = 16;
 
 /// The lines of a patch. What is not UTF-8 is shown as such.
 fn lines(patch: &[u8]) -> String {
-    let mut out = "<pre class=\"patch\" tabindex=\"0\">".to_owned();
+    let mut out = "<pre class=\"patch\" tabindex=\"0\">\n".to_owned();
     // The names of both sides stand above.
     let mut lines = patch.split_inclusive(|byte| *byte == b'\n').skip(2);
     for line in lines.by_ref().take(LINES_MOST) {

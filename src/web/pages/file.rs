@@ -74,7 +74,7 @@ fn preview(asked: &Asked<'_>, place: &Place<'_>, node: &Node) -> Result<String, 
     let is_cut = begin.len() as u64 != node.size;
     Ok(match readable(&begin, is_cut) {
         Some(shown) => format!(
-            "<h2>Content{}</h2><pre tabindex=\"0\">{}</pre>",
+            "<h2>Content{}</h2><pre tabindex=\"0\">\n{}</pre>",
             if is_cut { ", its first 64 KiB" } else { "" },
             text::html(shown)
         ),

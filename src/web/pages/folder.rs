@@ -1,10 +1,10 @@
 //! What is in a folder of a snapshot.
 
 use super::layout::{neighbours, page, pager, way};
-use super::{Place, address, nowhere, unreadable};
+use super::{Place, address, names, nowhere, unreadable};
 use crate::model::{Id, Node, NodeType};
 use crate::repository::Error;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 use crate::terminal::time;
 use crate::web::server::{Asked, Given};
 use crate::web::text;
@@ -89,9 +89,12 @@ pub fn show(asked: &Asked<'_>, place: &Place<'_>, tree: Id, node: Option<&Node>)
     if from > 0 && listed.nodes.is_empty() {
         return Ok(nowhere("There are not so many entries."));
     }
-    let title = place.name().map_or_else(|| "/".to_owned(), text::name);
+    let title = place.name().map_or_else(|| "Snapshot".to_owned(), text::name);
     let mut body = format!("{}<h1>{title}</h1>", way(place));
     body += &actions(asked, place, tree)?;
+    if place.names.is_empty() {
+        body += &facts(place);
+    }
     let marked = node.map_or(place.named.snapshot.stands_for.is_some(), Node::has_lost_entries);
     if marked {
         body += "<p class=\"bad\" role=\"alert\">Some entries are lost, as a repair marked it.</p>";
@@ -113,6 +116,34 @@ pub fn show(asked: &Asked<'_>, place: &Place<'_>, tree: Id, node: Option<&Node>)
     body += "</tbody></table>";
     body += &pager(&place.address("s"), from, PAGE, listed.more);
     Ok(page(200, &title, &body))
+}
+
+/// What is known of the snapshot.
+fn facts(place: &Place<'_>) -> String {
+    let snapshot = &place.named.snapshot;
+    let sources = snapshot.sources.iter().map(|source| {
+        let address = address("s", place.named, &names(source));
+        format!("<a href=\"{address}\">{}</a>", text::name(source))
+    });
+    let counts = format!(
+        "{}, {} in all",
+        show_count(snapshot.summary.files, "file"),
+        show_size(snapshot.summary.bytes)
+    );
+    let mut facts = vec![
+        ("Id", place.named.name.to_string()),
+        ("Host", text::name(&snapshot.host)),
+        ("Saved", sources.collect::<Vec<_>>().join(", ")),
+        ("Holds", text::html(&counts)),
+    ];
+    if !snapshot.description.is_empty() {
+        facts.push(("Described", text::name(snapshot.description.as_bytes())));
+    }
+    if snapshot.summary.unreadable > 0 {
+        facts.push(("Unreadable", show_count(snapshot.summary.unreadable, "entry")));
+    }
+    let lines = facts.iter().map(|(what, value)| format!("<div><dt>{what}</dt><dd>{value}</dd></div>"));
+    format!("<dl>{}</dl>", lines.collect::<String>())
 }
 
 /// What can be done with the folder, and where it is in other snapshots.

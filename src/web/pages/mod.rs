@@ -42,11 +42,8 @@ pub fn refused(refusal: Refusal) -> Answer {
 /// What comes first: it gets the cookie, and leads on without the token in the address. No redirection: a browser that was sent by another
 /// site would not show the cookie.
 pub fn welcome() -> Answer {
-    page(
-        200,
-        "copal",
-        "<meta http-equiv=\"refresh\" content=\"0;url=/\"><p><a href=\"/\">Go on to the snapshots</a></p>",
-    )
+    let body = "<p><a href=\"/\">Go on to the snapshots</a></p>";
+    layout::page_with(200, "copal", body, b"", "<meta http-equiv=\"refresh\" content=\"0;url=/\">")
 }
 
 /// What whoever asked is told of an error.
