@@ -395,6 +395,33 @@ fn what_a_repair_marked_as_lost_is_no_zeros() {
 }
 
 #[test]
+fn a_folder_that_can_not_be_read_is_not_empty_and_what_was_in_it_is_not_absent() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/first/file", "x");
+    let id = snapshot(&sandbox.back_up());
+    let (packs, away) = (sandbox.repository().join("packs"), sandbox.path("away"));
+    std::fs::rename(&packs, &away).unwrap();
+    std::fs::create_dir(&packs).unwrap();
+    let web = Web::new(&sandbox);
+    web.get("/").expect(200).holds(&id);
+    let root = web.get(&format!("/s/{id}")).expect(200).holds("role=\"alert\"");
+    assert!(!root.text().contains("Nothing is in this folder"), "{}", root.text());
+    for word in ["s", "get", "zip", "raw", "restore"] {
+        web.get(&format!("/{word}/{id}{}/first/file", source(&sandbox))).expect(500).holds("Damaged");
+    }
+    web.get("/find?q=file").expect(200).holds("only in part");
+    let zip = web.get(&format!("/zip/{id}")).expect(200);
+    assert!(zip.chunks().is_none(), "a cut archive must not look whole");
+    web.end().expect(0).warns("cut off at");
+    // Found again, it is whole again.
+    std::fs::remove_dir(&packs).unwrap();
+    std::fs::rename(&away, &packs).unwrap();
+    let web = Web::new(&sandbox);
+    web.get(&format!("/get/{id}{}/first/file", source(&sandbox))).expect(200).holds("x");
+    assert_eq!(web.end().code, 0);
+}
+
+#[test]
 fn a_prune_beside_it_takes_nothing_away() {
     let sandbox = Sandbox::new();
     sandbox.write("source/old", noise(1, 2 << 20));

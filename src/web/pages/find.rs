@@ -1,6 +1,7 @@
 //! Paths by their names, over all snapshots.
 
 use super::layout::{page_with, pager};
+use super::versions::doubts;
 use super::{address, names};
 use crate::catalogue::{self, Match, Timelines, Wanted};
 use crate::model::NodeType;
@@ -87,12 +88,7 @@ pub fn show(asked: &Asked<'_>) -> Given {
         Err(Error::Stopped) if more => {}
         other => other?,
     }
-    if timelines.unknown() > 0 {
-        body += &format!(
-            "<p class=\"note\">{} of the oldest snapshots are not in the catalogue, which is full.</p>",
-            timelines.unknown()
-        );
-    }
+    body += &doubts(&timelines);
     if rows.is_empty() {
         body += "<p role=\"status\">Nothing was found.</p>";
         return Ok(answer(&body));

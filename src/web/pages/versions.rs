@@ -3,11 +3,34 @@
 use super::layout::page;
 use super::{address, joined, nowhere};
 use crate::catalogue::{self, History, Timelines, Version};
+use crate::index::catalogue::Coverage;
 use crate::model::NodeType;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 use crate::terminal::time;
 use crate::web::server::{Asked, Given};
 use crate::web::text;
+
+/// What may be missing of what the catalogue says.
+pub fn doubts(timelines: &Timelines<'_>) -> String {
+    let mut out = String::new();
+    let unknown = timelines.unknown();
+    if unknown > 0 {
+        out += &format!(
+            "<p class=\"bad\">{unknown} of the oldest snapshots are not in the catalogue, which is full.</p>"
+        );
+    }
+    let moments = timelines.hosts.values().flatten();
+    let partial = moments
+        .filter(|moment| moment.known.is_some_and(|known| known.state == Coverage::Partial))
+        .count() as u64;
+    if partial > 0 {
+        out += &format!(
+            "<p class=\"bad\" role=\"alert\">{} could be read only in part: what else is in there is not known.</p>",
+            show_count(partial, "snapshot")
+        );
+    }
+    out
+}
 
 fn row(names: &[Vec<u8>], version: &Version<'_>, place: usize, can_compare: bool) -> String {
     let facts = &version.facts;
@@ -99,11 +122,6 @@ pub fn show(asked: &Asked<'_>, names: &[Vec<u8>]) -> Given {
     if histories.is_empty() {
         body += "<p>No snapshot that is still there holds it.</p>";
     }
-    if timelines.unknown() > 0 {
-        body += &format!(
-            "<p class=\"note\">{} of the oldest snapshots are not in the catalogue, which is full.</p>",
-            timelines.unknown()
-        );
-    }
+    body += &doubts(&timelines);
     Ok(page(200, &format!("Versions of {title}"), &body))
 }
