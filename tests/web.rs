@@ -195,12 +195,15 @@ fn first_line(child: &mut Child) -> String {
     String::from_utf8(line).unwrap()
 }
 
+fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let all = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
+    let files = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
 /// The pack of a sandbox's repository that holds the most.
 fn largest_pack(sandbox: &Sandbox) -> PathBuf {
-    let all =
-        walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter().map(|entry| entry.unwrap());
-    let files = all.filter(|entry| entry.file_type().is_file());
-    files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path()
+    packs(sandbox).into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap()
 }
 
 fn snapshot(summary: &serde_json::Value) -> String {
@@ -364,7 +367,8 @@ fn what_is_damaged_cuts_the_connection_and_is_told() {
     let web = Web::new(&sandbox);
     let answer = web.get(&format!("/get/{id}{}/large", source(&sandbox))).expect(200);
     assert_eq!(answer.header("Content-Length"), Some("6291456"));
-    assert!(!answer.body.is_empty() && answer.body.len() < content.len());
+    // How much comes before it depends on which of the packs each block went to.
+    assert!(answer.body.len() < content.len());
     assert!(content.starts_with(&answer.body), "something else than what was saved");
     let zip = web.get(&format!("/zip/{id}{}", source(&sandbox))).expect(200);
     assert!(zip.chunks().is_none(), "a cut archive must not look whole");
@@ -379,7 +383,9 @@ fn what_a_repair_marked_as_lost_is_no_zeros() {
     sandbox.write("source/large", noise(1, 3 << 20));
     sandbox.write("source/small", "fine");
     sandbox.back_up();
-    std::fs::remove_file(largest_pack(&sandbox)).unwrap();
+    // All of its content, over whichever packs that was spread; what is left is trees.
+    let large = packs(&sandbox).into_iter().filter(|pack| pack.metadata().unwrap().len() > 500_000);
+    large.for_each(|pack| std::fs::remove_file(pack).unwrap());
     sandbox.run(["check", "--read-data"]).expect(5);
     let _ = sandbox.run(["repair", "index", "--yes"]);
     let _ = sandbox.run(["repair", "snapshots", "--forget"]);
