@@ -220,6 +220,22 @@ fn what_is_kept_beside_is_not_removed_by_the_same_run() {
     }
 }
 
+#[test]
+fn what_is_kept_beside_is_not_removed_by_what_else_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let report = sandbox.write("source/docs/report", "saved");
+    sandbox.back_up();
+    sandbox.write("source/docs/report", "written since");
+    sandbox.write("source/docs/new", "new");
+    let options = ["--in-place", "--overwrite", "if-changed", "--delete"];
+    let both = ["restore", "latest:docs/report", "latest:docs"];
+    sandbox.run([&both[..], &options].concat()).expect(0).says("; 1 was removed");
+    assert_eq!(std::fs::read(&report).unwrap(), b"saved");
+    let left: Vec<String> = names(&sandbox.path("source/docs"));
+    let beside = left.iter().find(|other| other.starts_with("report.")).unwrap();
+    assert_eq!(std::fs::read(sandbox.path("source/docs").join(beside)).unwrap(), b"written since");
+}
+
 /// What a shell is offered for a line.
 fn offers(sandbox: &Sandbox, line: &str) -> Vec<String> {
     let mut command = sandbox.command([""; 0]);

@@ -35,7 +35,7 @@ impl Run<'_> {
             Err(_) => false,
         })?;
         let above = files::stat_fd(folder)?;
-        lock(&self.kept).insert((above.dev, above.inode, kept.clone()));
+        lock(&self.options.kept).insert((above.dev, above.inode, kept.clone()));
         if is_kept {
             return Ok(());
         }
@@ -53,9 +53,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether this run kept something under that name, which is not removed then, though the snapshot has nothing there.
+    /// Whether something was kept under that name, which is not removed then, though the snapshot has nothing there.
     pub(super) fn is_kept(&self, folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-        let kept = lock(&self.kept);
+        let kept = lock(&self.options.kept);
         !kept.is_empty()
             && files::stat_fd(folder)
                 .is_ok_and(|above| kept.contains(&(above.dev, above.inode, name.to_vec())))

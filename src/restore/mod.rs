@@ -49,6 +49,9 @@ pub enum Overwrite {
     Never,
 }
 
+/// What was kept beside what took its place: the folder's device and inode, and the name there.
+pub type Kept = Arc<Mutex<HashSet<(u64, u64, Vec<u8>)>>>;
+
 /// What to restore, and how.
 pub struct Options {
     pub target: PathBuf,
@@ -74,6 +77,8 @@ pub struct Options {
     pub beside: String,
     /// What is there and differs is kept beside what takes its place, marked with its time.
     pub keep_present: bool,
+    /// What was kept so, by all restores that share this: `delete` spares it.
+    pub kept: Kept,
     /// Bytes that the run may take, about: half for blocks in the threads' hands (fewer threads where they do not fit), a quarter for two
     /// windows. The rest is for trees, the index and the program. A block longer than the repository's chunks is more than is counted on.
     pub memory: u64,
@@ -97,6 +102,7 @@ impl Default for Options {
             tell_files: false,
             beside: String::new(),
             keep_present: false,
+            kept: Kept::default(),
             memory: store::MEMORY,
         }
     }
@@ -150,8 +156,6 @@ struct Run<'r> {
     temporaries: AtomicU64,
     /// Leftovers of other runs that were removed.
     swept: AtomicU64,
-    /// What this run kept beside what took its place: the folder's device and inode, and the name there.
-    kept: Mutex<HashSet<(u64, u64, Vec<u8>)>>,
     /// A folder of each file system that was written to, by device number.
     systems: Mutex<BTreeMap<u64, Arc<OwnedFd>>>,
     /// Absolute paths of the snapshot's sources: `delete` touches nothing above them.
@@ -290,7 +294,6 @@ fn run<'r>(
         temporary: leftovers::prefix(u64::from_le_bytes(crate::crypto::random()?)),
         temporaries: AtomicU64::new(1),
         swept: AtomicU64::new(0),
-        kept: Mutex::default(),
         systems: Mutex::default(),
         sources: &named.snapshot.sources,
         is_repaired: named.snapshot.stands_for.is_some(),

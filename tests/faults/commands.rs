@@ -409,6 +409,7 @@ const RESTORE: Command = Command {
             tell_files: false,
             beside: "then".to_owned(),
             keep_present: false,
+            kept: Default::default(),
         };
         let restored = session::reading(&repository, client.clock(), b"host", || {
             restore::restore(&repository, named, &options, &Silent, &AtomicBool::new(false))

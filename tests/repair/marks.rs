@@ -235,6 +235,7 @@ fn restore_deleting(place: &Place, name: &Id, path: Vec<Vec<u8>>, target: &std::
         tell_files: false,
         beside: String::new(),
         keep_present: false,
+        kept: Default::default(),
     };
     let stop = std::sync::atomic::AtomicBool::new(false);
     restore::restore(&repository, named, &options, &Silent, &stop).unwrap()

@@ -106,6 +106,8 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     for text in &wanted.wanted {
         jobs.push(job(context, &repository, &all, wanted, text.as_bytes())?);
     }
+    // One for all that is asked for: what one of them keeps, another does not remove.
+    let kept = restore::Kept::default();
     let options = |Work { named, names, target, .. }: &Work, overwrite| Options {
         target: target.clone(),
         path: names.clone(),
@@ -113,6 +115,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         exclude: exclude.clone(),
         overwrite,
         keep_present: wanted.in_place,
+        kept: kept.clone(),
         delete: wanted.delete,
         dry_run: wanted.dry_run,
         verify: wanted.verify,
