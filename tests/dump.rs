@@ -105,6 +105,32 @@ fn what_is_lost_cuts_the_output_off_and_leaves_no_target() {
 }
 
 #[test]
+fn an_archive_that_is_cut_off_between_two_entries_does_not_look_whole() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/a/before", "fine");
+    sandbox.write("source/b/lost", "lost");
+    let packs = || -> std::collections::BTreeSet<PathBuf> {
+        let all = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
+        let files = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
+        files.map(|entry| entry.into_path()).collect()
+    };
+    sandbox.run([OsStr::new("backup"), sandbox.path("source/a").as_os_str()]).expect(0);
+    let before = packs();
+    sandbox.run([OsStr::new("backup"), sandbox.path("source/b").as_os_str()]).expect(0);
+    let of_b: Vec<PathBuf> = packs().difference(&before).cloned().collect();
+    sandbox.back_up();
+    of_b.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    let ended = sandbox.run(["dump", "latest:source"]).expect(5).warns("/b").warns("cut off");
+    assert_eq!(ended.stdout.len() % 512, 0, "it ends within an entry, and so proves nothing");
+    let file = sandbox.path("cut.tar");
+    std::fs::write(&file, &ended.stdout).unwrap();
+    let mut command = Command::new("tar");
+    command.arg("--list").arg("--file").arg(&file).env("LC_ALL", "C");
+    let listed = common::end(command).expect(2);
+    assert!(listed.out().contains("a/before"), "{listed}");
+}
+
+#[test]
 fn what_a_repair_marked_as_lost_is_no_zeros() {
     let sandbox = Sandbox::new();
     sandbox.write("source/large", noise(1, 3 << 20));

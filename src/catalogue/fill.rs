@@ -88,12 +88,14 @@ fn add(
             folders: 0,
             unread: 0,
             folders_most,
+            is_repaired: snapshot.stands_for.is_some(),
             moved: Moved::default(),
         };
         adding.folders(snapshot.root)?;
         let (folders, unread) = (adding.folders, adding.unread);
         adding.find_moved()?;
-        if unread > 0 {
+        // What is not there in one that a repair wrote may be lost: unknown is not absent.
+        if unread > 0 || snapshot.stands_for.is_some() {
             writing.set_partial(name)?;
         }
         Ok::<_, Error>(Some((folders, unread, writing.shrink(BYTES_MAX)?)))
@@ -124,6 +126,8 @@ struct Adding<'a, 'c> {
     folders: u64,
     unread: u64,
     folders_most: u64,
+    /// A repair wrote the snapshot: its folders may lack entries that were lost.
+    is_repaired: bool,
     moved: Moved,
 }
 
@@ -181,11 +185,10 @@ impl Adding<'_, '_> {
                 stack.push((below, tree));
             }
         }
-        if is_whole {
-            gone.extend(before);
-            for child in gone {
-                self.vanished(&child)?;
-            }
+        gone.extend(before);
+        for child in gone {
+            // One that was not met where not all is known is not said to be there, nor to be gone.
+            self.ends(&child, is_whole && !self.is_repaired)?;
         }
         Ok(is_whole)
     }
@@ -210,7 +213,7 @@ impl Adding<'_, '_> {
                 // What could not be read is unknown, so what was below it is not taken for gone.
                 let may_hold = |kind| matches!(kind, NodeType::Directory | NodeType::Unreadable);
                 if may_hold(child.kind) && !may_hold(node.kind) {
-                    self.vanished(&child)?;
+                    self.ends(&child, true)?;
                 } else {
                     self.writing.close(lane, child.path, self.number - 1)?;
                 }
@@ -228,13 +231,14 @@ impl Adding<'_, '_> {
         Ok(path)
     }
 
-    /// An entry is not there any more, nor anything below it.
-    fn vanished(&mut self, child: &Child) -> Result<(), Error> {
+    /// An entry is not there any more, nor anything below it; or, unless it `is_gone`, nothing is known of them.
+    fn ends(&mut self, child: &Child, is_gone: bool) -> Result<(), Error> {
         let lane = self.lane.number;
         let mut stack = vec![child.clone()];
         while let Some(child) = stack.pop() {
             self.writing.close(lane, child.path, self.number - 1)?;
-            if child.kind == NodeType::File && child.size > 0 && self.moved.vanished.len() < MOVED_MAX {
+            let may_have_moved = is_gone && child.kind == NodeType::File && child.size > 0;
+            if may_have_moved && self.moved.vanished.len() < MOVED_MAX {
                 self.moved.vanished.insert(child.content, child.path);
             }
             if matches!(child.kind, NodeType::Directory | NodeType::Unreadable) {

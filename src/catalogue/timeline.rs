@@ -70,6 +70,18 @@ impl<'s> Timelines<'s> {
     }
 }
 
+impl<'s> Timelines<'s> {
+    /// Snapshots that could not be read wholly when they were added: what was in there may be missing. Not those that a repair wrote,
+    /// which say themselves what is lost.
+    pub fn partial(&self) -> impl Iterator<Item = &'s Named> {
+        let moments = self.hosts.values().flatten();
+        moments
+            .filter(|moment| moment.known.is_some_and(|known| known.state == Coverage::Partial))
+            .map(|moment| moment.named)
+            .filter(|named| named.snapshot.stands_for.is_none())
+    }
+}
+
 impl Moment<'_> {
     /// Whether one of its sources is this path, lies in it or holds it.
     pub fn covers(&self, path: &[u8]) -> bool {

@@ -35,6 +35,8 @@ pub fn history_by_walking<'s>(
         seen.insert(root, state.clone());
         Ok(match state {
             State::Present(facts) => State::Present((facts, ())),
+            // What is not there in a snapshot that a repair wrote may be lost.
+            State::Absent if moment.named.snapshot.stands_for.is_some() => State::Unknown,
             State::Absent => State::Absent,
             State::Unknown => State::Unknown,
         })

@@ -11,8 +11,11 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::format::limits::DEPTH_MAX;
-use crate::model::{Id, Id16, Node, NodeType, Xattr, XattrValue};
+use crate::model::{ENTRIES_LOST, Id, Id16, Node, NodeType, Xattr, XattrValue};
 use crate::repository::{Error, Repository};
+
+/// What is said of a folder that a repair marked so.
+const ENTRIES: &str = "some of its entries are lost, as a repair marked it";
 
 /// Kinds of archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +94,10 @@ trait Archive {
     /// Whether it can say that an entry is another name of one before.
     fn knows_links(&self) -> bool;
 
-    /// Ends it; without that it is seen to be cut off.
+    /// Makes sure that whoever reads it sees that it is cut off where it stands.
+    fn cut(&mut self);
+
+    /// Ends it.
     fn finish(self: Box<Self>) -> Result<(), Failed>;
 }
 
@@ -101,6 +107,8 @@ pub struct Work<'w> {
     pub stop: &'w AtomicBool,
     /// The path of what is dumped, for messages.
     pub base: &'w [u8],
+    /// A repair wrote the snapshot: what is marked as unread is lost.
+    pub is_repaired: bool,
     /// Told of each thing that is not in the archive: its path, and what.
     pub left_out: &'w mut dyn FnMut(&[u8], &str),
 }
@@ -110,10 +118,25 @@ impl Work<'_> {
         [self.base, b"/", below].concat()
     }
 
-    /// Writes an archive of what is in a folder, by its tree.
-    pub fn folder(&mut self, kind: Kind, tree: Id, out: &mut dyn Write) -> Result<Dumped, Failed> {
+    /// Writes an archive of what is in a folder, by its tree. `has_lost`: a repair marked entries of that very folder as lost.
+    pub fn folder(
+        &mut self,
+        kind: Kind,
+        (tree, has_lost): (Id, bool),
+        out: &mut dyn Write,
+    ) -> Result<Dumped, Failed> {
         let mut dumped = Dumped::default();
+        if has_lost {
+            (self.left_out)(self.base, ENTRIES);
+            dumped.left_out += 1;
+        }
         let mut archive = open(kind, out);
+        let written = self.entries(&mut *archive, tree, &mut dumped);
+        ended(archive, written)?;
+        Ok(dumped)
+    }
+
+    fn entries(&mut self, archive: &mut dyn Archive, tree: Id, dumped: &mut Dumped) -> Result<(), Failed> {
         let mut linked = HashMap::new();
         let mut path = Vec::new();
         let repository = self.repository;
@@ -129,7 +152,7 @@ impl Work<'_> {
                 path.push(b'/');
             }
             path.extend_from_slice(&node.name);
-            self.add(&mut *archive, &path, &node, &mut linked, &mut dumped)?;
+            self.add(archive, &path, &node, &mut linked, dumped)?;
             if let (NodeType::Directory, Some(tree)) = (node.kind, node.tree) {
                 if levels.len() > DEPTH_MAX {
                     let what = "it lies deeper than any folder may".to_owned();
@@ -141,16 +164,15 @@ impl Work<'_> {
                 levels.push((repository.nodes(tree), path.len()));
             }
         }
-        archive.finish()?;
-        Ok(dumped)
+        Ok(())
     }
 
     /// Writes an archive of one entry that is no folder.
     pub fn single(&mut self, kind: Kind, node: &Node, out: &mut dyn Write) -> Result<Dumped, Failed> {
         let mut dumped = Dumped::default();
         let mut archive = open(kind, out);
-        self.add(&mut *archive, &node.name, node, &mut HashMap::new(), &mut dumped)?;
-        archive.finish()?;
+        let written = self.add(&mut *archive, &node.name, node, &mut HashMap::new(), &mut dumped);
+        ended(archive, written)?;
         Ok(dumped)
     }
 
@@ -173,7 +195,7 @@ impl Work<'_> {
             }
             (NodeType::Socket, _) => Some("an archive holds no sockets"),
             (_, true) => {
-                (self.left_out)(&whole, "some of its entries are lost, as a repair marked it");
+                (self.left_out)(&whole, ENTRIES);
                 dumped.left_out += 1;
                 None
             }
@@ -183,6 +205,10 @@ impl Work<'_> {
             (self.left_out)(&whole, why);
             dumped.left_out += 1;
             return Ok(());
+        }
+        for what in node.unread.iter().filter(|what| self.is_repaired && *what != ENTRIES_LOST) {
+            (self.left_out)(&whole, &format!("{what}: lost, as a repair marked it"));
+            dumped.left_out += 1;
         }
         let link = if archive.knows_links() { first_name(linked, node, path) } else { None };
         let xattrs = self.xattrs(node, &whole)?;
@@ -220,6 +246,17 @@ fn open<'o>(kind: Kind, out: &'o mut dyn Write) -> Box<dyn Archive + 'o> {
     match kind {
         Kind::Tar => Box::new(tar::Tar::new(out)),
         Kind::Zip => Box::new(zip::Zip::new(out)),
+    }
+}
+
+/// Ends an archive: as whole when all was written, else so that it is seen to be cut off.
+fn ended(mut archive: Box<dyn Archive + '_>, written: Result<(), Failed>) -> Result<(), Failed> {
+    match written {
+        Ok(()) => archive.finish(),
+        Err(failed) => {
+            archive.cut();
+            Err(failed)
+        }
     }
 }
 

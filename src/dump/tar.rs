@@ -15,6 +15,26 @@ const OWNER_MOST: u32 = 0o777_7777;
 
 pub struct Tar<'o> {
     out: &'o mut dyn Write,
+    /// It ends within the bytes of a file.
+    is_within: bool,
+}
+
+/// Counts down the bytes of a file.
+struct Counted<'o> {
+    out: &'o mut dyn Write,
+    left: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.left = self.left.saturating_sub(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Records of an entry, as they are written: length, name, value.
@@ -54,7 +74,7 @@ fn put(field: &mut [u8], bytes: &[u8], name: &[u8], records: &mut Records) {
 
 impl<'o> Tar<'o> {
     pub fn new(out: &'o mut dyn Write) -> Tar<'o> {
-        Tar { out }
+        Tar { out, is_within: false }
     }
 
     fn pad(&mut self, length: u64) -> Result<(), Failed> {
@@ -69,17 +89,22 @@ impl<'o> Tar<'o> {
         if records.0.is_empty() {
             return Ok(());
         }
+        self.announce(records.0.len())?;
+        self.out.write_all(&records.0)?;
+        self.pad(records.0.len() as u64)
+    }
+
+    /// Writes the header of records of that many bytes.
+    fn announce(&mut self, length: usize) -> Result<(), Failed> {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::XHeader);
         header.set_mode(0o644);
-        header.set_size(records.0.len() as u64);
+        header.set_size(length as u64);
         if let Some(fields) = header.as_ustar_mut() {
             fields.name[..9].copy_from_slice(b"PaxHeader");
         }
         header.set_cksum();
-        self.out.write_all(header.as_bytes())?;
-        self.out.write_all(&records.0)?;
-        self.pad(records.0.len() as u64)
+        Ok(self.out.write_all(header.as_bytes())?)
     }
 }
 
@@ -153,14 +178,26 @@ impl Archive for Tar<'_> {
         self.records(&records)?;
         self.out.write_all(header.as_bytes())?;
         if has_content {
-            content(self.out)?;
-            self.pad(size)?;
+            let mut counted = Counted { out: &mut *self.out, left: size };
+            let written = content(&mut counted);
+            self.is_within = counted.left > 0;
+            if !self.is_within {
+                self.pad(size)?;
+            }
+            written?;
         }
         Ok(lost)
     }
 
     fn knows_links(&self) -> bool {
         true
+    }
+
+    fn cut(&mut self) {
+        // Those who read tar archives take one that stops between two entries for whole, though it lacks the end.
+        if !self.is_within {
+            let _ = self.announce(BLOCK);
+        }
     }
 
     fn finish(self: Box<Self>) -> Result<(), Failed> {

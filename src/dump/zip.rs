@@ -129,6 +129,10 @@ impl Archive for Zip<'_> {
         false
     }
 
+    fn cut(&mut self) {
+        // Without the list at its end it is none.
+    }
+
     fn finish(self: Box<Self>) -> Result<(), Failed> {
         let Zip { shut, writer } = *self;
         let ended = writer.finish().map_err(failed);

@@ -195,6 +195,21 @@ fn a_lost_page_of_a_large_folder_costs_its_entries() {
     assert_eq!(after.len() as u64, 1 + 1500 - pages[1].entries);
     let folder = &after[&b"/folder"[..]];
     assert!(folder.kind == NodeType::Directory && folder.has_lost_entries());
+    // An archive of that very folder is not told to be whole.
+    let (repository, stop) = (place.open(), std::sync::atomic::AtomicBool::new(false));
+    let mut told = Vec::new();
+    let mut left_out = |path: &[u8], what: &str| told.push((path.to_vec(), what.to_owned()));
+    let mut work = copal::dump::Work {
+        repository: &repository,
+        stop: &stop,
+        base: b"/folder",
+        is_repaired: true,
+        left_out: &mut left_out,
+    };
+    let tree = (folder.tree.unwrap(), folder.has_lost_entries());
+    let dumped = work.folder(copal::dump::Kind::Tar, tree, &mut Vec::new()).unwrap();
+    assert_eq!((dumped.left_out, dumped.others), (1, 1500 - pages[1].entries));
+    assert!(told[0].0 == b"/folder" && told[0].1.contains("are lost"), "{told:?}");
     // Nothing that a restore finds there is known to be too much.
     let lost = (0..1500).map(|number| format!("{number:06}"));
     let lost =
@@ -212,6 +227,65 @@ fn a_lost_page_of_a_large_folder_costs_its_entries() {
         assert_eq!(std::fs::read(inside.join(&lost)).unwrap(), b"still here");
     }
     place.is_sound();
+}
+
+#[test]
+fn what_a_repair_marked_as_lost_was_not_deleted() {
+    let place = Place::new(4096);
+    let repository = place.open();
+    let made = |target: u8| {
+        place.store(&repository, |store| {
+            let mut builder = TreeBuilder::new(store, 0);
+            for number in 0..1500 {
+                let mut node = Node::new(format!("{number:06}").as_bytes(), NodeType::Symlink);
+                node.target = vec![target; 2000];
+                builder.push(&node.name, node::encode(&node)).unwrap();
+            }
+            let mut folder = Node::new(b"folder", NodeType::Directory);
+            folder.tree = Some(builder.finish().unwrap());
+            let mut builder = TreeBuilder::new(store, 0);
+            builder.push(b"folder", node::encode(&folder)).unwrap();
+            builder.finish().unwrap()
+        })
+    };
+    let [before, root] = [b'x', b'y'].map(|target| {
+        let root = made(target);
+        let sources = vec![b"/folder".to_vec()];
+        place.commit(&repository, Snapshot { root, sources, ..Snapshot::default() });
+        place.days(1);
+        root
+    });
+    assert!(before != root);
+    let tree = repository.find_node(root, &[b"folder"]).unwrap().unwrap().tree.unwrap();
+    let Tree::Pages(1, pages) = repository.load_tree(&tree).unwrap() else { panic!("one page only") };
+    drop(repository);
+    place.lose(&[(Contents::Trees, pages[1].id)]);
+    let outcome = place.repair_snapshots();
+    let after = place.nodes(place.snapshot(&outcome.written[0].1).root);
+    let lost = (0..1500).map(|number| format!("{number:06}"));
+    let lost =
+        lost.into_iter().find(|name| !after.contains_key(format!("/folder/{name}").as_bytes())).unwrap();
+    let repository = place.open();
+    let all = repository.snapshots().unwrap();
+    let catalogue = copal::index::catalogue::Catalogue::in_memory(&repository.id()).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    copal::catalogue::fill(&repository, &catalogue, &all.confirmed, &stop, &mut |_| {}).unwrap();
+    let timelines = copal::catalogue::Timelines::new(&all.confirmed, Some(&catalogue)).unwrap();
+    let names = [&b"folder"[..], lost.as_bytes()];
+    let number = catalogue.number(&names).unwrap().unwrap();
+    let quick = copal::catalogue::history(&catalogue, &timelines, number, false).unwrap();
+    let slow = copal::catalogue::history_by_walking(&repository, &timelines, &names, false, &stop).unwrap();
+    for histories in [quick, slow] {
+        let [history] = &histories[..] else { panic!("{histories:?}") };
+        let [version] = &history.versions[..] else { panic!("{history:?}") };
+        assert_eq!(version.last.snapshot.root, before);
+        assert!(version.gone.is_none(), "lost is not deleted");
+    }
+    // What is there is told apart from it.
+    let kept = after.keys().next_back().unwrap().split(|byte| *byte == b'/').next_back().unwrap();
+    let number = catalogue.number(&[b"folder", kept]).unwrap().unwrap();
+    let histories = copal::catalogue::history(&catalogue, &timelines, number, false).unwrap();
+    assert_eq!(histories[0].versions.len(), 2);
 }
 
 /// Restores a snapshot, or a path of it, and removes from the target what it does not have.

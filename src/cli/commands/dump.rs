@@ -97,7 +97,11 @@ impl Drop for Target {
 
 /// What is dumped.
 enum What {
-    Folder(Id),
+    /// `has_lost`: a repair marked entries of that very folder as lost.
+    Folder {
+        tree: Id,
+        has_lost: bool,
+    },
     Entry(Box<Node>),
 }
 
@@ -111,7 +115,7 @@ struct Summary {
 
 fn look(repository: &Repository, named: &Named, names: &[Vec<u8>], path: &[u8]) -> Result<What, Failure> {
     if names.is_empty() {
-        return Ok(What::Folder(named.snapshot.root));
+        return Ok(What::Folder { tree: named.snapshot.root, has_lost: false });
     }
     let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
     let shown = escape(path);
@@ -120,7 +124,7 @@ fn look(repository: &Repository, named: &Named, names: &[Vec<u8>], path: &[u8]) 
             || Failure::new(Code::Failed, format!("snapshot {} holds no {shown}", named.name.short())),
         )?;
     match (node.kind, node.tree) {
-        (NodeType::Directory, Some(tree)) => Ok(What::Folder(tree)),
+        (NodeType::Directory, Some(tree)) => Ok(What::Folder { tree, has_lost: node.has_lost_entries() }),
         (NodeType::Unreadable, _) => {
             let why = match node.has_lost_entries() {
                 true => "was lost, and a repair marked it".to_owned(),
@@ -156,7 +160,7 @@ fn write(
     context: &Context<'_>,
     repository: &Repository,
     wanted: &Dump,
-    (what, path): (&What, &[u8]),
+    (named, what, path): (&Named, &What, &[u8]),
     out: &mut dyn Write,
 ) -> Result<Dumped, Failed> {
     let stop = signals::stop();
@@ -166,11 +170,14 @@ fn write(
     });
     let mut left_out =
         |path: &[u8], what: &str| context.warn(&format!("not in the archive: {}: {what}", escape(path)));
-    let mut work = Work { repository, stop, base: path, left_out: &mut left_out };
+    let is_repaired = named.snapshot.stands_for.is_some();
+    let mut work = Work { repository, stop, base: path, is_repaired, left_out: &mut left_out };
     let mut out = BufWriter::with_capacity(PASSED_ON, out);
     let dumped =
         match (what, kind) {
-            (What::Folder(tree), kind) => work.folder(kind.unwrap_or(Kind::Tar), *tree, &mut out),
+            (What::Folder { tree, has_lost }, kind) => {
+                work.folder(kind.unwrap_or(Kind::Tar), (*tree, *has_lost), &mut out)
+            }
             (What::Entry(node), Some(kind)) => {
                 let above = path.len().saturating_sub(node.name.len() + 1);
                 work.base = &path[..above];
@@ -199,8 +206,8 @@ pub fn run(context: &Context<'_>, wanted: &Dump) -> Result<Code, Failure> {
             let text = format!("{} is no file: --archive tar keeps what it is", escape(&path));
             return Err(Failure::usage(text));
         }
-        What::Folder(_) | What::Entry(_) if wanted.target.is_none() => {
-            let is_archive = wanted.archive.is_some() || matches!(what, What::Folder(_));
+        What::Folder { .. } | What::Entry(_) if wanted.target.is_none() => {
+            let is_archive = wanted.archive.is_some() || matches!(what, What::Folder { .. });
             if is_archive && io::stdout().is_terminal() {
                 return Err(Failure::usage("an archive is nothing for a terminal").with_hint(
                     "Send it somewhere (copal dump ... | tar -tv), or name a file: --target FILE",
@@ -213,8 +220,8 @@ pub fn run(context: &Context<'_>, wanted: &Dump) -> Result<Code, Failure> {
     let mut result = Err(Failed::Output(io::ErrorKind::Other.into()));
     reading(&repository, &context.clock, &context.host(), || {
         result = match &mut target {
-            Some(target) => write(context, &repository, wanted, (&what, &path), &mut target.file),
-            None => write(context, &repository, wanted, (&what, &path), &mut Standard(context)),
+            Some(target) => write(context, &repository, wanted, (&named, &what, &path), &mut target.file),
+            None => write(context, &repository, wanted, (&named, &what, &path), &mut Standard(context)),
         };
         Ok(())
     })
