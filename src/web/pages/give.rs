@@ -24,7 +24,7 @@ pub fn content(
     out: &mut Patient<'_>,
 ) -> Result<Option<Answer>, Error> {
     match (word, there) {
-        (b"zip", There::Folder(tree, _)) => {
+        (b"zip", There::Folder(tree, node)) => {
             let path = place.path();
             let name = match place.name() {
                 Some(name) => [name, b".zip"].concat(),
@@ -36,8 +36,14 @@ pub fn content(
                 asked.watcher.problem(&asked.request.asked, &told);
             };
             let repository = &asked.page.shelf.repository;
-            let mut work = Work { repository, stop: asked.stop, base: &path, left_out: &mut left_out };
-            ended(asked, stream(&content, out, |out| work.folder(Kind::Zip, tree, out).map(drop)));
+            let is_repaired = place.named.snapshot.stands_for.is_some();
+            let has_lost = node.is_some_and(|node| node.has_lost_entries());
+            let mut work =
+                Work { repository, stop: asked.stop, base: &path, is_repaired, left_out: &mut left_out };
+            ended(
+                asked,
+                stream(&content, out, |out| work.folder(Kind::Zip, (tree, has_lost), out).map(drop)),
+            );
             Ok(None)
         }
         (b"get", There::Entry(node)) if node.kind == NodeType::File => {
