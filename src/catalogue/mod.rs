@@ -3,6 +3,7 @@
 //! Filled by going through snapshots in the order of their times and reading only the folders whose trees differ from those of the
 //! snapshot before. Wherever it can not be had, `history` walks the snapshots themselves and gives the same answers.
 
+mod below;
 mod fill;
 mod find;
 mod history;
@@ -11,6 +12,7 @@ mod walk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use below::{below, is_held};
 pub use fill::{Filled, fill, keep_up};
 pub use find::{Match, Wanted, ending, find};
 pub use history::{History, Version, history};
@@ -43,8 +45,8 @@ pub fn facts_of(repository: &Repository, root: Id, names: &[&[u8]]) -> Result<Op
     Ok(repository.find_encoded(tree, last)?.map(|(node, encoded)| facts(&node, &encoded)))
 }
 
-/// What tells versions of an entry apart; `encoded` is the node as it is stored.
-fn facts(node: &Node, encoded: &[u8]) -> Facts {
+/// What stands for the contents of an entry, as in `Facts`.
+pub fn content_of(node: &Node) -> i64 {
     let mut contents = blake3::Hasher::new();
     contents.update(&[node.kind as u8]);
     match &node.content {
@@ -63,11 +65,16 @@ fn facts(node: &Node, encoded: &[u8]) -> Facts {
         }
     }
     contents.update(&node.target).update(&node.device.0.to_le_bytes()).update(&node.device.1.to_le_bytes());
+    short(contents.finalize())
+}
+
+/// What tells versions of an entry apart; `encoded` is the node as it is stored.
+fn facts(node: &Node, encoded: &[u8]) -> Facts {
     Facts {
         kind: node.kind,
         size: node.size,
         mtime: node.mtime,
-        content: short(contents.finalize()),
+        content: content_of(node),
         node: short(blake3::hash(encoded)),
     }
 }

@@ -38,6 +38,21 @@ impl Catalogue {
         }
         Ok(found)
     }
+
+    /// The names that were ever known in a folder behind `after`, in order, at most so many, each with the number of its path.
+    pub fn below(
+        &self,
+        folder: PathNumber,
+        after: &[u8],
+        most: usize,
+    ) -> Result<Vec<(Vec<u8>, PathNumber)>, Error> {
+        let connection = lock(&self.connection);
+        let mut query = connection.prepare_cached(
+            "SELECT name, id FROM paths WHERE parent = ?1 AND name > ?2 ORDER BY name LIMIT ?3",
+        )?;
+        let rows = query.query_map((folder, after, most as i64), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.map(|row| Ok(row?)).collect()
+    }
 }
 
 /// What is in a folder now, in order of the names.
