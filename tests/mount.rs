@@ -384,7 +384,7 @@ fn snapshots_are_found_by_time_by_host_and_by_tag() {
     };
     let twins = twins.each_ref().map(label);
     let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    assert_eq!(mounted.names(""), text(&["hosts", "latest", "snapshots", "tags"]));
+    assert_eq!(mounted.names(""), text(&["hosts", "latest", "snapshots", "tags", "versions"]));
     let (one, two) = ("2026-01-01T10-00-00", "2026-01-02T10-00-00");
     assert_eq!(mounted.names("snapshots"), text(&[one, two, &twins[0], &twins[1]]));
     let own = rustix::system::uname().nodename().to_str().unwrap().to_owned();
@@ -404,6 +404,159 @@ fn snapshots_are_found_by_time_by_host_and_by_tag() {
     let mounted = Mounted::with(&sandbox, &["-H", "other"]);
     let target = std::fs::read_link(mounted.place.join("latest")).unwrap();
     assert!(twins.iter().any(|twin| target == Path::new("snapshots").join(twin)), "{target:?}");
+}
+
+/// The folder of a path among the versions of this host.
+fn versions(mounted: &Mounted<'_>, path: &str) -> PathBuf {
+    let own = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    below(&mounted.place.join("versions").join(own), &mounted.sandbox.path(path))
+}
+
+#[test]
+fn every_path_is_a_folder_of_its_versions() {
+    let sandbox = Sandbox::new();
+    let days = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"];
+    let back_up = |day: usize, options: &[&str]| {
+        sandbox.back_up_with(&[&["--time", &format!("{} 10:00:00", days[day])], options].concat());
+    };
+    let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    sandbox.write("source/deep/report.odt", "first");
+    sandbox.write("source/both", "a file");
+    sandbox.write("source/.plain", "no extension");
+    std::os::unix::fs::symlink("nowhere", sandbox.path("source/link")).unwrap();
+    back_up(0, &[]);
+    let report = sandbox.write("source/deep/report.odt", "second, longer");
+    std::fs::remove_file(sandbox.path("source/both")).unwrap();
+    // As a version of the file would be called.
+    sandbox.write("source/both/2026-01-01T10-00-00", "in a folder");
+    back_up(1, &[]);
+    // Another mode is no version of the contents: the newest snapshot's is shown.
+    std::fs::set_permissions(&report, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let saved = std::fs::metadata(&report).unwrap();
+    back_up(2, &[]);
+    std::fs::remove_dir_all(sandbox.path("source/deep")).unwrap();
+    sandbox.write("source/theirs", "of another host");
+    back_up(3, &["-H", "other"]);
+    std::fs::remove_file(sandbox.path("source/theirs")).unwrap();
+    back_up(4, &[]);
+    let mounted = Mounted::new(&sandbox);
+    let of = |path: &str| names(&versions(&mounted, path));
+    let own = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    assert_eq!(mounted.names("versions"), text(&[&own, "other"]));
+    assert_eq!(
+        of("source"),
+        text(&[".plain", "both", "deep", "link"]),
+        "what was deleted, and not what is another's"
+    );
+    assert_eq!(of("source/deep"), text(&["report.odt"]));
+    // Once with what listing told of them, and once without.
+    for _ in 0..2 {
+        let found = of("source/deep/report.odt");
+        assert_eq!(found, text(&["2026-01-01T10-00-00.odt", "2026-01-02T10-00-00.odt"]));
+        let folder = versions(&mounted, "source/deep/report.odt");
+        assert_eq!(read(folder.join("2026-01-01T10-00-00.odt")), "first");
+        let second = folder.join("2026-01-02T10-00-00.odt");
+        assert_eq!(read(second.clone()), "second, longer");
+        let shown = std::fs::metadata(second).unwrap();
+        assert_eq!((shown.mode(), shown.size()), (saved.mode(), 14));
+        assert_eq!((shown.mtime(), shown.mtime_nsec()), (saved.mtime(), saved.mtime_nsec()));
+    }
+    assert_eq!(of("source/.plain"), text(&["2026-01-01T10-00-00"]));
+    assert_eq!(of("source/link"), text(&[]));
+    assert_eq!(of("source/both"), text(&["2026-01-01T10-00-00", "2026-01-01T10-00-00~"]));
+    let both = versions(&mounted, "source/both");
+    assert_eq!(read(both.join("2026-01-01T10-00-00~")), "a file");
+    assert_eq!(read(both.join("2026-01-01T10-00-00/2026-01-02T10-00-00")), "in a folder");
+    let theirs = below(&mounted.place.join("versions/other"), &sandbox.path("source/theirs"));
+    assert_eq!(read(theirs.join("2026-01-04T10-00-00")), "of another host");
+    for nothing in ["source/theirs", "source/never", "source/deep/report.odt/2026-01-03T10-00-00.odt"] {
+        let error = std::fs::symlink_metadata(versions(&mounted, nothing)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{nothing}");
+    }
+    let error =
+        std::fs::write(versions(&mounted, "source/.plain").join("2026-01-01T10-00-00"), "x").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::ROFS.raw_os_error()));
+    sandbox.write("source/.plain", "changed");
+    sandbox.back_up_with(&["--time", "2026-01-06 10:00:00"]);
+    wait_until("the new version is there", || {
+        of("source/.plain") == text(&["2026-01-01T10-00-00", "2026-01-06T10-00-00"])
+    });
+    mounted.end(Signal::INT).expect(0);
+}
+
+#[test]
+fn versions_are_shown_only_with_a_catalogue_and_known_when_they_are_looked_at() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/file", "x");
+    sandbox.back_up();
+    for without in ["--no-catalogue", "--no-cache"] {
+        let mounted = Mounted::with(&sandbox, &[without]);
+        assert!(!mounted.names("").contains("versions"), "{without}");
+        assert!(!mounted.place.join("versions").exists(), "{without}");
+        mounted.end(Signal::INT).expect(0);
+    }
+    let count = || {
+        let mut files = std::fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.find(|path| path.to_str().unwrap().ends_with(".catalogue.db")).unwrap();
+        let catalogue = rusqlite::Connection::open(file).unwrap();
+        catalogue.query_row("SELECT count(*) FROM snapshots", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let mounted = Mounted::new(&sandbox);
+    assert_eq!(std::fs::read(mounted.source().join("file")).unwrap(), b"x");
+    assert_eq!(count(), 0, "nobody asked for versions");
+    assert_eq!(names(&versions(&mounted, "source")), BTreeSet::from(["file".to_owned()]));
+    assert_eq!(count(), 1);
+    mounted.end(Signal::INT).expect(0);
+}
+
+#[test]
+fn a_version_that_is_not_what_the_catalogue_has_is_an_error_and_one_line() {
+    let sandbox = Sandbox::new();
+    sandbox.write("source/wrong", "wrong");
+    sandbox.write("source/right", "right");
+    sandbox.back_up_with(&["--time", "2026-01-01 10:00:00"]);
+    sandbox.run(["find", "wrong"]).expect(0);
+    let mut files = std::fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.find(|path| path.to_str().unwrap().ends_with(".catalogue.db")).unwrap();
+    let catalogue = rusqlite::Connection::open(file).unwrap();
+    let update = "UPDATE versions SET content = content + 1 WHERE path = (SELECT id FROM paths WHERE name = CAST('wrong' AS BLOB))";
+    assert_eq!(catalogue.execute(update, []).unwrap(), 1);
+    drop(catalogue);
+    let mounted = Mounted::new(&sandbox);
+    let name = "2026-01-01T10-00-00";
+    for _ in 0..2 {
+        assert_eq!(names(&versions(&mounted, "source/wrong")), BTreeSet::from([name.to_owned()]));
+        is_input_output_error(std::fs::read(versions(&mounted, "source/wrong").join(name)));
+    }
+    assert_eq!(std::fs::read(versions(&mounted, "source/right").join(name)).unwrap(), b"right");
+    let told = mounted.end(Signal::INT).expect(3).err();
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("catalogue")).collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    assert!(lines[0].contains("/source/wrong: the catalogue of paths is wrong"), "{told}");
+}
+
+#[test]
+fn very_many_paths_are_shown_whole_among_versions() {
+    let sandbox = Sandbox::new();
+    let names: Vec<String> = (0..3_500).map(|number| format!("file {number:05}")).collect();
+    for name in &names {
+        sandbox.write(format!("source/many/{name}"), "");
+    }
+    sandbox.back_up();
+    // A whole page of what only another host has.
+    for name in &names[..1_500] {
+        std::fs::remove_file(sandbox.path(format!("source/many/{name}"))).unwrap();
+    }
+    sandbox.back_up_with(&["-H", "other"]);
+    let mounted = Mounted::new(&sandbox);
+    let listed = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(versions(&mounted, "source/many")), names, "in order, each once");
+    let other = below(&mounted.place.join("versions/other"), &sandbox.path("source/many"));
+    assert_eq!(listed(other), names[1_500..]);
 }
 
 #[test]
@@ -816,6 +969,11 @@ fn root_others_may_look_only_where_that_was_allowed_and_at_what_they_may() {
         $nobody cat place/latest$PWD/source/for\\ all >/dev/null
         $nobody cat place/latest$PWD/source/listed >/dev/null
         ! $nobody cat place/latest$PWD/source/for\\ few 2>/dev/null || false
+        cat place/versions/*$PWD/source/for\\ few/* >/dev/null
+        own=$(echo place/versions/*$PWD/source/for\\ all/*)
+        cat \"$own\" >/dev/null
+        ! $nobody cat \"$own\" 2>/dev/null || false
+        ! $nobody ls place/versions 2>/dev/null || false
         cat place/latest$PWD/source/for\\ few >/dev/null
         kill -TERM $child; wait $child";
     as_on_most_systems(&sandbox, script).expect(0);

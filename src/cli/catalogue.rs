@@ -16,8 +16,8 @@ use crate::terminal::size::show_count;
 /// Snapshots that are added without a word about it.
 const QUIETLY: usize = 3;
 /// How often and how long another process that fills the catalogue is waited for.
-const TRIES: u32 = 60;
-const PAUSE: Duration = Duration::from_millis(500);
+pub const TRIES: u32 = 60;
+pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// The catalogue with all of these snapshots in it. None when none is wanted, or it can not be had, which is told; `needed` then gives
 /// one in memory.

@@ -11,6 +11,7 @@ pub mod exit;
 mod expand;
 mod listener;
 pub mod manual;
+mod past;
 mod paths;
 pub mod secrets;
 mod select;

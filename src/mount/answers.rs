@@ -12,7 +12,7 @@ use super::content::Body;
 use super::identity::{Key, TOP};
 use super::inodes::{Folder, Inodes, Item, Root, Saved};
 use super::listing::{Handles, Opened};
-use super::made::{Entry, Made, Top};
+use super::made::{Entry, Made};
 use super::shelf::{Missing, Shelf};
 use super::told::Hit;
 use crate::model::{Node, NodeType, Time};
@@ -50,10 +50,10 @@ fn time_of(answers: &Answers) -> Time {
 }
 
 impl Answers {
-    pub fn new(shelf: Shelf, ahead: Ahead, owner: (u32, u32)) -> Answers {
+    pub fn new(shelf: Shelf, top: Arc<dyn Made>, ahead: Ahead, owner: (u32, u32)) -> Answers {
         Answers {
             shelf,
-            inodes: Inodes::new(Arc::new(Top)),
+            inodes: Inodes::new(top),
             files: Handles::default(),
             folders: Handles::default(),
             used: Use::new(Instant::now()),
@@ -71,6 +71,8 @@ impl Answers {
         self.used.now();
         match caught(work) {
             Ok(answer) => answer,
+            // It is to end, which is no fault.
+            Err(Error::Stopped) => Err(Errno::EINTR),
             Err(error) => {
                 self.shelf.told.error(self.inodes.path(number), &error);
                 Err(Errno::EIO)
@@ -104,7 +106,7 @@ impl Answers {
     }
 
     /// Attributes of a saved entry.
-    fn attributes_of(&self, folder: &Folder, node: &Node, number: u64) -> FileAttr {
+    pub(super) fn attributes_of(&self, folder: &Folder, node: &Node, number: u64) -> FileAttr {
         let names = self.shelf.names(folder.root.shown.tree, node);
         let room = if node.kind == NodeType::File { self.shelf.room(node) } else { 0 };
         attributes::saved(node, number, names, room)
@@ -141,6 +143,7 @@ impl Answers {
         let (above, made) = above;
         let made_key = Key::made(&made.id());
         let (key, time, link) = match entry {
+            Entry::Version(kept) => return self.enter_version(made, above, kept, is_held),
             Entry::Folder(folder) => (Key::made(&folder.id()), time_of(self), None),
             Entry::Root(shown) => (Key::root(&made_key, &shown.name), shown.time, None),
             Entry::Link(target) => {
@@ -155,13 +158,18 @@ impl Answers {
         let number = self.inodes.enter(&key, |number| match entry {
             Entry::Folder(folder) => Item::Made(folder.clone()),
             Entry::Link(target) => Item::Link(target.as_slice().into()),
+            Entry::Version(_) => Item::Broken,
             Entry::Root(shown) => {
                 let way = [&made.id(), &b"/"[..], name].concat();
                 let root = Arc::new(Root { shown: shown.clone(), key, way });
                 Item::Root(Arc::new(Folder { root, key, tree: shown.tree, number, above }))
             }
         });
-        attributes::made(number, time, link, self.owner)
+        let attr = attributes::made(number, time, link, self.owner);
+        match entry {
+            Entry::Folder(folder) => FileAttr { perm: folder.mode(), ..attr },
+            _ => attr,
+        }
     }
 
     /// The entry of that name in a folder.
@@ -173,7 +181,7 @@ impl Answers {
             };
             let folder = match &item {
                 Item::Made(made) => {
-                    let found = made.find(&self.shelf.view(), name);
+                    let found = made.find(&self.shelf.view(), name)?;
                     let found = found.map(|entry| self.enter_made((number, &**made), name, &entry, true));
                     return Ok(found
                         .map(|attr| Looked::Found { attr, is_saved: false })
@@ -181,7 +189,7 @@ impl Answers {
                 }
                 Item::Root(folder) | Item::Saved(Saved { own: Some(folder), .. }) => folder,
                 Item::Saved(saved) => return self.not_a_folder(number, saved).map(Err),
-                Item::Link(_) => return Ok(Err(Errno::ENOTDIR)),
+                Item::Link(_) | Item::Broken => return Ok(Err(Errno::ENOTDIR)),
             };
             let found = self.shelf.find(folder.tree, name)?;
             Ok(Ok(match found {
@@ -205,7 +213,11 @@ impl Answers {
         self.answer(number, || {
             Ok(Ok(match self.item(number) {
                 Err(error) => return Ok(Err(error)),
-                Ok(Item::Made(_)) => (attributes::made(number, time_of(self), None, self.owner), false),
+                Ok(Item::Made(made)) => {
+                    let attr = attributes::made(number, time_of(self), None, self.owner);
+                    (FileAttr { perm: made.mode(), ..attr }, false)
+                }
+                Ok(Item::Broken) => (self.broken_attributes(number), false),
                 Ok(Item::Link(target)) => {
                     (attributes::made(number, time_of(self), Some(target.len()), self.owner), false)
                 }
@@ -236,6 +248,7 @@ impl Answers {
         self.answer(number, || {
             let saved = match self.item(number) {
                 Ok(Item::Saved(saved)) => saved,
+                Ok(Item::Broken) => return Ok(Err(Errno::EIO)),
                 Ok(_) => return Ok(Err(Errno::EISDIR)),
                 Err(error) => return Ok(Err(error)),
             };

@@ -6,8 +6,8 @@ use fuser::Errno;
 
 use super::answers::{Answer, Answers};
 use super::inodes::{Folder, Item, Saved};
-use super::listing::{Cursor, Opened, Trouble};
-use super::made::{Entry, Made};
+use super::listing::{Cursor, Listed, Opened, Trouble};
+use super::made::Made;
 use super::sink::Sink;
 use super::told::Hit;
 use crate::locks::lock;
@@ -23,8 +23,8 @@ impl Answers {
             Ok(match self.item(number) {
                 Err(error) => Err(error),
                 Ok(Item::Made(made)) => {
-                    let entries = made.entries(&self.shelf.view());
-                    Ok((self.folders.open(Opened::Made(made, entries)), false))
+                    let listed = Listed { before: 0, entries: made.entries(&self.shelf.view())? };
+                    Ok((self.folders.open(Opened::Made(made, Mutex::new(listed))), false))
                 }
                 Ok(Item::Root(folder)) => {
                     let cursor = Box::new(Mutex::new(Cursor::new(&folder, false)));
@@ -38,7 +38,7 @@ impl Answers {
                     Ok((self.folders.open(Opened::Saved(own, cursor)), true))
                 }
                 Ok(Item::Saved(saved)) => Err(self.not_a_folder(number, &saved)?),
-                Ok(Item::Link(_)) => Err(Errno::ENOTDIR),
+                Ok(Item::Link(_) | Item::Broken) => Err(Errno::ENOTDIR),
             })
         })
     }
@@ -58,8 +58,8 @@ impl Answers {
             let has_given = offset < first;
             let offset = offset.max(first);
             match &*opened {
-                Opened::Made(made, entries) => {
-                    self.list_made((number, &**made), entries, offset - first, sink);
+                Opened::Made(made, listed) => {
+                    self.list_made((number, &**made), &mut lock(listed), offset - first, sink)?;
                     Ok(Ok(()))
                 }
                 Opened::Saved(folder, cursor) => {
@@ -73,20 +73,23 @@ impl Answers {
     fn list_made(
         &self,
         above: (u64, &dyn Made),
-        entries: &[(Vec<u8>, Entry)],
+        listed: &mut Listed,
         from: u64,
         sink: &mut dyn Sink,
-    ) {
-        for (place, (name, entry)) in entries.iter().enumerate().skip(from as usize) {
-            let attr = self.enter_made(above, name, entry, sink.is_held());
-            let next = (DOTS.len() + place + 1) as u64;
-            if !sink.take(name, next, &attr, false) {
+    ) -> Result<(), Error> {
+        let (number, made) = above;
+        let mut place = from;
+        while let Some((name, entry)) = listed.at(place, made, &self.shelf)? {
+            let attr = self.enter_made((number, made), name, entry, sink.is_held());
+            place += 1;
+            if !sink.take(name, DOTS.len() as u64 + place, &attr, false) {
                 if sink.is_held() {
                     self.inodes.forget(attr.ino.0, 1);
                 }
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     fn list_saved(

@@ -38,6 +38,8 @@ pub enum Item {
     Link(Arc<[u8]>),
     Root(Arc<Folder>),
     Saved(Saved),
+    /// A version of a file that can not be given.
+    Broken,
 }
 
 /// An entry of a folder of a snapshot. Of a file with several names, the one that was met first.
@@ -146,7 +148,7 @@ impl Inodes {
                     names.push(made.id());
                     break;
                 }
-                Some(Item::Link(_)) => break,
+                Some(Item::Link(_) | Item::Broken) => break,
                 // Of a file with several names, the folder of the one that was met first may be forgotten.
                 None => {
                     names.push(b"...".to_vec());
@@ -166,7 +168,7 @@ mod tests {
     use crate::mount::made::Top;
 
     fn inodes() -> Inodes {
-        Inodes::new(Arc::new(Top))
+        Inodes::new(Arc::new(Top(None)))
     }
 
     fn link(to: &[u8]) -> Item {

@@ -44,9 +44,40 @@ impl<T> Handles<T> {
 
 /// An open folder.
 pub enum Opened {
-    /// As it was when it was opened.
-    Made(Arc<dyn Made>, Vec<(Vec<u8>, Entry)>),
+    Made(Arc<dyn Made>, Mutex<Listed>),
     Saved(Arc<Folder>, Box<Mutex<Cursor>>),
+}
+
+/// Entries of a made folder: as it was when it was opened, or, of very many, some that follow each other.
+pub struct Listed {
+    /// How many come before them.
+    pub before: u64,
+    pub entries: Vec<(Vec<u8>, Entry)>,
+}
+
+impl Listed {
+    /// The entry of that number. Going on fetches the next ones, going back begins anew.
+    pub fn at(
+        &mut self,
+        number: u64,
+        made: &dyn Made,
+        shelf: &Shelf,
+    ) -> Result<Option<(&[u8], &Entry)>, Error> {
+        if number < self.before {
+            *self = Listed { before: 0, entries: made.entries(&shelf.view())? };
+        }
+        while number >= self.before + self.entries.len() as u64 {
+            let Some((last, _)) = self.entries.last() else { return Ok(None) };
+            let more = made.more(&shelf.view(), last)?;
+            if more.is_empty() {
+                return Ok(None);
+            }
+            self.before += self.entries.len() as u64;
+            self.entries = more;
+        }
+        let entry = self.entries.get((number - self.before) as usize);
+        Ok(entry.map(|(name, entry)| (name.as_slice(), entry)))
+    }
 }
 
 /// Why a list is not all of it.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::versions::{Kept, Source, Versions};
 use super::view::{Shown, View};
+use crate::repository::Error;
 
 /// What a made folder holds.
 #[derive(Clone)]
@@ -10,6 +12,8 @@ pub enum Entry {
     Folder(Arc<dyn Made>),
     /// The root of a snapshot.
     Root(Arc<Shown>),
+    /// A version of a file.
+    Version(Arc<Kept>),
     /// A symlink to that.
     Link(Vec<u8>),
 }
@@ -19,17 +23,27 @@ pub trait Made: Send + Sync {
     /// What it is known by: no other made folder has the same.
     fn id(&self) -> Vec<u8>;
 
-    /// Its entries at present, each name once.
-    fn entries(&self, view: &View) -> Vec<(Vec<u8>, Entry)>;
+    /// Who may look into it, as bits of a mode.
+    fn mode(&self) -> u16 {
+        0o555
+    }
+
+    /// Its entries at present, each name once: all, or the first ones of very many.
+    fn entries(&self, view: &View) -> Result<Vec<(Vec<u8>, Entry)>, Error>;
+
+    /// The next ones behind the one of that name, of very many; none when there are no more.
+    fn more(&self, _view: &View, _after: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
+        Ok(Vec::new())
+    }
 
     /// The entry of that name.
-    fn find(&self, view: &View, name: &[u8]) -> Option<Entry> {
-        self.entries(view).into_iter().find(|(own, _)| own == name).map(|(_, entry)| entry)
+    fn find(&self, view: &View, name: &[u8]) -> Result<Option<Entry>, Error> {
+        Ok(self.entries(view)?.into_iter().find(|(own, _)| own == name).map(|(_, entry)| entry))
     }
 }
 
-/// The mount point itself.
-pub struct Top;
+/// The mount point itself, with all versions of each path where they are known.
+pub struct Top(pub Option<Arc<Source>>);
 
 /// All snapshots.
 struct Every;
@@ -75,16 +89,17 @@ impl Made for Top {
         b"/".to_vec()
     }
 
-    fn entries(&self, view: &View) -> Vec<(Vec<u8>, Entry)> {
+    fn entries(&self, view: &View) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
         let folders: [Arc<dyn Made>; 3] =
             [Arc::new(Every), Arc::new(Groups(By::Host)), Arc::new(Groups(By::Tag))];
+        let versions = self.0.iter().map(|source| Arc::new(Versions(source.clone())) as Arc<dyn Made>);
         let mut entries: Vec<_> =
-            folders.into_iter().map(|folder| (folder.id(), Entry::Folder(folder))).collect();
+            folders.into_iter().chain(versions).map(|folder| (folder.id(), Entry::Folder(folder))).collect();
         if let Some(newest) = view.latest.and_then(|place| view.snapshots.get(place)) {
             let target = [&Every.id(), &b"/"[..], &newest.label].concat();
             entries.push((LATEST.to_vec(), Entry::Link(target)));
         }
-        entries
+        Ok(entries)
     }
 }
 
@@ -93,8 +108,8 @@ impl Made for Every {
         b"snapshots".to_vec()
     }
 
-    fn entries(&self, view: &View) -> Vec<(Vec<u8>, Entry)> {
-        view.snapshots.iter().map(root).collect()
+    fn entries(&self, view: &View) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
+        Ok(view.snapshots.iter().map(root).collect())
     }
 }
 
@@ -103,9 +118,12 @@ impl Made for Groups {
         self.0.word().to_vec()
     }
 
-    fn entries(&self, view: &View) -> Vec<(Vec<u8>, Entry)> {
+    fn entries(&self, view: &View) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
         let names = self.0.groups(view).keys();
-        names.map(|name| (name.clone(), Entry::Folder(Arc::new(Group(self.0, name.clone()))))).collect()
+        let folder = |name: &Vec<u8>| {
+            (name.clone(), Entry::Folder(Arc::new(Group(self.0, name.clone())) as Arc<dyn Made>))
+        };
+        Ok(names.map(folder).collect())
     }
 }
 
@@ -114,13 +132,13 @@ impl Made for Group {
         [self.0.word(), b"/", &self.1].concat()
     }
 
-    fn entries(&self, view: &View) -> Vec<(Vec<u8>, Entry)> {
+    fn entries(&self, view: &View) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
         let places = self.0.groups(view).get(&self.1).map(Vec::as_slice).unwrap_or_default();
         let shown = places.iter().filter_map(|place| view.snapshots.get(*place));
         let mut entries: Vec<_> = shown.map(root).collect();
         if let Some(newest) = view.newest(places) {
             entries.push((LATEST.to_vec(), Entry::Link(newest.label.clone())));
         }
-        entries
+        Ok(entries)
     }
 }

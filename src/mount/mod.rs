@@ -1,6 +1,7 @@
 //! Snapshots as a file system that can be looked at with any program, and changed by none.
 //!
-//! What is shown: `snapshots/TIME/`, `hosts/HOST/TIME/`, `tags/TAG/TIME/`, and `latest` in the first and in each host's and tag's folder.
+//! What is shown: `snapshots/TIME/`, `hosts/HOST/TIME/`, `tags/TAG/TIME/`, `latest` in the first and in each host's and tag's folder, and
+//! `versions/HOST/PATH/TIME`.
 //! Reading fetches only what is read. What is held in memory is bounded, but for the inodes, which the kernel holds and forgets, and the
 //! counts of files with several names in a few snapshots.
 
@@ -19,6 +20,7 @@ mod place;
 mod shelf;
 mod sink;
 mod told;
+mod versions;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -34,11 +36,14 @@ use crate::repository::{self, Repository, lease};
 use ahead::Ahead;
 use answers::Answers;
 use filesystem::Mounted;
+use made::Top;
 use place::Guard;
 pub use shelf::Host;
 use shelf::Shelf;
 use told::Told;
 pub use told::{Counts, Hit};
+use versions::Source;
+pub use versions::{Of, Past, Version};
 
 /// How often it is looked whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -74,6 +79,8 @@ pub struct Options {
     pub host: Host,
     /// About how many bytes may be kept in memory.
     pub memory: u64,
+    /// Who knows all versions of all paths; without, they are not shown.
+    pub past: Option<Arc<dyn Past>>,
 }
 
 /// Who is told what happens.
@@ -111,7 +118,8 @@ pub fn run(
     let shelf = Shelf::new(repository.clone(), options.host.clone(), options.memory, told)?;
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let (ahead, wanted) = Ahead::new();
-    let answers = Arc::new(Answers::new(shelf, ahead, owner));
+    let source = options.past.clone().map(|past| Arc::new(Source::new(past, repository.clone())));
+    let answers = Arc::new(Answers::new(shelf, Arc::new(Top(source)), ahead, owner));
     let (end, ended) = bounded::<()>(0);
     std::thread::scope(|scope| {
         let used = answers.clone();

@@ -20,7 +20,7 @@ pub struct Hit {
     /// The path below the mount point; empty when it is about no entry.
     pub path: Vec<u8>,
     pub what: String,
-    /// For a program: `damaged`, `lost`, `unreadable`, `later_version`, `storage`, `bug`.
+    /// For a program: `damaged`, `lost`, `unreadable`, `catalogue`, `later_version`, `storage`, `bug`.
     pub code: &'static str,
 }
 
@@ -29,7 +29,8 @@ pub struct Hit {
 pub struct Counts {
     /// Damaged.
     pub damaged: u64,
-    /// Anything else: marked as lost by a repair, not readable when the snapshot was made, not given by storage.
+    /// Anything else: marked as lost by a repair, not readable when the snapshot was made, wrong in the catalogue of
+    /// paths, not given by storage.
     pub other: u64,
     /// Not told, since too much came at once.
     pub untold: u64,

@@ -25,6 +25,8 @@ pub struct Shown {
 #[derive(Debug, Default)]
 pub struct View {
     pub snapshots: Vec<std::sync::Arc<Shown>>,
+    /// The same as they were read.
+    pub list: Vec<Named>,
     /// Places of the snapshots of each host, under a name that a folder can have.
     pub hosts: BTreeMap<Vec<u8>, Vec<usize>>,
     pub tags: BTreeMap<Vec<u8>, Vec<usize>>,
@@ -63,7 +65,7 @@ impl View {
     }
 
     fn of(list: &[Named], host: &[u8], is_own: bool) -> View {
-        let mut view = View::default();
+        let mut view = View { list: list.to_vec(), ..View::default() };
         let mut labels: HashMap<String, usize> = HashMap::new();
         for named in list {
             *labels.entry(label(named.snapshot.time)).or_default() += 1;

@@ -9,8 +9,8 @@ use super::values;
 
 /// Show all snapshots as folders, for any program to read
 ///
-/// Below DIR are snapshots/TIME/, hosts/HOST/TIME/, tags/TAG/TIME/, and latest. Nothing in them can be changed. New snapshots appear while
-/// it is mounted. It stays until Ctrl-C, SIGTERM, or `fusermount3 -u DIR`.
+/// Below DIR are snapshots/TIME/, hosts/HOST/TIME/, tags/TAG/TIME/, latest, and versions/HOST/PATH/, which has every version of that file.
+/// Nothing in them can be changed. New snapshots appear while it is mounted. It stays until Ctrl-C, SIGTERM, or `fusermount3 -u DIR`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  mkdir -p ~/old && copal mount ~/old")]
 pub struct Mount {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::arguments::Mount;
 use crate::cli::context::{Context, eprint_line, failure};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::signals;
+use crate::cli::{past, signals};
 use crate::mount::{self, Counts, Hit, Host, Options, Watcher};
 use crate::repository::store;
 use crate::terminal::escape::escape;
@@ -112,7 +112,8 @@ pub fn run(context: &Context<'_>, wanted: &Mount) -> Result<Code, Failure> {
         is_own: wanted.host.is_none(),
     };
     let memory = context.global.memory.unwrap_or(store::MEMORY);
-    let options = Options { place: place.clone(), is_shared: wanted.allow_other, host, memory };
+    let past = past::known(context, &repository)?;
+    let options = Options { place: place.clone(), is_shared: wanted.allow_other, host, memory, past };
     let says = Says { context, place: &place, repository: repository.location() };
     let Counts { damaged, other, untold } =
         mount::run(repository, &options, &context.clock, &own, &says, stop).map_err(refused)?;

@@ -1,0 +1,96 @@
+//! What a mount is told of all versions of all paths: answers of the catalogue.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::catalogue::{PAUSE, TRIES};
+use super::context::{Context, eprint_line};
+use super::exit::Failure;
+use super::signals;
+use crate::catalogue::{self, Timelines};
+use crate::index;
+use crate::index::catalogue::{Catalogue, PathNumber, ROOT};
+use crate::model::{Node, NodeType};
+use crate::mount::{Of, Past, Version};
+use crate::repository::snapshots::Named;
+use crate::repository::{Error, Repository};
+use crate::terminal::size::show_count;
+
+/// A catalogue, and whether nothing is to be said.
+struct Known(Catalogue, bool);
+
+/// One who knows, when a catalogue is wanted and can be had. It is filled when it is first asked.
+pub fn known(context: &Context<'_>, repository: &Repository) -> Result<Option<Arc<dyn Past>>, Failure> {
+    let Some(folder) = context.cache_folder()?.filter(|_| !context.global.no_catalogue) else {
+        return Ok(None);
+    };
+    match Catalogue::open(&folder, &repository.id(), true) {
+        Ok(catalogue) => {
+            Ok(catalogue.map(|catalogue| Arc::new(Known(catalogue, context.global.quiet)) as Arc<dyn Past>))
+        }
+        Err(error) => {
+            context.warn(&format!("working without the catalogue of paths: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+impl Known {
+    fn number(&self, names: &[Vec<u8>]) -> Result<Option<PathNumber>, Error> {
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        Ok(self.0.number(&names)?)
+    }
+}
+
+impl Past for Known {
+    fn fill(&self, repository: &Repository, snapshots: &[Named]) -> Result<(), Error> {
+        let mut tries = 0;
+        let is_over = || signals::stop().load(Ordering::Relaxed);
+        let filled = loop {
+            match catalogue::fill(repository, &self.0, snapshots, signals::stop(), &mut |_| {}) {
+                // Another process is at it: what it added need not be added again.
+                Err(Error::Index(index::Error::Busy)) if tries < TRIES && !is_over() => {
+                    std::thread::sleep(PAUSE)
+                }
+                other => break other?,
+            }
+            tries += 1;
+        };
+        if filled.unread > 0 && !self.1 {
+            eprint_line(&format!(
+                "copal: warning: {} could not be read: what was in there is not known. See what is hit: copal check",
+                show_count(filled.unread, "folder")
+            ));
+        }
+        Ok(())
+    }
+
+    fn below(&self, of: &Of<'_>, after: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let Some(folder) = self.number(of.names)? else { return Ok(Vec::new()) };
+        catalogue::below(&self.0, &Timelines::new(of.snapshots, Some(&self.0))?, of.host, folder, after)
+    }
+
+    fn is_held(&self, of: &Of<'_>) -> Result<bool, Error> {
+        let Some(path) = self.number(of.names)? else { return Ok(false) };
+        catalogue::is_held(&self.0, &Timelines::new(of.snapshots, Some(&self.0))?, of.host, path)
+    }
+
+    fn versions(&self, of: &Of<'_>) -> Result<Vec<Version>, Error> {
+        let Some(path) = self.number(of.names)?.filter(|path| *path != ROOT) else { return Ok(Vec::new()) };
+        let timelines = Timelines::new(of.snapshots, Some(&self.0))?;
+        let histories = catalogue::history(&self.0, &timelines, path, false)?;
+        let own = histories.into_iter().filter(|history| history.host == of.host);
+        let files = own.flat_map(|history| history.versions).filter(|v| v.facts.kind == NodeType::File);
+        Ok(files
+            .map(|version| Version {
+                first: version.first.name,
+                last: version.last.name,
+                content: version.facts.content,
+            })
+            .collect())
+    }
+
+    fn content(&self, node: &Node) -> i64 {
+        catalogue::content_of(node)
+    }
+}
