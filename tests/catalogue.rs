@@ -98,7 +98,9 @@ fn hold_to_snapshots(repository: &Repository, catalogue: &Catalogue) -> usize {
             if is_folder && all_changes {
                 continue;
             }
-            let mut slow = history_by_walking(repository, &timelines, &names, all_changes, &stop).unwrap();
+            let mut slow =
+                history_by_walking(repository, &timelines, &names, all_changes, &stop, &mut Vec::new())
+                    .unwrap();
             let mut quick = quick;
             if is_folder {
                 for version in quick.iter_mut().chain(&mut slow).flat_map(|history| &mut history.versions) {
@@ -283,6 +285,39 @@ fn a_version_is_given_back_by_its_number() {
     let ended = sandbox.run(["dump", "docs/report.odt@2"]).expect(1);
     assert!(ended.text().contains("the catalogue of paths is wrong"), "{}", ended.text());
     assert_eq!(sandbox.run(words).expect(0).stdout, b"one");
+}
+
+#[test]
+fn what_a_damaged_snapshot_holds_is_unknown_and_told() {
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    let report = sandbox.write("source/docs/report", "one");
+    sandbox.write("source/other", "other");
+    sandbox.back_up_with(&["--time", "2026-03-01 10:00"]);
+    let packs = || -> BTreeSet<PathBuf> {
+        let all = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
+        let files = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
+        files.map(|entry| entry.into_path()).collect()
+    };
+    let before = packs();
+    sandbox.write("source/docs/report", "two, longer");
+    let docs = sandbox.path("source/docs");
+    sandbox
+        .run([OsStr::new("backup"), OsStr::new("--host"), OsStr::new("other"), docs.as_os_str()])
+        .expect(0);
+    let lost: Vec<PathBuf> = packs().difference(&before).cloned().collect();
+    let damaged = sandbox.back_up_with(&["--time", "2026-03-02 10:00"])["snapshot_id"].clone();
+    lost.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
+    let wanted = format!("{}@1", report.display());
+    for words in [&[][..], &[], &["--no-catalogue"]] {
+        let ended =
+            sandbox.run([&["versions", "--json", report.to_str().unwrap()][..], words].concat()).expect(0);
+        let line: serde_json::Value = serde_json::from_slice(ended.stdout.trim_ascii()).unwrap();
+        assert_eq!((line["snapshots"].as_u64(), line.get("deleted_by")), (Some(1), None), "{ended}");
+        assert_ne!(line["last_snapshot"], damaged, "{ended}");
+        ended.warns("could not be read wholly");
+        let ended = sandbox.run([&["dump", &wanted][..], words].concat()).expect(5);
+        assert_eq!(ended.stdout, b"one");
+    }
 }
 
 #[test]

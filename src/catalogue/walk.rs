@@ -8,19 +8,22 @@ use super::timeline::{Moment, State, Timelines};
 use super::{check_stop, facts};
 use crate::index::catalogue::Facts;
 use crate::model::{Id, Node, NodeType};
+use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
 
-/// The histories of a path of these names, by host; only hosts that had it. What can not be read says nothing.
+/// The histories of a path of these names, by host; only hosts that had it. What can not be read says nothing; `damaged` gets the
+/// snapshots in which the way to the path is damaged.
 pub fn history_by_walking<'s>(
     repository: &Repository,
     timelines: &Timelines<'s>,
     names: &[&[u8]],
     all_changes: bool,
     stop: &AtomicBool,
+    damaged: &mut Vec<&'s Named>,
 ) -> Result<Vec<History<'s>>, Error> {
     let path = names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect::<Vec<u8>>();
     // A tree says the same in every snapshot.
-    let mut seen: HashMap<Id, State<Facts>> = HashMap::new();
+    let mut seen: HashMap<Id, Option<State<Facts>>> = HashMap::new();
     let mut state = |moment: &Moment<'s>| -> Result<State<(Facts, ())>, Error> {
         check_stop(stop)?;
         if !moment.covers(&path) {
@@ -30,10 +33,16 @@ pub fn history_by_walking<'s>(
         let known = seen.get(&root).cloned();
         let state = match known {
             Some(state) => state,
-            None => look(repository, root, names)?,
+            None => match look(repository, root, names) {
+                Err(error) if error.is_damage() => None,
+                other => Some(other?),
+            },
         };
         seen.insert(root, state.clone());
-        Ok(match state {
+        if state.is_none() {
+            damaged.push(moment.named);
+        }
+        Ok(match state.unwrap_or(State::Unknown) {
             State::Present(facts) => State::Present((facts, ())),
             // What is not there in a snapshot that a repair wrote may be lost.
             State::Absent if moment.named.snapshot.stands_for.is_some() => State::Unknown,
@@ -57,18 +66,14 @@ fn look(repository: &Repository, root: Id, names: &[&[u8]]) -> Result<State<Fact
     let Some((last, above)) = names.split_last() else { return Ok(State::Absent) };
     let mut tree = root;
     for name in above {
-        match repository.find_in(tree, name) {
-            Ok(Some(Node { kind: NodeType::Directory, tree: Some(below), .. })) => tree = below,
-            Ok(Some(node)) if node.kind == NodeType::Unreadable => return Ok(State::Unknown),
-            Ok(_) => return Ok(State::Absent),
-            Err(error) if error.is_damage() => return Ok(State::Unknown),
-            Err(error) => return Err(error),
+        match repository.find_in(tree, name)? {
+            Some(Node { kind: NodeType::Directory, tree: Some(below), .. }) => tree = below,
+            Some(node) if node.kind == NodeType::Unreadable => return Ok(State::Unknown),
+            _ => return Ok(State::Absent),
         }
     }
-    match repository.find_encoded(tree, last) {
-        Ok(Some((node, encoded))) => Ok(State::Present(facts(&node, &encoded))),
-        Ok(None) => Ok(State::Absent),
-        Err(error) if error.is_damage() => Ok(State::Unknown),
-        Err(error) => Err(error),
-    }
+    Ok(match repository.find_encoded(tree, last)? {
+        Some((node, encoded)) => State::Present(facts(&node, &encoded)),
+        None => State::Absent,
+    })
 }

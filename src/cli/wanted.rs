@@ -60,6 +60,9 @@ fn version(
     host: Option<&[u8]>,
 ) -> Result<Meant, Failure> {
     let found = Found::new(context, repository, all, path, host, false)?;
+    for line in &found.doubts {
+        context.warn(line);
+    }
     let shown = escape(&found.path).into_owned();
     let Some(version) = number.checked_sub(1).and_then(|place| found.versions.get(place)) else {
         let count = show_count(found.versions.len() as u64, "version");
@@ -76,7 +79,10 @@ fn version(
         return Err(Failure::new(Code::Failed, format!("the catalogue of paths is wrong about {shown}"))
             .with_hint("Go through the snapshots: --no-catalogue. To have the catalogue made anew, remove the cache."));
     }
-    Ok(Meant { named: version.last.clone(), names, is_doubtful: false })
+    // Numbers count from the newest, and that may be where nothing can be read.
+    let is_doubtful =
+        select::is_doubtful(context, all, &shown, version.last) || found.may_hide_newer(version);
+    Ok(Meant { named: version.last.clone(), names, is_doubtful })
 }
 
 #[cfg(test)]

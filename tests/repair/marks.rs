@@ -274,7 +274,9 @@ fn what_a_repair_marked_as_lost_was_not_deleted() {
     let names = [&b"folder"[..], lost.as_bytes()];
     let number = catalogue.number(&names).unwrap().unwrap();
     let quick = copal::catalogue::history(&catalogue, &timelines, number, false).unwrap();
-    let slow = copal::catalogue::history_by_walking(&repository, &timelines, &names, false, &stop).unwrap();
+    let slow =
+        copal::catalogue::history_by_walking(&repository, &timelines, &names, false, &stop, &mut Vec::new())
+            .unwrap();
     for histories in [quick, slow] {
         let [history] = &histories[..] else { panic!("{histories:?}") };
         let [version] = &history.versions[..] else { panic!("{history:?}") };

@@ -19,7 +19,7 @@ use crate::repository::{Error, Repository};
 use crate::terminal::escape::escape;
 use crate::terminal::json;
 use crate::terminal::shell;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::time;
 
@@ -74,7 +74,9 @@ pub struct Found<'s> {
     /// Newest first.
     pub versions: Vec<Version<'s>>,
     /// What may be missing, in words.
-    doubts: Vec<String>,
+    pub doubts: Vec<String>,
+    /// Snapshots of that host that could not be read where the path may be.
+    damaged: Vec<&'s Named>,
 }
 
 impl<'s> Found<'s> {
@@ -89,27 +91,29 @@ impl<'s> Found<'s> {
     ) -> Result<Found<'s>, Failure> {
         let snapshots = &all.confirmed;
         let failed = |error: Error| failure(&error);
-        let (path, histories, unknown) = match filled(context, repository, snapshots, false)? {
+        let (path, histories, unknown, mut damaged) = match filled(context, repository, snapshots, false)? {
             Some(catalogue) => {
                 let timelines = Timelines::new(snapshots, Some(&catalogue)).map_err(failed)?;
                 let number = resolve(&catalogue, path)?;
                 let text = catalogue.names().path(number).map_err(|error| failed(error.into()))?;
                 let histories =
                     catalogue::history(&catalogue, &timelines, number, all_changes).map_err(failed)?;
-                (text, histories, timelines.unknown())
+                (text, histories, timelines.unknown(), timelines.partial().collect())
             }
             None => {
                 let timelines = Timelines::new(snapshots, None).map_err(failed)?;
                 let names = walk_to(repository, snapshots, path)?;
                 let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+                let mut damaged = Vec::new();
                 let walked = catalogue::history_by_walking(
                     repository,
                     &timelines,
                     &slices,
                     all_changes,
                     signals::stop(),
+                    &mut damaged,
                 );
-                (joined(&names), walked.map_err(failed)?, 0)
+                (joined(&names), walked.map_err(failed)?, 0, damaged)
             }
         };
         let History { host, versions } = choose(context, histories, &path, host)?;
@@ -117,7 +121,20 @@ impl<'s> Found<'s> {
         if unknown > 0 {
             doubts.push(format!("{unknown} of the oldest snapshots are not in the catalogue, which is full; see them with --no-catalogue"));
         }
-        Ok(Found { path, host, versions, doubts })
+        damaged.retain(|named| named.snapshot.host == host);
+        if !damaged.is_empty() {
+            let count = show_count(damaged.len() as u64, "snapshot");
+            doubts.push(format!(
+                "{count} could not be read wholly: versions may be missing. What the catalogue did not learn then, --no-catalogue looks for again"
+            ));
+        }
+        Ok(Found { path, host, versions, doubts, damaged })
+    }
+
+    /// Whether a snapshot that could not be read may hold something newer than that version.
+    pub fn may_hide_newer(&self, version: &Version<'_>) -> bool {
+        let last = version.last;
+        self.damaged.iter().any(|named| named.name != last.name && named.snapshot.time >= last.snapshot.time)
     }
 }
 
