@@ -288,6 +288,28 @@ fn a_version_is_given_back_by_its_number() {
 }
 
 #[test]
+fn what_lies_in_a_folder_that_could_not_be_read_is_not_deleted() {
+    let sandbox = Sandbox::of_nobody();
+    let report = sandbox.write("source/docs/report", "one");
+    sandbox.write("more/other", "other");
+    sandbox.back_up_with(&["--time", "2026-03-01 10:00"]);
+    let docs = report.parent().unwrap();
+    std::fs::set_permissions(docs, std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
+    // Of other sources, so nothing in the catalogue is its predecessor.
+    let (source, more) = (sandbox.source(), sandbox.path("more"));
+    let words = ["backup", "--time", "2026-03-02 10:00", source.to_str().unwrap(), more.to_str().unwrap()];
+    sandbox.run(words).expect(3);
+    std::fs::set_permissions(docs, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ended = sandbox.run(["find", "report"]).expect(0).says("docs/report");
+    assert!(!ended.text().contains("deleted"), "{ended}");
+    assert!(!sandbox.run(["find", "report", "--deleted"]).expect(0).out().contains("docs/report"));
+    std::fs::remove_file(&report).unwrap();
+    let words = ["backup", "--time", "2026-03-03 10:00", source.to_str().unwrap(), more.to_str().unwrap()];
+    sandbox.run(words).expect(0);
+    sandbox.run(["find", "report"]).expect(0).says("(deleted)");
+}
+
+#[test]
 fn what_a_damaged_snapshot_holds_is_unknown_and_told() {
     let sandbox = Sandbox::new().trusting_fresh_files();
     let report = sandbox.write("source/docs/report", "one");
@@ -315,6 +337,7 @@ fn what_a_damaged_snapshot_holds_is_unknown_and_told() {
         assert_eq!((line["snapshots"].as_u64(), line.get("deleted_by")), (Some(1), None), "{ended}");
         assert_ne!(line["last_snapshot"], damaged, "{ended}");
         ended.warns("could not be read wholly");
+        sandbox.run([&["find", "report"][..], words].concat()).expect(0).warns("could not be read wholly");
         let ended = sandbox.run([&["dump", &wanted][..], words].concat()).expect(5);
         assert_eq!(ended.stdout, b"one");
     }

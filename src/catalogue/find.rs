@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use super::check_stop;
+use super::history::unreadable_above;
 use super::timeline::{State, Timelines};
 use crate::index::catalogue::{Catalogue, Facts, PathNumber, ROOT, Row};
 use crate::model::{NodeType, Time};
@@ -79,7 +80,8 @@ pub fn find<'s, E: From<Error>>(
             continue;
         }
         let rows = catalogue.rows(number).map_err(Error::from)?;
-        for found in matches(timelines, &path, &rows, wanted) {
+        let mut unreadable = || unreadable_above(catalogue, &mut names, number);
+        for found in matches(timelines, &path, &rows, wanted, &mut unreadable)? {
             each(found)?;
         }
     }
@@ -90,8 +92,14 @@ fn lies_in(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// One for each host that had the path as wanted.
-fn matches<'s>(timelines: &Timelines<'s>, path: &[u8], rows: &[Row], wanted: &Wanted) -> Vec<Match<'s>> {
+/// One for each host that had the path as wanted. `unreadable`: when the folders above it could not be read.
+fn matches<'s>(
+    timelines: &Timelines<'s>,
+    path: &[u8],
+    rows: &[Row],
+    wanted: &Wanted,
+    unreadable: &mut dyn FnMut() -> Result<Vec<Vec<Row>>, Error>,
+) -> Result<Vec<Match<'s>>, Error> {
     struct Found<'s> {
         found: Match<'s>,
         contents: HashSet<i64>,
@@ -141,12 +149,16 @@ fn matches<'s>(timelines: &Timelines<'s>, path: &[u8], rows: &[Row], wanted: &Wa
             .get(host)
             .and_then(|moments| moments.iter().rev().find(|moment| moment.covers(path)));
         found.versions = contents.len() as u64;
-        found.is_deleted = newest.is_some_and(|moment| matches!(moment.state(rows), State::Absent));
+        if let Some(moment) = newest.filter(|moment| moment.state(rows) == State::Absent) {
+            // In a folder that could not be read it is unknown, and not gone.
+            let is_unread = |rows: &Vec<Row>| matches!(moment.state(rows), State::Present(_));
+            found.is_deleted = !unreadable()?.iter().any(is_unread);
+        }
         if shown.is_some() && (found.is_deleted || !wanted.deleted) {
             all.push(found);
         }
     }
-    all
+    Ok(all)
 }
 
 /// The paths that end in these names.

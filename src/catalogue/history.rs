@@ -1,7 +1,7 @@
 //! The history of one path: its versions, newest first.
 
 use super::timeline::{Moment, State, Timelines};
-use crate::index::catalogue::{Catalogue, Facts, PathNumber};
+use crate::index::catalogue::{Catalogue, Facts, Names, PathNumber, Row};
 use crate::model::NodeType;
 use crate::repository::Error;
 use crate::repository::snapshots::Named;
@@ -78,6 +78,23 @@ pub(super) fn runs<'s, O: Default>(
     Ok(runs.into_iter().rev().map(|run| (run.version, run.origin)).collect())
 }
 
+/// Of each folder above a path, the rows that say that it could not be read: what is in it is unknown then.
+pub(super) fn unreadable_above(
+    catalogue: &Catalogue,
+    names: &mut Names<'_>,
+    path: PathNumber,
+) -> Result<Vec<Vec<Row>>, Error> {
+    let mut unreadable = Vec::new();
+    let mut above = path;
+    while above != crate::index::catalogue::ROOT {
+        above = names.entry(above)?.0;
+        let mut rows = catalogue.rows(above)?;
+        rows.retain(|row| row.facts.kind == NodeType::Unreadable);
+        unreadable.push(rows);
+    }
+    Ok(unreadable)
+}
+
 /// The histories of a path, by host; only hosts that had it.
 pub fn history<'s>(
     catalogue: &Catalogue,
@@ -88,14 +105,7 @@ pub fn history<'s>(
     let mut names = catalogue.names();
     let text = names.path(path)?;
     let rows = catalogue.rows(path)?;
-    let mut unreadable = Vec::new();
-    let mut above = path;
-    while above != crate::index::catalogue::ROOT {
-        above = names.entry(above)?.0;
-        let mut rows = catalogue.rows(above)?;
-        rows.retain(|row| row.facts.kind == NodeType::Unreadable);
-        unreadable.push(rows);
-    }
+    let unreadable = unreadable_above(catalogue, &mut names, path)?;
     let state = |moment: &Moment<'s>| {
         let is_unread = unreadable.iter().any(|rows| matches!(moment.state(rows), State::Present(_)));
         if is_unread || !moment.covers(&text) {

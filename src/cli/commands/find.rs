@@ -18,7 +18,7 @@ use crate::repository::Error;
 use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
-use crate::terminal::size::show_size;
+use crate::terminal::size::{show_count, show_size};
 use crate::terminal::time;
 
 #[derive(Serialize)]
@@ -107,6 +107,13 @@ fn print(
         context.warn(&format!(
             "{} of the oldest snapshots are not in the catalogue, which is full",
             timelines.unknown()
+        ));
+    }
+    let partial = timelines.partial().count() as u64;
+    if partial > 0 {
+        context.warn(&format!(
+            "{} could not be read wholly: paths may be missing. What the catalogue did not learn then, --no-catalogue looks for again",
+            show_count(partial, "snapshot")
         ));
     }
     if count == 0 {
