@@ -346,12 +346,16 @@ fn what_a_repair_marked_as_lost_is_unknown() {
     let one = sandbox.path("source/one");
     sandbox.run([OsStr::new("backup"), one.as_os_str()]).expect(0);
     let of_one: Vec<PathBuf> = objects(&sandbox, "packs").difference(&before).cloned().collect();
+    let small = sandbox.write("source/small", "small");
+    sandbox.run([OsStr::new("backup"), small.as_os_str()]).expect(0);
+    let others = objects(&sandbox, "packs");
     let large = sandbox.write("source/large", noise(1, 3 << 20));
-    sandbox.write("source/small", "small");
     sandbox.back_up();
-    let length = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
-    let of_large = objects(&sandbox, "packs").into_iter().max_by_key(length).unwrap();
-    of_one.iter().chain([&of_large]).for_each(|pack| std::fs::remove_file(pack).unwrap());
+    // All of its content, over whichever packs that was spread; the others that are new are of trees.
+    let is_long = |path: &&PathBuf| std::fs::metadata(path).unwrap().len() > 500_000;
+    let now = objects(&sandbox, "packs");
+    let of_large = now.difference(&others).filter(is_long);
+    of_one.iter().chain(of_large).for_each(|pack| std::fs::remove_file(pack).unwrap());
     sandbox.run(["check", "--read-data"]).expect(5);
     let ended = sandbox.run(["repair", "index", "--yes"]);
     assert!([0, 3].contains(&ended.code), "{ended}");

@@ -210,7 +210,20 @@ impl Worker<'_> {
             None => {
                 doing.say(Reply::Doing("looking through the snapshots".to_owned()));
                 let timelines = Timelines::new(self.all, None)?;
-                catalogue::history_by_walking(self.repository, &timelines, &names, false, doing.stop)?
+                let mut damaged = Vec::new();
+                let histories = catalogue::history_by_walking(
+                    self.repository,
+                    &timelines,
+                    &names,
+                    false,
+                    doing.stop,
+                    &mut damaged,
+                )?;
+                if !damaged.is_empty() {
+                    let count = show_count(damaged.len() as u64, "snapshot");
+                    doubts.push(format!("{count} could not be read there"));
+                }
+                histories
             }
         };
         let own = histories.into_iter().find(|history| history.host == named.snapshot.host);
