@@ -33,7 +33,7 @@ use copal::index::catalogue::Catalogue;
 use copal::model::{
     Content, Contents, Cutter, Id, Id16, Node, NodeType, Segment, SegmentKind, Snapshot, Time,
 };
-use copal::repository;
+use copal::repository::{self, Repository};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 const CHUNKS: u64 = 5_000_000;
@@ -408,19 +408,22 @@ fn make(folder: &Path, chunks: u64) {
 
 /// Brings a cache up to the repository, as every command does that needs one.
 fn sync(folder: &Path) {
+    opened(folder);
+}
+
+/// The repository, with its cache brought up to it.
+fn opened(folder: &Path) -> Repository {
     let backend = Box::new(Local::new(folder.join("repository")));
     let cache = folder.join("cache");
     let repository = repository::open(backend, Unlock::KeyFile(&secret()), Some(&cache)).expect("open");
     let synced = repository.sync().expect("sync");
     assert!(synced.problems.is_empty(), "{:?}", synced.problems);
+    repository
 }
 
 /// Fills a catalogue of paths with all snapshots but the last, and tells how long that one takes.
 fn catalogue(folder: &Path) {
-    let backend = Box::new(Local::new(folder.join("repository")));
-    let cache = folder.join("cache");
-    let repository = repository::open(backend, Unlock::KeyFile(&secret()), Some(&cache)).expect("open");
-    repository.sync().expect("sync");
+    let repository = opened(folder);
     let all = repository.snapshots().expect("snapshots").confirmed;
     let own = folder.join("catalogue");
     let catalogue = Catalogue::open(&own, &repository.id(), true).expect("catalogue").expect("one is made");

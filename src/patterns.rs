@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
-pub use finder::Finder;
+pub use finder::{Finder, has_capitals};
 use matched::Matched;
 use translate::{Parsed, parse};
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ended, Sandbox, end, noise};
+use common::{Ended, Sandbox, end, flip, longest, noise, packs};
 
 /// Longer than anything takes that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,6 +89,18 @@ impl Terminal {
         end(self.command(&["send-keys", "-l", text])).expect(0);
     }
 
+    /// Restores what is chosen or marked to the folder `out` below the home folder, when that is shown.
+    #[track_caller]
+    fn restores_to_out(&self, when: &str) {
+        self.types("r");
+        self.shows(when);
+        self.press(&["C-u"]);
+        self.types("out");
+        self.press(&["Enter"]);
+        self.shows("Restore? y/n");
+        self.types("y");
+    }
+
     /// Waits for the end, and demands that the terminal is as it was.
     #[track_caller]
     fn ends_with(&self, code: i32) -> String {
@@ -129,18 +141,6 @@ fn line<'s>(screen: &'s str, text: &str) -> &'s str {
 
 fn text(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{:?}: {error}", path.as_ref()))
-}
-
-fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![sandbox.repository().join("packs")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    found
 }
 
 #[test]
@@ -214,15 +214,7 @@ fn what_is_there_and_differs_is_never_replaced() {
     sandbox.write("home/out/folder/a.txt", "mine");
     sandbox.write("home/out/b.txt", "mine too");
     let terminal = Terminal::new(&sandbox, &[]);
-    let restore = || {
-        terminal.types("r");
-        terminal.shows("./restored-20");
-        terminal.press(&["C-u"]);
-        terminal.types("out");
-        terminal.press(&["Enter"]);
-        terminal.shows("Restore? y/n");
-        terminal.types("y");
-    };
+    let restore = || terminal.restores_to_out("./restored-20");
     terminal.shows("1 of 1 snapshot");
     terminal.press(&["Enter"]);
     terminal.shows("b.txt");
@@ -265,13 +257,7 @@ fn odd_names_are_escaped_and_restored_as_they_are() {
     // All but the last one by name, which is `strr x`.
     terminal.press(&["Space", "Space", "Space", "Space", "Space"]);
     terminal.shows("5 marked");
-    terminal.types("r");
-    terminal.shows("5 marked entries");
-    terminal.press(&["C-u"]);
-    terminal.types("out");
-    terminal.press(&["Enter"]);
-    terminal.shows("Restore? y/n");
-    terminal.types("y");
+    terminal.restores_to_out("5 marked entries");
     terminal.shows("restored 5 files");
     let out = sandbox.path("home/out");
     for name in names {
@@ -334,11 +320,8 @@ fn damage_is_told_where_it_is_and_by_the_end() {
     sandbox.write("source/good", "this is whole");
     sandbox.back_up();
     // The pack of the large file's bytes.
-    let pack = before.into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&pack, bytes).unwrap();
+    let pack = longest(before);
+    flip(&pack);
     let terminal = Terminal::new(&sandbox, &[]);
     terminal.shows("1 of 2 snapshots");
     terminal.press(&["Enter"]);
@@ -473,13 +456,7 @@ fn what_a_restore_did_is_told_when_it_is_ended_amid_it() {
     terminal.shows("1 of 1 snapshot");
     terminal.press(&["Enter"]);
     terminal.shows("1 of 1 entry");
-    terminal.types("r");
-    terminal.shows("./restored-20");
-    terminal.press(&["C-u"]);
-    terminal.types("out");
-    terminal.press(&["Enter"]);
-    terminal.shows("Restore? y/n");
-    terminal.types("y");
+    terminal.restores_to_out("./restored-20");
     terminal.shows("restoring ... (Esc stops it)");
     terminal.until("the file", |_| sandbox.path("home/out/file").exists());
     terminal.press(&["C-c"]);

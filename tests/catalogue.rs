@@ -405,6 +405,46 @@ fn backups_keep_a_catalogue_up_that_is_in_use() {
 }
 
 #[test]
+fn a_catalogue_that_is_full_gives_up_what_is_oldest_and_says_so() {
+    let sandbox = Sandbox::new().trusting_fresh_files();
+    let path = sandbox.source().join("file");
+    for number in 0..24 {
+        sandbox.write("source/file", noise(number, 100));
+        sandbox.back_up_with(&["--time", &format!("2026-03-{:02} 10:00", number + 1)]);
+    }
+    assert_eq!(versions(&sandbox, &path).len(), 24);
+    let repository = open(&sandbox);
+    let catalogue = Catalogue::open(&sandbox.cache(), &repository.id(), false).unwrap().unwrap();
+    // There is always more than nothing: all goes that may, and the newest stay.
+    let given_up = catalogue.change(|writing| writing.shrink(0)).unwrap();
+    assert_eq!(given_up, 16);
+    let all = repository.snapshots().unwrap();
+    let filled = fill(&repository, &catalogue, &all.confirmed, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!(filled.added, 0, "what was given up is not taken in again");
+    assert_eq!(Timelines::new(&all.confirmed, Some(&catalogue)).unwrap().unknown(), given_up);
+    drop(catalogue);
+    assert_eq!(versions(&sandbox, &path).len(), 8);
+    for words in [["versions", "source/file"], ["find", "file"]] {
+        let shown = sandbox.run(words).expect(0);
+        assert!(
+            shown.text().contains("16 of the oldest snapshots are not in the catalogue"),
+            "{}",
+            shown.text()
+        );
+    }
+    let walked = sandbox.run(["versions", "--no-catalogue", "source/file"]).expect(0);
+    assert!(
+        walked.text().contains("@24") && !walked.text().contains("oldest snapshots"),
+        "{}",
+        walked.text()
+    );
+    // The next backup goes on where the newest rows are.
+    sandbox.write("source/file", "new");
+    sandbox.back_up_with(&["--time", "2026-03-25 10:00"]);
+    assert_eq!(versions(&sandbox, &path).len(), 9);
+}
+
+#[test]
 fn find_finds_by_name_path_size_time_and_what_is_gone() {
     let (sandbox, [_, moved]) = told_of();
     sandbox.write("source/docs/caf\u{e9} big.bin", noise(5, 100_000));

@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::{
-    Content, Item, Kind, Sandbox, assert_same, below, end, end_with, make, noise, without_terminal,
+    Content, Item, Kind, Sandbox, assert_same, below, end, end_unread, end_with, make, noise,
+    without_terminal,
 };
 
 /// A sandbox with a small source that was backed up once.
@@ -1497,15 +1498,7 @@ fn a_reader_that_goes_away_causes_no_panic() {
         &["snapshots"],
         &["check"],
     ] {
-        let mut command = sandbox.command(words);
-        // Both ends are closed before the program begins to write.
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        command.stdout(writer).stderr(std::process::Stdio::piped());
-        let what = format!("{command:?}");
-        let child = command.spawn().unwrap();
-        drop(command);
-        let ended = common::end_child(child, what);
+        let ended = end_unread(sandbox.command(words));
         assert_eq!(ended.code, 141, "{ended}");
     }
     // A backup does not stop because nobody reads what it says.

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use common::{Ended, NOBODY, Sandbox, demand_root, end, noise, without_terminal};
+use common::{Ended, NOBODY, Sandbox, demand_root, end, flip, noise, without_terminal};
 use copal::backend::{Backend, Kind, Local};
 use copal::crypto::password::Cost;
 use copal::crypto::{Keys, MasterKey, object_name};
@@ -201,14 +201,6 @@ fn pack_of_root(sandbox: &Sandbox, number: usize) -> String {
     let root = repository.snapshots().unwrap().confirmed[number].snapshot.root;
     let places = repository.index.lookup_for_reading(copal::model::Contents::Trees, &root).unwrap();
     places[0].pack.name.to_string()
-}
-
-/// Flips a bit in the middle of an object.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 fn put(sandbox: &Sandbox, kind: Kind, object: &[u8]) -> String {

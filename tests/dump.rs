@@ -8,15 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Content, Item, Kind, Sandbox, assert_same, demand_root, make, noise};
-
-/// The pack of a sandbox's repository that holds the most.
-fn largest_pack(sandbox: &Sandbox) -> PathBuf {
-    let all =
-        walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter().map(|entry| entry.unwrap());
-    let files = all.filter(|entry| entry.file_type().is_file());
-    files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path()
-}
+use common::{
+    Content, Item, Kind, Sandbox, assert_same, demand_root, end_unread, flip, longest, make, noise, packs,
+};
 
 /// Unpacks a tar archive into a new folder, with all that tar can give back.
 fn unpack(archive: &[u8], into: &Path) {
@@ -76,12 +70,8 @@ fn what_is_lost_cuts_the_output_off_and_leaves_no_target() {
     sandbox.write("source/a/large", &content);
     sandbox.write("source/a/later", "fine too");
     sandbox.back_up();
-    let pack = largest_pack(&sandbox);
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::set_permissions(&pack, PermissionsExt::from_mode(0o600)).unwrap();
-    std::fs::write(&pack, bytes).unwrap();
+    let pack = longest(packs(&sandbox));
+    flip(&pack);
     let ended = sandbox.run(["dump", "latest:a/large"]).expect(5).warns("a/large").warns("cut off");
     assert!(
         ended.stdout.len() < content.len() && content.starts_with(&ended.stdout),
@@ -109,15 +99,10 @@ fn an_archive_that_is_cut_off_between_two_entries_does_not_look_whole() {
     let sandbox = Sandbox::new();
     sandbox.write("source/a/before", "fine");
     sandbox.write("source/b/lost", "lost");
-    let packs = || -> std::collections::BTreeSet<PathBuf> {
-        let all = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
-        let files = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
-        files.map(|entry| entry.into_path()).collect()
-    };
     sandbox.run([OsStr::new("backup"), sandbox.path("source/a").as_os_str()]).expect(0);
-    let before = packs();
+    let before = packs(&sandbox);
     sandbox.run([OsStr::new("backup"), sandbox.path("source/b").as_os_str()]).expect(0);
-    let of_b: Vec<PathBuf> = packs().difference(&before).cloned().collect();
+    let of_b: Vec<PathBuf> = packs(&sandbox).difference(&before).cloned().collect();
     sandbox.back_up();
     of_b.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
     let ended = sandbox.run(["dump", "latest:source"]).expect(5).warns("/b").warns("cut off");
@@ -137,12 +122,8 @@ fn what_a_repair_marked_as_lost_is_no_zeros() {
     sandbox.write("source/small", "fine");
     sandbox.back_up();
     // All of its content, over whichever packs that was spread; what is left is trees.
-    let packs = walkdir::WalkDir::new(sandbox.repository().join("packs"));
-    for entry in packs.into_iter().map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file()) {
-        if entry.metadata().unwrap().len() > 500_000 {
-            std::fs::remove_file(entry.path()).unwrap();
-        }
-    }
+    let long = packs(&sandbox).into_iter().filter(|pack| pack.metadata().unwrap().len() > 500_000);
+    long.for_each(|pack| std::fs::remove_file(pack).unwrap());
     sandbox.run(["check", "--read-data"]).expect(5);
     let _ = sandbox.run(["repair", "index", "--yes"]);
     let _ = sandbox.run(["repair", "snapshots", "--forget"]);
@@ -274,14 +255,7 @@ fn a_folder_is_a_tar_archive_and_a_reader_that_goes_away_is_no_trouble() {
         &["dump", "-a", "zip", "latest:folder"],
         &["cat", "latest:folder/large"],
     ] {
-        let mut command = sandbox.command(words);
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        command.stdout(writer).stderr(std::process::Stdio::piped());
-        let what = format!("{command:?}");
-        let child = command.spawn().unwrap();
-        drop(command);
-        let ended = common::end_child(child, what);
+        let ended = end_unread(sandbox.command(words));
         assert_eq!((ended.code, ended.err().as_str()), (141, ""), "{ended}");
     }
 }

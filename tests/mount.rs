@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{
-    Content, Ended, Item, Kind, Sandbox, assert_same, below, demand_root, end, end_child, make, noise, signal,
+    Content, Ended, Item, Kind, Sandbox, assert_same, below, demand_root, end, end_child, flip, longest,
+    make, noise, packs, signal,
 };
 use rustix::process::Signal;
 
@@ -102,17 +103,6 @@ fn is_mounted(place: &Path) -> bool {
     // Blanks are written as octal digits there.
     let shown = place.to_str().unwrap().replace(' ', "\\040");
     text.lines().any(|line| line.split(' ').nth(1) == Some(&shown))
-}
-
-/// Packs of data that lie in a repository, by path.
-fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for folder in std::fs::read_dir(sandbox.repository().join("packs")).unwrap() {
-        let entries = std::fs::read_dir(folder.unwrap().path()).unwrap();
-        found.extend(entries.map(|entry| entry.unwrap().path()));
-    }
-    found.sort();
-    found
 }
 
 fn is_input_output_error<T: std::fmt::Debug>(result: std::io::Result<T>) -> bool {
@@ -674,11 +664,8 @@ fn damage_is_an_error_where_it_is_and_nowhere_else() {
     sandbox.write("source/beside", "beside");
     sandbox.back_up();
     // One block of the largest pack, which is one of data: a piece amid the file, since packs hold what is new in order.
-    let pack = packs(&sandbox).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&pack, bytes).unwrap();
+    let pack = longest(packs(&sandbox));
+    flip(&pack);
     let mounted = Mounted::new(&sandbox);
     let file = std::fs::File::open(mounted.source().join("file")).unwrap();
     let (mut bad, mut page) = (Vec::new(), vec![0; 4096]);

@@ -5,9 +5,9 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use common::{Sandbox, demand_root, differences, end, is_root, noise};
+use common::{Sandbox, demand_root, differences, end, flip, is_root, noise};
 use copal::backend::{Backend, Kind, Local};
 use copal::crypto::{Keys, MasterKey, object_name};
 use copal::format::session::{self, Role, SessionObject, State};
@@ -213,14 +213,6 @@ impl World {
         let differences = differences(&self.sandbox.source(), &found, common::Compare { owners: is_root() });
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     }
-}
-
-/// Flips a bit in the middle of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

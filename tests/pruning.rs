@@ -86,6 +86,15 @@ impl Place {
         self.hours(24 * days);
     }
 
+    /// A prune that has to wait for somebody, and so only marks; who that was is gone then.
+    fn mark_while_somebody_is_at_work(&self) {
+        let elsewhere = self.open();
+        let session =
+            Session::begin(&elsewhere, &self.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
+        assert!(self.prune(&at_once()).packs_waiting > 0);
+        drop(session);
+    }
+
     fn open_on(&self, backend: impl Backend + 'static) -> Repository {
         let key = MasterKey::from_bytes(self.key);
         repository::open(Box::new(backend), Unlock::KeyFile(&key), None).unwrap()

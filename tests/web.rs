@@ -6,12 +6,10 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{Ended, Sandbox, end, end_child, noise, signal};
+use common::{Ended, Sandbox, end, end_child, flip, longest, noise, packs, signal};
 use rustix::process::Signal;
 
 /// Longer than any answer takes.
@@ -195,17 +193,6 @@ fn first_line(child: &mut Child) -> String {
     String::from_utf8(line).unwrap()
 }
 
-fn packs(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let all = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
-    let files = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
-    files.map(walkdir::DirEntry::into_path).collect()
-}
-
-/// The pack of a sandbox's repository that holds the most.
-fn largest_pack(sandbox: &Sandbox) -> PathBuf {
-    packs(sandbox).into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap()
-}
-
 fn snapshot(summary: &serde_json::Value) -> String {
     summary["snapshot_id"].as_str().unwrap().to_owned()
 }
@@ -358,12 +345,8 @@ fn what_is_damaged_cuts_the_connection_and_is_told() {
     sandbox.write("source/large", &content);
     sandbox.write("source/later", "fine");
     let id = snapshot(&sandbox.back_up());
-    let pack = largest_pack(&sandbox);
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::set_permissions(&pack, PermissionsExt::from_mode(0o600)).unwrap();
-    std::fs::write(&pack, bytes).unwrap();
+    let pack = longest(packs(&sandbox));
+    flip(&pack);
     let web = Web::new(&sandbox);
     let answer = web.get(&format!("/get/{id}{}/large", source(&sandbox))).expect(200);
     assert_eq!(answer.header("Content-Length"), Some("6291456"));
@@ -435,7 +418,7 @@ fn a_prune_beside_it_takes_nothing_away() {
     std::fs::remove_file(sandbox.path("source/old")).unwrap();
     sandbox.write("source/new", "x");
     sandbox.back_up_with(&["--time", "2026-01-02 10:00"]);
-    let pack = largest_pack(&sandbox);
+    let pack = longest(packs(&sandbox));
     let sessions = || std::fs::read_dir(sandbox.repository().join("sessions")).unwrap().count();
     let before = sessions();
     let web = Web::new(&sandbox);

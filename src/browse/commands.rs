@@ -3,7 +3,7 @@
 use super::folder::{Folder, Place};
 use super::key::Key;
 use super::list::Took;
-use super::message::{Effect, Path, Row, Work, joined};
+use super::message::{Effect, Path, Row, Work, shown};
 use super::over::{Over, Told, Versions, Wanted};
 use super::state::{STOPPING, State, escape_line, is_back};
 use crate::model::NodeType;
@@ -192,7 +192,7 @@ impl State {
     fn ask(&mut self, snapshot: usize, paths: Vec<Path>) {
         let what = match &paths[..] {
             [one] if one.is_empty() => "all of it".to_owned(),
-            [one] => escape(&joined(one)).into_owned(),
+            [one] => escape(&shown(one)).into_owned(),
             several => show_count(several.len() as u64, "marked entry"),
         };
         let mark = time::show(self.now).replace(' ', "T").replace(':', "");

@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::folder::{Folder, Read};
 use super::list::List;
-use super::message::{Entry, Row, joined};
+use super::message::{Entry, Row, shown};
 use super::over::{Over, Versions};
 use super::pages;
 use super::snapshot::SnapshotRow;
@@ -207,7 +207,7 @@ fn versions_page(state: &State, versions: &Versions) -> Page {
         status = format!("{status}; {}", versions.doubts.join("; "));
     }
     Page {
-        title: format!("versions of {}", escape(&joined(&versions.path))),
+        title: format!("versions of {}", escape(&shown(&versions.path))),
         head: format!("  {:<16}  {:>9}  {:<16}  {:<16}  Count", "Changed", "Size", "In snapshots of", "to"),
         lines: lines(state, &versions.list, &line),
         status,

@@ -1,7 +1,7 @@
 //! A folder on the screen: its entries as they come, their order, and the way back.
 
 use super::list::List;
-use super::message::{Path, Row, joined};
+use super::message::{Path, Row, shown};
 use crate::model::NodeType;
 use crate::terminal::escape::escape;
 
@@ -124,6 +124,6 @@ impl Folder {
 
     /// Its path as it is shown.
     pub fn shown(&self) -> String {
-        escape(&joined(&self.path)).into_owned()
+        escape(&shown(&self.path)).into_owned()
     }
 }

@@ -1,16 +1,13 @@
 //! What the screen asks of the repository, and what comes back.
 
-use crate::model::{NodeType, Time};
+use crate::model::{NodeType, Time, joined};
 
 /// Single names, from the root of a snapshot down.
 pub type Path = Vec<Vec<u8>>;
 
 /// A path as it is stored, with slashes; `/` for the root.
-pub fn joined(path: &[Vec<u8>]) -> Vec<u8> {
-    match path {
-        [] => b"/".to_vec(),
-        names => names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect(),
-    }
+pub fn shown(path: &[Vec<u8>]) -> Vec<u8> {
+    if path.is_empty() { b"/".to_vec() } else { joined(path) }
 }
 
 /// Something to be done with the repository. Snapshots are known by their place in the list of all.

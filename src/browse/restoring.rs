@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::message::{Outcome, Path, Progress, Reply, joined};
+use super::message::{Outcome, Path, Progress, Reply, shown};
 use super::work::{Doing, Worker};
 use crate::locks::lock;
 use crate::model::NodeType;
@@ -34,7 +34,7 @@ struct Choice {
 /// The pattern that stands for that very path.
 fn literal(path: &[Vec<u8>]) -> Vec<u8> {
     let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
-    let escaped = joined(path).into_iter().flat_map(|byte| {
+    let escaped = shown(path).into_iter().flat_map(|byte| {
         let before = special(&byte).then_some(b'\\');
         before.into_iter().chain([byte])
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::folder::{Folder, Place, Read};
 use super::key::Key;
 use super::list::List;
-use super::message::{Effect, Path, Reply, Row, joined};
+use super::message::{Effect, Path, Reply, Row, shown};
 use super::over::{Over, Told, Versions};
 use super::snapshot::SnapshotRow;
 use super::text::Text;
@@ -205,7 +205,7 @@ impl State {
             }
             Reply::Listed { is_cut } => self.read(if is_cut { Read::Cut } else { Read::Whole }),
             Reply::Text { path, bytes, size, broken } => {
-                let name = escape(&joined(&path)).into_owned();
+                let name = escape(&shown(&path)).into_owned();
                 if let Some(broken) = &broken {
                     self.damaged.insert(format!("{name}: {broken}"));
                 }

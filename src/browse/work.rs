@@ -19,7 +19,6 @@ use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository, caught};
 use crate::terminal::escape::escape;
 use crate::terminal::size::show_count;
-use crate::terminal::time;
 
 /// Entries of a folder that are shown at most: some 100 bytes each.
 pub const ENTRIES_MOST: usize = 100_000;
@@ -118,7 +117,7 @@ impl Worker<'_> {
     pub fn node(&self, named: &Named, path: &[Vec<u8>]) -> Result<Node, Error> {
         let names: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
         let missing = || {
-            let shown = escape(&super::message::joined(path)).into_owned();
+            let shown = escape(&super::message::shown(path)).into_owned();
             Error::Refused(format!("snapshot {} holds no {shown}", named.name.short()))
         };
         self.repository.find_node(named.snapshot.root, &names)?.ok_or_else(missing)
@@ -144,8 +143,8 @@ impl Worker<'_> {
         }
         doing.say(Reply::At { path, seek });
         let mut batch = Vec::new();
-        if node.as_ref().is_some_and(Node::has_lost_entries) {
-            batch.push(Row::Broken("some entries are lost, as a repair marked it".to_owned()));
+        if let Some(lost) = node.as_ref().and_then(Node::lost_words) {
+            batch.push(Row::Broken(lost.to_owned()));
         }
         self.entries(doing, tree, batch)
     }
@@ -238,7 +237,7 @@ impl Worker<'_> {
                 last: version.last.snapshot.time,
                 snapshot: place(version.last)?,
                 count: version.snapshots,
-                note: note(&version),
+                note: version.remarks(),
             })
         });
         Ok(Reply::Versions { versions: versions.collect(), path, doubts })
@@ -270,23 +269,9 @@ impl Worker<'_> {
     }
 }
 
-fn note(version: &catalogue::Version<'_>) -> String {
-    let mut notes = Vec::new();
-    if let Some(gone) = version.gone {
-        notes.push(format!("deleted by {}", time::show(gone.snapshot.time)));
-    }
-    if let Some(origin) = &version.origin {
-        notes.push(format!("renamed from {}", escape(origin)));
-    }
-    notes.join(", ")
-}
-
 fn entry(node: Node) -> Entry {
-    let remark = match (node.has_lost_entries(), node.kind) {
-        (true, NodeType::Unreadable) => Some("lost, as a repair marked it".to_owned()),
-        (true, _) => Some("some entries are lost, as a repair marked it".to_owned()),
-        _ => node.error.map(|error| error.words().to_owned()),
-    };
+    let error = node.error.map(|error| error.words());
+    let remark = node.lost_words().or(error).map(str::to_owned);
     Entry {
         name: node.name,
         kind: node.kind,

@@ -1,9 +1,11 @@
 //! Filling: a snapshot at a time, oldest first, each in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::{check_stop, facts};
+use crate::index;
 use crate::index::catalogue::{BYTES_MAX, Catalogue, Child, Facts, Lane, PathNumber, ROOT, Writing};
 use crate::model::{Id, Node, NodeType, Snapshot};
 use crate::repository::snapshots::Named;
@@ -13,6 +15,10 @@ use crate::repository::{Error, Repository};
 const MOVED_MAX: usize = 1 << 20;
 /// Folders that a backup adds to the catalogue by itself: what changes from day to day, and not a first snapshot.
 const FOLDERS_BY_THE_WAY: u64 = 5000;
+
+/// How often and how long another process that fills the catalogue is waited for.
+const TRIES: u32 = 60;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What filling did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +33,11 @@ pub struct Filled {
     pub given_up: u64,
 }
 
-/// Adds the snapshots that the catalogue lacks, oldest first. `each` is told how many are still to come before each.
+/// Adds the snapshots that the catalogue lacks, oldest first; waits for another process that does the same. `each` is told how many are
+/// still to come before each.
 ///
-/// Errors: `Index` when the catalogue can not be written (`Busy`: another process does it), `Stopped`, those of the storage.
+/// Errors: `Index` when the catalogue can not be written (`Busy`: another process was at it for most of a minute), `Stopped`, those of the
+/// storage.
 pub fn fill(
     repository: &Repository,
     catalogue: &Catalogue,
@@ -37,14 +45,36 @@ pub fn fill(
     stop: &AtomicBool,
     each: &mut dyn FnMut(usize),
 ) -> Result<Filled, Error> {
-    let known: std::collections::HashSet<Id> = catalogue.known()?.into_iter().map(|(name, _)| name).collect();
-    let missing: Vec<&Named> = snapshots.iter().filter(|named| !known.contains(&named.name)).collect();
     let mut filled = Filled::default();
+    for _ in 1..TRIES {
+        match add_missing(repository, catalogue, snapshots, stop, each, &mut filled) {
+            // What another process added need not be added again.
+            Err(Error::Index(index::Error::Busy)) => {
+                check_stop(stop)?;
+                std::thread::sleep(PAUSE);
+            }
+            other => return other.map(|()| filled),
+        }
+    }
+    add_missing(repository, catalogue, snapshots, stop, each, &mut filled)?;
+    Ok(filled)
+}
+
+fn add_missing(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    snapshots: &[Named],
+    stop: &AtomicBool,
+    each: &mut dyn FnMut(usize),
+    filled: &mut Filled,
+) -> Result<(), Error> {
+    let known: HashSet<Id> = catalogue.known()?.into_iter().map(|(name, _)| name).collect();
+    let missing: Vec<&Named> = snapshots.iter().filter(|named| !known.contains(&named.name)).collect();
     for (place, named) in missing.iter().enumerate() {
         each(missing.len() - place);
-        add(repository, catalogue, (&named.name, &named.snapshot), u64::MAX, stop, &mut filled)?;
+        add(repository, catalogue, (&named.name, &named.snapshot), u64::MAX, stop, filled)?;
     }
-    Ok(filled)
+    Ok(())
 }
 
 /// Adds a snapshot that was just made, when the catalogue has the one before it and not much has changed; whether it is there now.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::check_stop;
 use super::history::unreadable_above;
-use super::timeline::{State, Timelines};
+use super::timeline::{State, Timelines, lies_in};
 use crate::index::catalogue::{Catalogue, Facts, PathNumber, ROOT, Row};
 use crate::model::{NodeType, Time};
 use crate::patterns::Finder;
@@ -86,10 +86,6 @@ pub fn find<'s, E: From<Error>>(
         }
     }
     Ok(())
-}
-
-fn lies_in(path: &[u8], folder: &[u8]) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// One for each host that had the path as wanted. `unreadable`: when the folders above it could not be read.

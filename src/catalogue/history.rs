@@ -5,6 +5,8 @@ use crate::index::catalogue::{Catalogue, Facts, Names, PathNumber, Row};
 use crate::model::NodeType;
 use crate::repository::Error;
 use crate::repository::snapshots::Named;
+use crate::terminal::escape::escape;
+use crate::terminal::time;
 
 /// A path on one host.
 #[derive(Debug)]
@@ -28,6 +30,20 @@ pub struct Version<'s> {
     pub gone: Option<&'s Named>,
     /// The path from which it was moved.
     pub origin: Option<Vec<u8>>,
+}
+
+impl Version<'_> {
+    /// What became of it and where it came from, in words.
+    pub fn remarks(&self) -> String {
+        let mut remarks = Vec::new();
+        if let Some(gone) = self.gone {
+            remarks.push(format!("deleted by {}", time::show(gone.snapshot.time)));
+        }
+        if let Some(origin) = &self.origin {
+            remarks.push(format!("renamed from {}", escape(origin)));
+        }
+        remarks.join(", ")
+    }
 }
 
 /// A run of snapshots in the making.

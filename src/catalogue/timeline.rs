@@ -68,9 +68,7 @@ impl<'s> Timelines<'s> {
         moments.filter(|moment| moment.known.is_none_or(|known| known.state == Coverage::GivenUp)).count()
             as u64
     }
-}
 
-impl<'s> Timelines<'s> {
     /// Snapshots that could not be read wholly when they were added: what was in there may be missing. Not those that a repair wrote,
     /// which say themselves what is lost.
     pub fn partial(&self) -> impl Iterator<Item = &'s Named> {
@@ -82,15 +80,17 @@ impl<'s> Timelines<'s> {
     }
 }
 
+/// Whether a path is that folder, or lies in it.
+pub(super) fn lies_in(path: &[u8], folder: &[u8]) -> bool {
+    let folder = folder.strip_suffix(b"/").unwrap_or(folder);
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 impl Moment<'_> {
     /// Whether one of its sources is this path, lies in it or holds it.
     pub fn covers(&self, path: &[u8]) -> bool {
-        let above = |folder: &[u8], path: &[u8]| {
-            let folder = folder.strip_suffix(b"/").unwrap_or(folder);
-            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
         let sources = &self.named.snapshot.sources;
-        sources.is_empty() || sources.iter().any(|source| above(source, path) || above(path, source))
+        sources.is_empty() || sources.iter().any(|source| lies_in(path, source) || lies_in(source, path))
     }
 
     /// What rows of the path say of it here.

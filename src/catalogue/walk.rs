@@ -7,7 +7,7 @@ use super::history::{History, runs};
 use super::timeline::{Moment, State, Timelines};
 use super::{check_stop, facts};
 use crate::index::catalogue::Facts;
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, joined};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
 
@@ -21,7 +21,7 @@ pub fn history_by_walking<'s>(
     stop: &AtomicBool,
     damaged: &mut Vec<&'s Named>,
 ) -> Result<Vec<History<'s>>, Error> {
-    let path = names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect::<Vec<u8>>();
+    let path = joined(names);
     // A tree says the same in every snapshot.
     let mut seen: HashMap<Id, Option<State<Facts>>> = HashMap::new();
     let mut state = |moment: &Moment<'s>| -> Result<State<(Facts, ())>, Error> {

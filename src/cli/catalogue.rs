@@ -1,12 +1,11 @@
 //! The catalogue of paths as commands use it: opened, filled as far as it lacks snapshots, and done without where it can not be had.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use super::context::{Context, failure};
 use super::exit::Failure;
 use super::signals;
 use crate::catalogue::{self, Filled};
-use crate::index;
 use crate::index::catalogue::Catalogue;
 use crate::model::{Id, Snapshot};
 use crate::repository::snapshots::Named;
@@ -15,9 +14,11 @@ use crate::terminal::size::show_count;
 
 /// Snapshots that are added without a word about it.
 const QUIETLY: usize = 3;
-/// How often and how long another process that fills the catalogue is waited for.
-pub const TRIES: u32 = 60;
-pub const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where the catalogue lies; none when none is wanted, or there is no cache.
+pub fn folder(context: &Context<'_>) -> Result<Option<PathBuf>, Failure> {
+    Ok(context.cache_folder()?.filter(|_| !context.global.no_catalogue))
+}
 
 /// The catalogue with all of these snapshots in it. None when none is wanted, or it can not be had, which is told; `needed` then gives
 /// one in memory.
@@ -27,7 +28,7 @@ pub fn filled(
     snapshots: &[Named],
     needed: bool,
 ) -> Result<Option<Catalogue>, Failure> {
-    let folder = context.cache_folder()?.filter(|_| !context.global.no_catalogue);
+    let folder = folder(context)?;
     let mut catalogue = match &folder {
         Some(folder) => match Catalogue::open(folder, &repository.id(), true) {
             Ok(catalogue) => catalogue,
@@ -72,43 +73,36 @@ fn fill(
     catalogue: &Catalogue,
     snapshots: &[Named],
 ) -> Result<(), Error> {
-    let mut all = Filled::default();
     let mut told = false;
-    for tries in 1.. {
-        let mut each = |left: usize| {
-            if left > QUIETLY && !told {
-                context.say(&format!(
-                    "taking {} into the catalogue of paths; the next time this is done",
-                    show_count(left as u64, "snapshot")
-                ));
-                told = true;
-            }
-        };
-        match catalogue::fill(repository, catalogue, snapshots, signals::stop(), &mut each) {
-            Ok(filled) => {
-                all = filled;
-                break;
-            }
-            // Another process is at it: what it added need not be added again.
-            Err(Error::Index(index::Error::Busy)) if tries < TRIES => std::thread::sleep(PAUSE),
-            Err(error) => return Err(error),
+    let mut each = |left: usize| {
+        if left > QUIETLY && !told {
+            context.say(&format!(
+                "taking {} into the catalogue of paths; the next time this is done",
+                show_count(left as u64, "snapshot")
+            ));
+            told = true;
         }
-    }
-    if all.unread > 0 {
-        context.warn(&format!(
-            "{} could not be read: what was in there is not known. See what is hit: copal check",
-            show_count(all.unread, "folder")
-        ));
+    };
+    let filled = catalogue::fill(repository, catalogue, snapshots, signals::stop(), &mut each)?;
+    if let Some(text) = unread(&filled) {
+        context.warn(&text);
     }
     Ok(())
 }
 
+/// What is to be said of folders that could not be read, when there were any.
+pub fn unread(filled: &Filled) -> Option<String> {
+    (filled.unread > 0).then(|| {
+        format!(
+            "{} could not be read: what was in there is not known. See what is hit: copal check",
+            show_count(filled.unread, "folder")
+        )
+    })
+}
+
 /// Adds a snapshot that was just made, where the catalogue is in use and has the one before it. Nothing depends on it.
 pub fn keep_up(context: &Context<'_>, repository: &Repository, name: &Id, snapshot: &Snapshot) {
-    let Ok(Some(folder)) = context.cache_folder() else { return };
-    if context.global.no_catalogue {
-        return;
-    }
+    let Ok(Some(folder)) = folder(context) else { return };
     if let Ok(Some(catalogue)) = Catalogue::open(&folder, &repository.id(), false) {
         // What fails here is done, or told, by whoever asks.
         let _ = catalogue::keep_up(repository, &catalogue, (name, snapshot), signals::stop());

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::context::{Context, eprint_line};
 use super::exit::Failure;
+use super::problem::{Message, Problem};
 use crate::locks::lock;
 use crate::progress::{Event, FileStatus, Listener};
 use crate::terminal::escape::escape;
@@ -50,19 +51,6 @@ struct Status<'a> {
     bytes_done: u64,
     error_count: u64,
     current_files: Vec<std::borrow::Cow<'a, str>>,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    message: &'a str,
-}
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    error: Message<'a>,
-    during: &'a str,
-    item: std::borrow::Cow<'a, str>,
-    code: &'a str,
 }
 
 #[derive(Serialize)]
@@ -211,10 +199,7 @@ impl Listener for Show<'_> {
                 state.errors += 1;
                 let path = path.unwrap_or_default();
                 if self.context.global.json {
-                    self.to_program(
-                        "error",
-                        &Problem { error: Message { message: what }, during, item: json::text(path), code },
-                    );
+                    self.to_program("error", &Problem::new(what, during, path, code));
                     return;
                 }
                 let text =

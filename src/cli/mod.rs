@@ -13,6 +13,7 @@ mod listener;
 pub mod manual;
 mod past;
 mod paths;
+mod problem;
 pub mod secrets;
 mod select;
 mod signals;

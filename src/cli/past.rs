@@ -1,29 +1,24 @@
 //! What a mount is told of all versions of all paths: answers of the catalogue.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::catalogue::{PAUSE, TRIES};
+use super::catalogue::{folder, unread};
 use super::context::{Context, eprint_line};
 use super::exit::Failure;
 use super::signals;
 use crate::catalogue::{self, Timelines};
-use crate::index;
 use crate::index::catalogue::{Catalogue, PathNumber, ROOT};
 use crate::model::{Node, NodeType};
 use crate::mount::{Of, Past, Version};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
-use crate::terminal::size::show_count;
 
 /// A catalogue, and whether nothing is to be said.
 struct Known(Catalogue, bool);
 
 /// One who knows, when a catalogue is wanted and can be had. It is filled when it is first asked.
 pub fn known(context: &Context<'_>, repository: &Repository) -> Result<Option<Arc<dyn Past>>, Failure> {
-    let Some(folder) = context.cache_folder()?.filter(|_| !context.global.no_catalogue) else {
-        return Ok(None);
-    };
+    let Some(folder) = folder(context)? else { return Ok(None) };
     match Catalogue::open(&folder, &repository.id(), true) {
         Ok(catalogue) => {
             Ok(catalogue.map(|catalogue| Arc::new(Known(catalogue, context.global.quiet)) as Arc<dyn Past>))
@@ -44,23 +39,9 @@ impl Known {
 
 impl Past for Known {
     fn fill(&self, repository: &Repository, snapshots: &[Named]) -> Result<(), Error> {
-        let mut tries = 0;
-        let is_over = || signals::stop().load(Ordering::Relaxed);
-        let filled = loop {
-            match catalogue::fill(repository, &self.0, snapshots, signals::stop(), &mut |_| {}) {
-                // Another process is at it: what it added need not be added again.
-                Err(Error::Index(index::Error::Busy)) if tries < TRIES && !is_over() => {
-                    std::thread::sleep(PAUSE)
-                }
-                other => break other?,
-            }
-            tries += 1;
-        };
-        if filled.unread > 0 && !self.1 {
-            eprint_line(&format!(
-                "copal: warning: {} could not be read: what was in there is not known. See what is hit: copal check",
-                show_count(filled.unread, "folder")
-            ));
+        let filled = catalogue::fill(repository, &self.0, snapshots, signals::stop(), &mut |_| {})?;
+        if let Some(text) = unread(&filled).filter(|_| !self.1) {
+            eprint_line(&format!("copal: warning: {text}"));
         }
         Ok(())
     }

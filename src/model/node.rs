@@ -168,6 +168,15 @@ impl Node {
         self.unread.iter().any(|what| what == ENTRIES_LOST)
     }
 
+    /// The same in words, when there are any.
+    pub fn lost_words(&self) -> Option<&'static str> {
+        match (self.has_lost_entries(), self.kind) {
+            (false, _) => None,
+            (true, NodeType::Unreadable) => Some("lost, as a repair marked it"),
+            (true, _) => Some("some entries are lost, as a repair marked it"),
+        }
+    }
+
     /// A node of that name and type with nothing else set.
     pub fn new(name: &[u8], kind: NodeType) -> Node {
         Node {

@@ -13,7 +13,7 @@ use super::told::Hit;
 use super::view::{Shown, View};
 use crate::format::limits::NAME_MAX;
 use crate::locks::lock;
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, joined};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository, caught};
 
@@ -186,8 +186,7 @@ impl Path {
 
 impl Made for Path {
     fn id(&self) -> Vec<u8> {
-        let names = self.names.iter().flat_map(|name| [b"/", name.as_slice()].concat());
-        b"versions/".iter().copied().chain(self.host.iter().copied()).chain(names).collect()
+        [&b"versions/"[..], &self.host, &joined(&self.names)].concat()
     }
 
     fn entries(&self, view: &View) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
@@ -239,9 +238,8 @@ impl Answers {
         }
         let (name, folder) =
             kept.names.split_last().map_or((&b""[..], &[][..]), |(name, folder)| (name, folder));
-        let folder = folder.iter().flat_map(|name| [b"/", name.as_slice()].concat());
         // Where it lies in the snapshot: that is what is hit when it can not be read.
-        let way: Vec<u8> = b"snapshots/".iter().chain(&kept.last.label).copied().chain(folder).collect();
+        let way = [&b"snapshots/"[..], &kept.last.label, &joined(folder)].concat();
         let path = [&way, &b"/"[..], name].concat();
         let found = match caught(|| self.find_version(kept)) {
             Ok(Some(found)) => Some(found),

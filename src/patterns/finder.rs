@@ -72,6 +72,11 @@ impl Finder {
     }
 }
 
+/// Whether capitals count in what a person looks for who did not say so: when there are some.
+pub fn has_capitals(wanted: &[u8]) -> bool {
+    String::from_utf8_lossy(wanted).chars().any(char::is_uppercase)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

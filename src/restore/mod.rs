@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use crate::files::{self, Owners};
 use crate::locks::lock;
-use crate::model::{ENTRIES_LOST, Id16, Node, NodeType};
+use crate::model::{ENTRIES_LOST, Id16, Node, NodeType, joined};
 use crate::patterns::Patterns;
 use crate::progress::{Event, Listener};
 use crate::repository::snapshots::Named;
@@ -313,8 +313,7 @@ pub fn restore(
     let run = run(repository, named, options, listener, stop)?;
     listener.event(Event::Started);
     // A pattern that matches where it begins, or a folder above, is no slip, though it leaves nothing out.
-    let above = options.path.iter().flat_map(|name| [&b"/"[..], name].concat()).collect::<Vec<u8>>();
-    options.exclude.matches(&above, true);
+    options.exclude.matches(&joined(&options.path), true);
     match start(repository, named, options)? {
         Start::Tree { tree, path, has_lost } => {
             if has_lost && !path.is_empty() {

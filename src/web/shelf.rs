@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::catalogue;
-use crate::index::{self, catalogue::Catalogue};
+use crate::index::catalogue::Catalogue;
 use crate::locks::lock;
 use crate::model::{Id, Node, NodeType};
 use crate::repository::folders::Folders;
@@ -16,9 +16,6 @@ use crate::repository::{Error, Repository};
 
 /// How often it is looked for snapshots at most.
 const LOOK: Duration = Duration::from_secs(3);
-/// How often and how long another process that fills the catalogue is waited for.
-const TRIES: u32 = 60;
-const PAUSE: Duration = Duration::from_millis(500);
 /// Shares of the memory: blocks, pages of folders.
 const BLOCKS_SHARE: usize = 4;
 const FOLDERS_SHARE: usize = 8;
@@ -114,14 +111,7 @@ impl Shelf {
     }
 
     fn fill(&self, catalogue: &Catalogue, snapshots: &[Named], stop: &AtomicBool) -> Result<(), Error> {
-        for tries in 1.. {
-            match catalogue::fill(&self.repository, catalogue, snapshots, stop, &mut |_| {}) {
-                // Another process is at it: what it added need not be added again.
-                Err(Error::Index(index::Error::Busy)) if tries < TRIES => std::thread::sleep(PAUSE),
-                other => return other.map(drop),
-            }
-        }
-        Ok(())
+        catalogue::fill(&self.repository, catalogue, snapshots, stop, &mut |_| {}).map(drop)
     }
 }
 

@@ -5,10 +5,11 @@
 #[path = "../program/mod.rs"]
 mod program;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -322,6 +323,41 @@ impl Item {
         self.flags = flags.bits();
         self
     }
+}
+
+/// The packs of a sandbox's repository.
+pub fn packs(sandbox: &Sandbox) -> BTreeSet<PathBuf> {
+    let all = walkdir::WalkDir::new(sandbox.repository().join("packs")).into_iter();
+    let files = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
+/// The longest of some files.
+pub fn longest(files: impl IntoIterator<Item = PathBuf>) -> PathBuf {
+    files.into_iter().max_by_key(|file| file.metadata().unwrap().len()).unwrap()
+}
+
+/// Flips a bit in the middle of a file, also of one that its owner may only read; its mode stays.
+pub fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let mode = std::fs::metadata(path).unwrap().permissions();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, mode).unwrap();
+}
+
+/// Runs with a standard output that nobody reads.
+pub fn end_unread(mut command: Command) -> Ended {
+    // Both ends are closed before the program begins to write.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stderr(Stdio::piped());
+    let what = format!("{command:?}");
+    let child = command.spawn().unwrap();
+    drop(command);
+    end_child(child, what)
 }
 
 /// Bytes that do not compress and do not repeat.

@@ -135,11 +135,7 @@ fn begins_after_the_mark(hidden: Option<Kind>) -> bool {
     let (place, ..) = one_forgotten();
     as_at_first(&place);
     let place = Arc::new(place);
-    let elsewhere = place.open();
-    let session =
-        Session::begin(&elsewhere, &place.storage, Default::default(), b"elsewhere", Vec::new()).unwrap();
-    assert!(place.prune(&at_once()).packs_waiting > 0);
-    drop(session);
+    place.mark_while_somebody_is_at_work();
     place.days(2);
     let other = place.clone();
     let prune = move || assert!(other.prune(&at_once()).packs_removed > 0);

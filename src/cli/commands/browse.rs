@@ -7,7 +7,7 @@ use crate::browse::{self, Options, Seen};
 use crate::cli::arguments::Browse;
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{select, signals};
+use crate::cli::{catalogue, select, signals};
 use crate::repository::store;
 use crate::terminal::size::{agree, show_count};
 
@@ -43,7 +43,7 @@ pub fn run(context: &Context<'_>, wanted: &Browse) -> Result<Code, Failure> {
     let options = Options {
         host: context.host(),
         home: context.defaults.home(),
-        catalogue: context.cache_folder()?.filter(|_| !context.global.no_catalogue),
+        catalogue: catalogue::folder(context)?,
         own: context.own_files().into_iter().map(|(_, id)| id).collect(),
         memory: context.global.memory.unwrap_or(store::MEMORY),
     };

@@ -15,7 +15,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::wanted::{self as meant, Meant};
 use crate::cli::{select, signals};
 use crate::dump::{self, Dumped, Failed, Kind, Work};
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, joined};
 use crate::repository::Repository;
 use crate::repository::session::reading;
 use crate::repository::snapshots::Named;
@@ -199,7 +199,7 @@ pub fn run(context: &Context<'_>, wanted: &Dump) -> Result<Code, Failure> {
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
     let Meant { named, names, is_doubtful: doubtful } =
         meant::find(context, &repository, &all, wanted.wanted.as_bytes(), wanted.at.as_deref(), host)?;
-    let path: Vec<u8> = names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect();
+    let path = joined(&names);
     let what = look(&repository, &named, &names, &path)?;
     match &what {
         What::Entry(node) if wanted.archive.is_none() && node.kind != NodeType::File => {

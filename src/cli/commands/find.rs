@@ -13,7 +13,7 @@ use crate::cli::{select, signals};
 use crate::index::catalogue::Catalogue;
 use crate::model::NodeType;
 use crate::model::clock::Clock;
-use crate::patterns::Finder;
+use crate::patterns::{Finder, has_capitals};
 use crate::repository::Error;
 use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
@@ -45,8 +45,7 @@ pub fn run(context: &Context<'_>, find: &Find) -> Result<Code, Failure> {
     let mut finders = Vec::new();
     for pattern in &find.patterns {
         let pattern = pattern.as_bytes();
-        let has_capitals = || String::from_utf8_lossy(pattern).chars().any(char::is_uppercase);
-        let any_case = find.ignore_case || !find.case_sensitive && !has_capitals();
+        let any_case = find.ignore_case || !find.case_sensitive && !has_capitals(pattern);
         finders.push(Finder::new(pattern, any_case).map_err(|error| Failure::usage(error.to_string()))?);
     }
     let moment = |text: &Option<String>| {

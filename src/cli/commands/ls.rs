@@ -10,7 +10,7 @@ use crate::cli::arguments::Ls;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{paths, select};
-use crate::model::{Node, NodeType, Segment, SegmentKind};
+use crate::model::{Node, NodeType, Segment, SegmentKind, joined};
 use crate::repository::Repository;
 use crate::terminal::escape::escape;
 use crate::terminal::json;
@@ -86,11 +86,10 @@ fn lost_bytes(repository: &Repository, node: &Node) -> u64 {
 
 /// What is not as it was: why an entry could not be read, or what a repair marked as lost.
 fn remark(node: &Node, lost: u64) -> Option<String> {
-    match (node.has_lost_entries(), node.kind) {
-        (true, NodeType::Unreadable) => Some("lost, as a repair marked it".to_owned()),
-        (true, _) => Some("some entries are lost, as a repair marked it".to_owned()),
-        _ if lost > 0 => Some(format!("{lost} bytes are lost, as a repair marked it")),
-        _ => node.error.map(|error| error.words().to_owned()),
+    match node.lost_words() {
+        Some(words) => Some(words.to_owned()),
+        None if lost > 0 => Some(format!("{lost} bytes are lost, as a repair marked it")),
+        None => node.error.map(|error| error.words().to_owned()),
     }
 }
 
@@ -172,11 +171,7 @@ pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
         }
         None => Vec::new(),
     };
-    let mut shown = Vec::new();
-    for name in &names {
-        shown.push(b'/');
-        shown.extend_from_slice(name);
-    }
+    let shown = joined(&names);
     let is_repaired = named.snapshot.stands_for.is_some();
     let listing = Listing { context, repository: &repository, ls, is_repaired };
     let unlisted = if names.is_empty() {

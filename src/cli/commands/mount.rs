@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::arguments::Mount;
 use crate::cli::context::{Context, eprint_line, failure};
 use crate::cli::exit::{Code, Failure};
+use crate::cli::problem::Problem;
 use crate::cli::{past, signals};
 use crate::mount::{self, Counts, Hit, Host, Options, Watcher};
 use crate::repository::store;
@@ -20,19 +21,6 @@ use crate::terminal::{json, shell};
 struct Mounted<'a> {
     mountpoint: Cow<'a, str>,
     repository: &'a str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    message: &'a str,
-}
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    error: Message<'a>,
-    during: &'a str,
-    item: Cow<'a, str>,
-    code: &'a str,
 }
 
 #[derive(Serialize)]
@@ -66,8 +54,7 @@ impl Watcher for Says<'_> {
 
     fn hit(&self, hit: &Hit) {
         if self.context.global.json {
-            let error = Message { message: &hit.what };
-            let line = Problem { error, during: "read", item: json::text(&hit.path), code: hit.code };
+            let line = Problem::new(&hit.what, "read", &hit.path, hit.code);
             let _ = self.context.out.json("error", &line);
         } else if hit.path.is_empty() {
             eprint_line(&format!("copal: {}", hit.what));

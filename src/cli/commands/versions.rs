@@ -13,7 +13,7 @@ use crate::cli::context::{Context, absolute, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{paths, select, signals};
 use crate::index::catalogue::{Catalogue, PathNumber};
-use crate::model::NodeType;
+use crate::model::{NodeType, joined};
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::repository::{Error, Repository};
 use crate::terminal::escape::escape;
@@ -136,10 +136,6 @@ impl<'s> Found<'s> {
         let last = version.last;
         self.damaged.iter().any(|named| named.name != last.name && named.snapshot.time >= last.snapshot.time)
     }
-}
-
-fn joined(names: &[Vec<u8>]) -> Vec<u8> {
-    names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect()
 }
 
 fn nowhere(path: &[u8]) -> Failure {
@@ -290,13 +286,6 @@ fn print(context: &Context<'_>, found: &Found<'_>) -> Result<(), Failure> {
             NodeType::File => show_size(facts.size),
             kind => kind.name().to_owned(),
         };
-        let mut notes = Vec::new();
-        if let Some(gone) = version.gone {
-            notes.push(format!("deleted by {}", time::show(gone.snapshot.time)));
-        }
-        if let Some(origin) = &version.origin {
-            notes.push(format!("renamed from {}", escape(origin)));
-        }
         table.row([
             format!("@{}", place + 1),
             time::show(facts.mtime),
@@ -304,7 +293,7 @@ fn print(context: &Context<'_>, found: &Found<'_>) -> Result<(), Failure> {
             time::show(version.first.snapshot.time),
             time::show(version.last.snapshot.time),
             version.snapshots.to_string(),
-            notes.join(", "),
+            version.remarks(),
         ]);
     }
     context.out.write(table.show())?;

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::cli::arguments::Web;
 use crate::cli::context::{Context, eprint_line, failure};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::signals;
+use crate::cli::problem::Problem;
+use crate::cli::{catalogue, signals};
 use crate::repository::store;
 use crate::terminal::escape::escape;
 use crate::web::{self, Options, Server, Watcher};
@@ -16,28 +17,13 @@ struct Serving<'a> {
     repository: &'a str,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    message: &'a str,
-}
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    error: Message<'a>,
-    during: &'a str,
-    item: &'a str,
-    code: &'a str,
-}
-
 struct Says<'c>(&'c Context<'c>);
 
 impl Watcher for Says<'_> {
     fn problem(&self, request: &str, what: &str) {
         if self.0.global.json {
-            let error = Message { message: what };
             // Whoever stopped reading does not stop those who look.
-            let _ =
-                self.0.out.json("error", &Problem { error, during: "read", item: request, code: "error" });
+            let _ = self.0.out.json("error", &Problem::new(what, "read", request.as_bytes(), "error"));
         } else {
             eprint_line(&format!("copal: {}: {}", escape(request.as_bytes()), escape(what.as_bytes())));
         }
@@ -56,7 +42,7 @@ pub fn run(context: &Context<'_>, wanted: &Web) -> Result<Code, Failure> {
         context.warn(&problem.to_string());
     }
     let options = Options {
-        cache: context.cache_folder()?.filter(|_| !context.global.no_catalogue),
+        cache: catalogue::folder(context)?,
         home: context.defaults.home(),
         own: context.own_files().into_iter().map(|(_, id)| id).collect(),
         memory: context.global.memory.unwrap_or(store::MEMORY),

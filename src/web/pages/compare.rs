@@ -2,9 +2,9 @@
 
 use super::file::{IMAGE_MOST, begin, image};
 use super::layout::page;
-use super::{address, joined, message, nowhere};
+use super::{address, message, nowhere};
 use crate::diff::patch::{self, Patch};
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, joined};
 use crate::repository::Error;
 use crate::repository::snapshots::Named;
 use crate::terminal::size::show_size;

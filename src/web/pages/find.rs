@@ -5,7 +5,7 @@ use super::versions::doubts;
 use super::{address, names};
 use crate::catalogue::{self, Match, Timelines, Wanted};
 use crate::model::NodeType;
-use crate::patterns::Finder;
+use crate::patterns::{Finder, has_capitals};
 use crate::repository::Error;
 use crate::terminal::size::show_size;
 use crate::terminal::time;
@@ -59,8 +59,7 @@ pub fn show(asked: &Asked<'_>) -> Given {
     if wanted.is_empty() {
         return Ok(answer(&body));
     }
-    let has_capitals = String::from_utf8_lossy(wanted).chars().any(char::is_uppercase);
-    let finder = match Finder::new(wanted, !has_capitals) {
+    let finder = match Finder::new(wanted, !has_capitals(wanted)) {
         Ok(finder) => finder,
         Err(error) => {
             body += &format!("<p class=\"bad\" role=\"alert\">{}</p>", text::html(&error.to_string()));

@@ -15,7 +15,7 @@ use super::guard::Refusal;
 use super::output::Patient;
 use super::server::{Asked, Given};
 use super::text;
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Id, Node, NodeType, joined};
 use crate::repository::Error;
 use crate::repository::snapshots::{Named, Snapshots};
 use layout::page;
@@ -82,10 +82,6 @@ impl Place<'_> {
 
 fn address(word: &str, named: &Named, names: &[Vec<u8>]) -> String {
     text::path(&format!("/{word}/{}", named.name), names)
-}
-
-fn joined(names: &[Vec<u8>]) -> Vec<u8> {
-    names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect()
 }
 
 /// The names of a stored path.

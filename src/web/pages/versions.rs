@@ -1,10 +1,9 @@
 //! Every version of a path, and a choice of two to compare.
 
 use super::layout::page;
-use super::{address, joined, nowhere};
+use super::{address, nowhere};
 use crate::catalogue::{self, History, Timelines, Version};
-use crate::index::catalogue::Coverage;
-use crate::model::NodeType;
+use crate::model::{NodeType, joined};
 use crate::terminal::size::{show_count, show_size};
 use crate::terminal::time;
 use crate::web::server::{Asked, Given};
@@ -19,10 +18,7 @@ pub fn doubts(timelines: &Timelines<'_>) -> String {
             "<p class=\"bad\">{unknown} of the oldest snapshots are not in the catalogue, which is full.</p>"
         );
     }
-    let moments = timelines.hosts.values().flatten();
-    let partial = moments
-        .filter(|moment| moment.known.is_some_and(|known| known.state == Coverage::Partial))
-        .count() as u64;
+    let partial = timelines.partial().count() as u64;
     if partial > 0 {
         out += &format!(
             "<p class=\"bad\" role=\"alert\">{} could be read only in part: what else is in there is not known.</p>",

@@ -9,6 +9,7 @@ use crate::cli::context::{Context, absolute, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{paths, select};
 use crate::diff::Side;
+use crate::model::joined;
 use crate::repository::Repository;
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::terminal::escape::escape;
@@ -63,10 +64,6 @@ fn stored(repository: &Repository, named: &Named, names: &[Vec<u8>]) -> Result<S
         Failure::new(Code::Failed, format!("snapshot {} holds no {}", named.name.short(), escape(&path)))
     })?;
     Ok(Side::Stored { node: Box::new(node), repaired })
-}
-
-fn joined(names: &[Vec<u8>]) -> Vec<u8> {
-    names.iter().flat_map(|name| [&b"/"[..], name].concat()).collect()
 }
 
 /// The folder that all sources of these snapshots lie in, or are.
