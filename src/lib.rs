@@ -13,6 +13,7 @@ pub mod index;
 pub mod patterns;
 pub mod terminal;
 
+pub mod profile;
 pub mod repository;
 
 pub mod backup;
@@ -29,6 +30,7 @@ pub mod restore;
 pub mod retention;
 
 pub mod browse;
+pub mod run;
 pub mod web;
 
 pub mod cli;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
-    &["repository"],
+    &["profile", "repository"],
     &[
         "backup",
         "catalogue",
@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "restore",
         "retention",
     ],
-    &["browse", "web"],
+    &["browse", "run", "web"],
     &["cli"],
 ];
 
@@ -53,6 +53,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("similar", &["diff"]),
+    ("strsim", &["profile"]),
+    ("toml", &["profile"]),
     ("ratatui", &["browse"]),
     // It comes with ratatui, which says in what version.
     ("crossterm", &[]),

@@ -7,6 +7,7 @@ mod directory;
 mod entry;
 pub mod exclude;
 mod file;
+pub mod presets;
 mod run;
 mod snapshot;
 mod sources;

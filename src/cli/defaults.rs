@@ -10,6 +10,14 @@ use super::exit::{Code, Failure};
 /// The list of accounts, read when HOME is not set.
 const ACCOUNTS: &str = "/etc/passwd";
 
+/// Root's own has the built-in repository in /var/lib/copal, in which nothing else may lie.
+const STATE: Kind = Kind {
+    what: "state",
+    variable: "XDG_STATE_HOME",
+    below_home: ".local/state/copal",
+    for_root: "/var/lib/copal-state",
+};
+
 /// Whose defaults are asked for.
 #[derive(Clone)]
 pub struct Defaults<'a> {
@@ -60,6 +68,11 @@ impl<'a> Defaults<'a> {
     /// The key file of the built-in repository (to be made with mode 0600).
     pub fn key_file(&self) -> Result<PathBuf, Failure> {
         Ok(self.config_folder()?.join("key"))
+    }
+
+    /// The folder for what is remembered of runs.
+    pub fn state_folder(&self) -> Result<PathBuf, Failure> {
+        self.folder(&STATE)
     }
 
     /// The folder for caches.

@@ -14,6 +14,7 @@ pub mod manual;
 mod past;
 mod paths;
 mod problem;
+mod profile;
 pub mod secrets;
 mod select;
 mod signals;
@@ -32,6 +33,10 @@ pub fn run(typed: Vec<OsString>) -> Code {
         return Code::Done;
     }
     let json = arguments::wants_json(&typed);
+    let typed = match profile::complete(typed, &environment::process) {
+        Ok(typed) => typed,
+        Err(failure) => return finish(Err(failure), json),
+    };
     let arguments = match Arguments::read(typed, &environment::process) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -100,6 +105,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Check(check) => commands::check::run(context, check),
         Command::Parity(parity) => commands::parity::run(context, parity),
         Command::Repair(repair) => commands::repair::run(context, repair),
+        Command::Profile(profile) => commands::profile::run(context, profile),
         Command::Doctor(_) => commands::doctor::run(context),
         Command::Key(key) => commands::key::run(context, key),
         Command::Stats(stats) => commands::stats::run(context, stats),

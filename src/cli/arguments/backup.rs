@@ -40,6 +40,10 @@ pub struct Backup {
     #[arg(long, value_name = "FILE", help_heading = "What is left out")]
     pub exclude_file: Vec<PathBuf>,
 
+    /// Leave out what nobody misses of a home folder: caches, trash, browsers (their caches), builds, or home for all of these
+    #[arg(long, value_name = "WHAT", value_parser = values::preset(), value_delimiter = ',', help_heading = "What is left out")]
+    pub exclude_preset: Vec<String>,
+
     /// Leave out the contents of folders that hold a CACHEDIR.TAG
     #[arg(long, help_heading = "What is left out")]
     pub exclude_caches: bool,

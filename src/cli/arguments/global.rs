@@ -45,6 +45,10 @@ pub struct Global {
     #[arg(long, global = true)]
     pub no_catalogue: bool,
 
+    /// Take options from a profile: NAME.toml in the config folder, or a path with a slash. What is typed counts before it [variable: COPAL_PROFILE]
+    #[arg(long, global = true, value_name = "NAME", value_parser = values::text)]
+    pub profile: Option<String>,
+
     /// Print JSON lines, for programs
     #[arg(long, global = true)]
     pub json: bool,

@@ -10,6 +10,7 @@ mod key;
 mod look;
 mod mount;
 mod parity;
+mod profile;
 mod prune;
 mod repair;
 mod restore;
@@ -34,6 +35,7 @@ pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, 
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
 pub use mount::Mount;
 pub use parity::{Parity, ParityAdd, ParityCommand, ParityRepair};
+pub use profile::{Profile, ProfileCheck, ProfileCommand, ProfileNew, ProfileShow};
 pub use prune::Prune;
 pub use repair::{
     Repair, RepairCommand, RepairHow, RepairIndex, RepairPacks, RepairRecords, RepairSnapshots,
@@ -91,6 +93,7 @@ pub enum Command {
     Parity(Parity),
     Repair(Repair),
     Doctor(Doctor),
+    Profile(Profile),
     Key(Key),
     Stats(Stats),
     Completions(Completions),

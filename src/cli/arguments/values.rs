@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 
 use crate::backup::exclude::IfPresent;
+use crate::backup::presets;
 use crate::compress::Level;
 use crate::repository::store::MEMORY_LEAST;
 use crate::retention::policy::Tags;
@@ -57,6 +58,11 @@ pub fn duration(text: &str) -> Result<Duration, ValueError> {
 /// A compression level.
 pub fn compression(text: &str) -> Result<Level, &'static str> {
     Level::parse(text).ok_or("write off, fast, auto, max, or a zstd level from 1 to 22")
+}
+
+/// The name of a list of patterns for home folders.
+pub fn preset() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(presets::names())
 }
 
 /// A text that is not empty, nor only white space.

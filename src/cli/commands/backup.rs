@@ -81,7 +81,8 @@ fn options(
         None => None,
     };
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut described = Vec::new();
+    let mut described: Vec<String> =
+        wanted.exclude_preset.iter().map(|name| format!("exclude-preset {name}")).collect();
     for pattern in &wanted.exclude {
         described.push(format!("exclude {}", escape(pattern.as_bytes())));
     }

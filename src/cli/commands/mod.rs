@@ -16,6 +16,7 @@ pub mod key;
 pub mod ls;
 pub mod mount;
 pub mod parity;
+pub mod profile;
 pub mod protect;
 pub mod prune;
 pub mod repair;

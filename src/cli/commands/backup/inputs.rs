@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::backup;
 use crate::backup::exclude::Excludes;
+use crate::backup::presets;
 use crate::cli::arguments::Backup;
 use crate::cli::context::{Context, absolute};
 use crate::cli::exit::{Code, Failure};
@@ -80,6 +81,9 @@ pub fn excludes(context: &Context<'_>, wanted: &Backup) -> Result<Excludes, Fail
     let home = context.defaults.home();
     let mut builder = PatternsBuilder::new(home.as_ref().map(|home| home.as_os_str().as_bytes()));
     let bad = |error: crate::patterns::PatternError| Failure::usage(error.to_string());
+    for pattern in wanted.exclude_preset.iter().flat_map(|name| presets::patterns(name)) {
+        builder.add(pattern.as_bytes(), false).map_err(bad)?;
+    }
     for file in &wanted.exclude_file {
         builder.add_lines(&read_lines(file)?, false).map_err(bad)?;
     }

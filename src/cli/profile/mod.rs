@@ -1,0 +1,54 @@
+//! Profiles on the command line: which one is meant, and the options it stands for.
+
+mod complete;
+mod options;
+mod secret;
+
+use std::path::PathBuf;
+
+use super::defaults::Defaults;
+use super::exit::{Code, Failure};
+use crate::profile::{Error, Folders, Profile};
+use crate::terminal::escape::escape;
+
+pub use complete::complete;
+use options::check;
+
+/// System profiles, for everybody.
+const SYSTEM: &str = "/etc/copal";
+
+/// Where profiles lie: the user's folder, then the system's.
+pub fn folders(defaults: &Defaults<'_>) -> Result<Folders, Failure> {
+    let own = defaults.config_folder()?;
+    let system = PathBuf::from(SYSTEM);
+    Ok(Folders(if own == system { vec![own] } else { vec![own, system] }))
+}
+
+/// Reads a profile, with the check of everything in it.
+pub fn load(defaults: &Defaults<'_>, name: &str) -> Result<Profile, Failure> {
+    let profile = crate::profile::load(&folders(defaults)?, name).map_err(|error| failure(&error))?;
+    check(&profile, defaults)?;
+    Ok(profile)
+}
+
+/// A profile that can not be used, as the end of a run.
+pub fn failure(error: &Error) -> Failure {
+    let failure = Failure::usage(error.to_string());
+    match error {
+        Error::Missing { others, .. } if others.is_empty() => {
+            failure.with_hint("Make one: copal profile new NAME")
+        }
+        Error::Missing { others, .. } => {
+            let others: Vec<_> = others.iter().map(|name| escape(name.as_bytes())).collect();
+            failure.with_hint(format!("There are: {}", others.join(", ")))
+        }
+        Error::Unsafe { .. } => Failure { code: Code::Refused, ..failure },
+        Error::Unreadable { .. } | Error::Wrong { .. } => failure,
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        failure(&error)
+    }
+}
