@@ -15,6 +15,7 @@ pub mod terminal;
 
 pub mod profile;
 pub mod repository;
+pub mod schedule;
 
 pub mod backup;
 pub mod catalogue;

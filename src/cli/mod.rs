@@ -107,6 +107,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Repair(repair) => commands::repair::run(context, repair),
         Command::Profile(profile) => commands::profile::run(context, profile),
         Command::Doctor(_) => commands::doctor::run(context),
+        Command::Schedule(schedule) => commands::schedule::run(context, schedule),
         Command::Key(key) => commands::key::run(context, key),
         Command::Stats(stats) => commands::stats::run(context, stats),
         Command::Completions(completions) => commands::about::completions(context, completions),

@@ -15,6 +15,7 @@ mod prune;
 mod repair;
 mod restore;
 mod retention;
+mod schedule;
 mod values;
 mod web;
 
@@ -42,6 +43,7 @@ pub use repair::{
 };
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
+pub use schedule::{Schedule, ScheduleCommand, ScheduleInstall, ScheduleRemove, Whose};
 pub use values::Subset;
 pub use web::Web;
 
@@ -94,6 +96,7 @@ pub enum Command {
     Repair(Repair),
     Doctor(Doctor),
     Profile(Profile),
+    Schedule(Schedule),
     Key(Key),
     Stats(Stats),
     Completions(Completions),

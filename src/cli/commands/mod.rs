@@ -21,6 +21,7 @@ pub mod protect;
 pub mod prune;
 pub mod repair;
 pub mod restore;
+pub mod schedule;
 pub mod snapshots;
 pub mod stats;
 pub mod tag;
