@@ -33,12 +33,17 @@ pub struct Said {
     pub err: Vec<u8>,
 }
 
-/// Runs a program and waits for it; it talks English and in universal time.
+/// Runs a program and waits for it; it talks English and in universal time, and `crontab` leaves nothing out.
 pub fn run(words: &[&str], input: Option<&[u8]>) -> Result<Said, Error> {
     let (program, rest) = words.split_first().unwrap_or((&"", &[]));
     let failed = |error: std::io::Error| Error::Program { command: words.join(" "), said: error.to_string() };
     let mut command = Command::new(program);
-    command.args(rest).env("LC_ALL", "C").env("TZ", "UTC").env("SYSTEMD_COLORS", "0");
+    command
+        .args(rest)
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .env("SYSTEMD_COLORS", "0")
+        .env("CRONTAB_NOHEADER", "N");
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     // Whoever does not read it says so by how it ends.

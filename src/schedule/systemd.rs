@@ -79,7 +79,10 @@ pub fn install(places: &Places, job: &Job, force: bool) -> Result<Vec<Step>, Err
     }
     let known = show(scope, &timer, "UnitFileState,ActiveState,NeedDaemonReload")?;
     let is = |name: &str, value: &str| known.get(name).is_some_and(|known| known == value);
-    if !steps.is_empty() || is("NeedDaemonReload", "yes") {
+    // A run that was cut off may have written a service that systemd has not read.
+    let of_service = show(scope, &format!("copal-{}.service", job.profile), "NeedDaemonReload")?;
+    let is_service_old = of_service.get("NeedDaemonReload").is_some_and(|value| value == "yes");
+    if !steps.is_empty() || is_service_old || is("NeedDaemonReload", "yes") {
         steps.push(step(scope, &["daemon-reload"]));
     }
     if !is("UnitFileState", "enabled") || !is("ActiveState", "active") {

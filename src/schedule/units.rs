@@ -12,7 +12,7 @@ const GIVEN_UP: &str = "\
 # Given up is what neither a backup nor a hook of one needs. The whole machine is read, a repository may
 # be anywhere, and hooks dump databases as other users, mount and take snapshots: no folder is hidden or
 # read-only, no user or setuid program is forbidden.
-CapabilityBoundingSet=~CAP_SYS_MODULE CAP_SYS_BOOT CAP_SYS_TIME CAP_SYS_PACCT CAP_SYSLOG CAP_BPF CAP_PERFMON
+CapabilityBoundingSet=~CAP_SYS_BOOT CAP_SYS_TIME CAP_SYS_PACCT CAP_SYSLOG CAP_BPF CAP_PERFMON
 RestrictRealtime=yes
 LockPersonality=yes
 KeyringMode=private

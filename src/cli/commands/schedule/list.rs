@@ -87,15 +87,16 @@ pub fn run(context: &Context<'_>, places: &Places) -> Result<Code, Failure> {
     for problem in &problems {
         context.warn(&problem.to_string());
     }
+    let code = if problems.is_empty() { Code::Done } else { Code::Incomplete };
     if context.global.json {
         for entry in &entries {
             context.out.json("schedule", &line(entry))?;
         }
-        return Ok(Code::Done);
+        return Ok(code);
     }
     if entries.is_empty() {
         context.say("no schedule is installed; to have one: copal schedule install");
-        return Ok(Code::Done);
+        return Ok(code);
     }
     let mut table = Table::new(&[
         ("Profile", Align::Left),
@@ -128,5 +129,5 @@ pub fn run(context: &Context<'_>, places: &Places) -> Result<Code, Failure> {
     }
     text += &format!("{}\n", show_count(entries.len() as u64, "schedule"));
     context.out.write(text)?;
-    Ok(Code::Done)
+    Ok(code)
 }
