@@ -430,6 +430,19 @@ fn a_crontab_that_can_not_be_read_is_never_replaced() {
 }
 
 #[test]
+fn a_crontab_that_somebody_changes_meanwhile_is_not_replaced() {
+    let world = World::with_cron(Sandbox::of_nobody());
+    world.sandbox.write("state/table", "* * * * * true\n");
+    // Each time it was shown, somebody adds a line.
+    let crontab = world.sandbox.path("bin/crontab");
+    let text = std::fs::read_to_string(&crontab).unwrap();
+    let adds = "cat \"$here/table\"; echo '# more' >> \"$here/table\"; else";
+    std::fs::write(&crontab, text.replace("cat \"$here/table\"; else", adds)).unwrap();
+    world.run("install -y").expect(11).warns("changed by somebody else").warns("Run it again");
+    assert_eq!(world.table().unwrap(), b"* * * * * true\n# more\n# more\n");
+}
+
+#[test]
 fn root_has_a_file_of_its_own_for_each_profile_where_cron_runs() {
     common::demand_root();
     let world = World::with_cron(Sandbox::empty());
@@ -488,6 +501,7 @@ fn systemd_itself_finds_nothing_wrong_with_the_units() {
             command.args(if is_user { &["--user"][..] } else { &[] }).args(["verify", "--man=no"]);
             command.args(["service", "timer"].map(|kind| folder.join(format!("copal-default.{kind}"))));
             command.env("XDG_RUNTIME_DIR", world.sandbox.path("home")).env("LC_ALL", "C");
+            command.env("HOME", world.sandbox.path("home"));
             end(command)
         };
         let good = verify(&world.units()).expect(0);

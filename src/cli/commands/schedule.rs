@@ -46,7 +46,7 @@ struct Summary<'a> {
 }
 
 /// Where schedules are kept for whoever runs this.
-fn places(context: &Context<'_>) -> Places {
+pub fn places(context: &Context<'_>) -> Places {
     let folder =
         |name: &str| (context.environment)(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let config = folder("XDG_CONFIG_HOME").or_else(|| Some(context.defaults.home()?.join(".config")));
@@ -97,7 +97,7 @@ fn failure(error: &Error) -> Failure {
         Error::Edited { .. } => Failure::new(Code::Refused, format!("{message}; nothing was written"))
             .with_hint("It is replaced with --force. What a unit has to say besides is kept in a file of its own: systemctl edit UNIT."),
         Error::NoMeans(_) => Failure::new(Code::Failed, message)
-            .with_hint("Install cron (Debian: apt install cron), or have what you use run: copal run -q PROFILE"),
+            .with_hint("Leave out --with, install cron (Debian: apt install cron), or have what you use run: copal run -q PROFILE"),
         Error::Overtaken => Failure::new(Code::Busy, message).with_hint("Run it again."),
         Error::Program { command, .. } if command.starts_with("systemctl --user") => Failure::new(Code::Failed, message)
             .with_hint("Your own timers need a session of yours: log in as yourself (not by su or sudo). Or take cron: --with cron. Run it again then: what is done already stays."),
