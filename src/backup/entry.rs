@@ -20,8 +20,8 @@ const RETRY_MOST: u64 = 256 << 20;
 
 /// What came of an entry.
 pub enum Outcome {
-    /// Its node, its stat as read, and when it was looked at.
-    Node(Box<Node>, Stat, Time),
+    /// Its node, its stat as read, when it was looked at, and whether it has new contents that look encrypted.
+    Node(Box<Node>, Stat, Time, bool),
     Unreadable(Unread),
     Gone,
 }
@@ -130,6 +130,7 @@ impl<'r> Worker<'r> {
         name: &[u8],
         mut stat: Stat,
     ) -> Result<Outcome, Error> {
+        self.reader.begin();
         for attempt in 1.. {
             let looked_at = self.run.clock.now();
             let again = attempt < TRIES && stat.size <= RETRY_MOST;
@@ -138,7 +139,9 @@ impl<'r> Worker<'r> {
                 _ => self.read_special(handle, directory, volume, name, &stat)?,
             };
             match read {
-                Some(Outcome::Node(node, stat, _)) => return Ok(Outcome::Node(node, stat, looked_at)),
+                Some(Outcome::Node(node, stat, _, is_encrypted)) => {
+                    return Ok(Outcome::Node(node, stat, looked_at, is_encrypted));
+                }
                 Some(outcome) => return Ok(outcome),
                 None => {}
             }
@@ -184,7 +187,7 @@ impl<'r> Worker<'r> {
             node.link = Some(self.run.link_group(stat, volume));
             if let Some(content) = self.run.linked_content(&node, stat) {
                 node.content = content;
-                return Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())));
+                return Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default(), false)));
             }
         }
         match self.reader.read(file.as_fd(), stat, &volume.file_system) {
@@ -201,7 +204,7 @@ impl<'r> Worker<'r> {
                 } else if stat.nlink > 1 {
                     self.run.remember_link(&node, stat);
                 }
-                Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())))
+                Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default(), read.is_encrypted)))
             }
             Err(Failure::Storage(error)) => Err(error),
             Err(Failure::Source(why)) => {
@@ -234,6 +237,6 @@ impl<'r> Worker<'r> {
             node.link = Some(self.run.link_group(stat, volume));
         }
         node.content = Content::default();
-        Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default())))
+        Ok(Some(Outcome::Node(Box::new(node), *stat, Time::default(), false)))
     }
 }

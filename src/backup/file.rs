@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rayon::prelude::*;
 
 use super::chunk::Chunker;
+use super::encrypted::{HEAD, looks_encrypted};
 use crate::files::{self, FileSystem, Stat};
 use crate::model::{Content, Contents, Id, Segment, SegmentKind, Unread};
 use crate::repository::{Error, build::ContentBuilder, store::Store};
@@ -21,6 +22,8 @@ pub struct Read {
     pub size: u64,
     /// The stat after reading differs from the one before.
     pub changed: bool,
+    /// It looks encrypted, and the repository did not have all of it.
+    pub is_encrypted: bool,
 }
 
 /// Why a file was not read: its own fault, or the repository's.
@@ -41,6 +44,10 @@ pub struct Reader<'s> {
     worker: usize,
     chunker: Chunker,
     buffer: Vec<u8>,
+    /// The file that is read looks encrypted.
+    is_encrypted: bool,
+    /// Something of it was not in the repository.
+    is_new: bool,
     /// Told how many bytes were read.
     on_bytes: &'s (dyn Fn(u64) + Sync),
     stop: &'s std::sync::atomic::AtomicBool,
@@ -54,7 +61,21 @@ impl<'s> Reader<'s> {
         on_bytes: &'s (dyn Fn(u64) + Sync),
         stop: &'s std::sync::atomic::AtomicBool,
     ) -> Reader<'s> {
-        Reader { store, worker, chunker, buffer: Vec::new(), on_bytes, stop }
+        Reader {
+            store,
+            worker,
+            chunker,
+            buffer: Vec::new(),
+            is_encrypted: false,
+            is_new: false,
+            on_bytes,
+            stop,
+        }
+    }
+
+    /// Before a file is read, perhaps several times.
+    pub fn begin(&mut self) {
+        self.is_new = false;
     }
 
     /// Reads an open regular file that looked like `stat`.
@@ -66,6 +87,7 @@ impl<'s> Reader<'s> {
     ) -> Result<Read, Failure> {
         let mut content = ContentBuilder::new(self.store, self.worker);
         let mut size = 0;
+        self.is_encrypted = false;
         if stat.size > 0 {
             // Fewer blocks than bytes: there are holes (or the file system compresses, which SEEK_DATA then tells).
             if file_system.trust_holes && stat.blocks.saturating_mul(512) < stat.size {
@@ -94,7 +116,7 @@ impl<'s> Reader<'s> {
             || after.mtime != stat.mtime
             || after.ctime != stat.ctime
             || (size != stat.size && stat.size > 0);
-        Ok(Read { content: content.finish()?, size, changed })
+        Ok(Read { content: content.finish()?, size, changed, is_encrypted: self.is_encrypted && self.is_new })
     }
 
     /// Reads, cuts and stores `length` bytes from `offset` on, or fewer when the file ends before; gives the bytes read.
@@ -118,6 +140,9 @@ impl<'s> Reader<'s> {
             let read = read_full(file, &mut self.buffer[filled..filled + ask], offset + done + filled as u64)
                 .map_err(|error| Failure::Source(files::unread(error)))?;
             (self.on_bytes)(read as u64);
+            if offset + done + filled as u64 == 0 {
+                self.is_encrypted = looks_encrypted(&self.buffer[..read.min(HEAD)]);
+            }
             filled += read;
             let ended = read < ask || done + filled as u64 == length;
             let stored = self.store_front(filled, ended, content)?;
@@ -149,7 +174,11 @@ impl<'s> Reader<'s> {
         Ok(start)
     }
 
-    fn save(&self, cuts: &[std::ops::Range<usize>], content: &mut ContentBuilder<'_>) -> Result<(), Error> {
+    fn save(
+        &mut self,
+        cuts: &[std::ops::Range<usize>],
+        content: &mut ContentBuilder<'_>,
+    ) -> Result<(), Error> {
         if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
@@ -161,7 +190,8 @@ impl<'s> Reader<'s> {
             cuts.iter().map(hash).collect()
         };
         for (cut, id) in cuts.iter().zip(ids) {
-            self.store.save_hashed(self.worker, Contents::Data, id, &self.buffer[cut.clone()])?;
+            self.is_new |=
+                self.store.save_hashed(self.worker, Contents::Data, id, &self.buffer[cut.clone()])?;
             content.push(Segment { kind: SegmentKind::Data(id), length: cut.len() as u64 })?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 pub mod change;
 pub mod chunk;
 mod directory;
+pub mod encrypted;
 mod entry;
 pub mod exclude;
 mod file;
@@ -30,7 +31,7 @@ use crate::repository::store::{self, Store};
 use crate::repository::{Error, Repository, Synced, caught};
 
 use exclude::Excludes;
-use run::Run;
+use run::{Run, encrypted_fact};
 
 pub use change::RACY_SECONDS;
 pub use stream::{Stream, backup_stream};
@@ -119,8 +120,24 @@ pub struct Outcome {
     pub parent: Option<Named>,
     /// Entries of which an attribute or the inode flags could not be read.
     pub metadata_unread: u64,
+    /// Files whose contents are new and look encrypted (docs/decisions/0008-guards.md).
+    pub files_incompressible: u64,
     /// Chunks, and their plain bytes, that damage had hit and that were stored again.
     pub healed: (u64, u64),
+}
+
+impl Outcome {
+    /// Files of the snapshot before that are there no more, when it was one of the same sources.
+    pub fn files_removed(&self) -> u64 {
+        let summary = &self.snapshot.summary;
+        let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
+        match &self.parent {
+            Some(parent) if parent.snapshot.sources == self.snapshot.sources => {
+                parent.snapshot.summary.files.saturating_sub(seen)
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// Backs up. Problems of single files go to the listener and make the snapshot incomplete; they are no error.
@@ -251,6 +268,7 @@ fn attempt_backup(
     let work = |store: &Store<'_>| {
         let rows = repository.index.directory_counts(&source)?.0;
         let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, rows);
+        run.counts.files_incompressible.store(unfinished_count(repository, &source), Ordering::Relaxed);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
         let root = workers::walk(&run, expected);
         // A run that is stopped keeps what it finished.
@@ -274,18 +292,20 @@ fn attempt_backup(
         let healed = (stored.chunks_healed, stored.bytes_healed);
         let metadata_unread = run.counts.metadata_unread.load(Ordering::Relaxed);
         snapshot.incomplete |= metadata_unread > 0;
-        Ok((snapshot, metadata_unread, healed))
+        let files_incompressible = run.counts.files_incompressible.load(Ordering::Relaxed);
+        Ok((snapshot, metadata_unread, files_incompressible, healed))
     };
-    let (mut snapshot, metadata_unread, healed) = store::with(repository, store_options, clock, |store| {
-        kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
-    })?;
+    let (mut snapshot, metadata_unread, files_incompressible, healed) =
+        store::with(repository, store_options, clock, |store| {
+            kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
+        })?;
 
     snapshot.options_digest = digest;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, healed });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, files_incompressible, healed });
     };
     let same = match &parent {
         Some(parent) if options.skip_if_unchanged => {
@@ -295,17 +315,25 @@ fn attempt_backup(
     };
     if options.skip_if_unchanged && same && !snapshot.incomplete {
         repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
+        let _ = repository.index.remove_fact(&encrypted_fact(&source));
         drop(session);
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, healed });
+        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, files_incompressible, healed });
     }
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
     // It is saved: whatever the cache says now, that is what is told.
     let _ = repository.index.set_fact(&absence_fact, &known(Some(name)));
     let _ = repository.index.set_lineage(&source, Some(name));
+    let _ = repository.index.remove_fact(&encrypted_fact(&source));
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread, healed })
+    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread, files_incompressible, healed })
+}
+
+/// Files that looked encrypted in runs that were cut off since the last one that was not.
+fn unfinished_count(repository: &Repository, source: &Id16) -> u64 {
+    let fact = repository.index.fact(&encrypted_fact(source)).ok().flatten();
+    fact.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
 /// Tells what a synchronisation found damaged.

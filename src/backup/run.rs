@@ -5,6 +5,7 @@ mod journal;
 
 use counts::Counts;
 use journal::Journal;
+pub use journal::encrypted_fact;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

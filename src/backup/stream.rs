@@ -139,10 +139,17 @@ fn save_stream(
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread: 0, healed });
+        return Ok(Outcome {
+            name: None,
+            snapshot,
+            parent,
+            metadata_unread: 0,
+            files_incompressible: 0,
+            healed,
+        });
     };
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0, healed })
+    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0, files_incompressible: 0, healed })
 }

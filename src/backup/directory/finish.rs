@@ -249,7 +249,7 @@ impl<'r> Worker<'r> {
             return self.put(job, name, &stat, seen, &node);
         }
         match self.read_entry(job.handle, job.directory, job.volume, name, stat)? {
-            Outcome::Node(node, stat, looked_at) => {
+            Outcome::Node(node, stat, looked_at, is_encrypted) => {
                 let seen = Seen::new(&stat, looked_at, self.run.racy_seconds());
                 let seen = Seen { racy: seen.racy || node.error.is_some(), ..seen };
                 // Read again only because its times were too fresh: equal is equal.
@@ -258,6 +258,9 @@ impl<'r> Worker<'r> {
                     Some(_) => FileStatus::Changed,
                     None => FileStatus::New,
                 };
+                if is_encrypted {
+                    self.run.counts.files_incompressible.fetch_add(1, Ordering::Relaxed);
+                }
                 self.run.count_read(job.directory, name, &node, status);
                 job.clean &= !self.tell_unread(job.directory, name) && node.error.is_none();
                 self.put(job, name, &stat, seen, &node)?;

@@ -18,6 +18,8 @@ pub struct Counts {
     pub files_new: AtomicU64,
     pub files_changed: AtomicU64,
     pub files_unmodified: AtomicU64,
+    /// Read, with new contents that look encrypted; those of runs before this one that were cut off too.
+    pub files_incompressible: AtomicU64,
     pub unreadable: AtomicU64,
     pub changed_while_read: AtomicU64,
     pub metadata_unread: AtomicU64,

@@ -16,6 +16,11 @@ const FILES_JOURNALLED_MAX: usize = 100_000;
 /// Days for which the row of a directory is kept that is not there: a disk that is only mounted sometimes comes again.
 const MISSED_DAYS: i64 = 7;
 
+/// Under which it is remembered how many files looked encrypted in runs that were cut off.
+pub fn encrypted_fact(source: &Id16) -> String {
+    format!("encrypted {source}")
+}
+
 #[derive(Default)]
 pub(super) struct Journal {
     rows: Vec<DirectoryRow>,
@@ -179,7 +184,12 @@ impl Run<'_> {
         let saved = index.save_directories(&self.source, &taken.rows).and_then(|()| {
             index.remove_finished(&self.source, &taken.superseded)?;
             let files: Vec<FinishedFile> = taken.files.into_values().flatten().collect();
-            index.save_finished(&self.source, &files)
+            index.save_finished(&self.source, &files)?;
+            // What is finished is not read again, should this run be cut off.
+            match self.counts.files_incompressible.load(Ordering::Relaxed) {
+                0 => Ok(()),
+                count => index.set_fact(&encrypted_fact(&self.source), &count.to_le_bytes()),
+            }
         });
         match saved {
             // The cache is only a help: a busy or full one costs time next time.

@@ -21,6 +21,8 @@ struct Summary {
     files_changed: u64,
     files_unmodified: u64,
     files_removed: u64,
+    /// New contents that look encrypted.
+    files_incompressible: u64,
     dirs_total: u64,
     total_files_processed: u64,
     total_bytes_processed: u64,
@@ -36,18 +38,6 @@ struct Summary {
     dry_run: bool,
 }
 
-/// Files of the snapshot before that are there no more, when it was one of the same sources.
-fn removed(outcome: &Outcome) -> u64 {
-    let summary = &outcome.snapshot.summary;
-    let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
-    match &outcome.parent {
-        Some(parent) if parent.snapshot.sources == outcome.snapshot.sources => {
-            parent.snapshot.summary.files.saturating_sub(seen)
-        }
-        _ => 0,
-    }
-}
-
 pub(super) fn report(
     context: &Context<'_>,
     outcome: &Outcome,
@@ -61,7 +51,8 @@ pub(super) fn report(
             files_new: summary.files_new,
             files_changed: summary.files_changed,
             files_unmodified: summary.files_unmodified,
-            files_removed: removed(outcome),
+            files_removed: outcome.files_removed(),
+            files_incompressible: outcome.files_incompressible,
             dirs_total: summary.directories,
             total_files_processed: summary.files,
             total_bytes_processed: summary.bytes,
@@ -86,7 +77,7 @@ pub(super) fn report(
             "files   {} new, {} changed, {} unchanged",
             summary.files_new, summary.files_changed, summary.files_unmodified
         );
-        match removed(outcome) {
+        match outcome.files_removed() {
             0 => text.push('\n'),
             removed => text += &format!(", {removed} gone\n"),
         }
