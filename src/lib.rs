@@ -23,6 +23,7 @@ pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
+pub mod guards;
 pub mod mount;
 pub mod parity;
 pub mod prune;
