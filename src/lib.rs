@@ -31,6 +31,8 @@ pub mod repair;
 pub mod restore;
 pub mod retention;
 
+pub mod drill;
+
 pub mod browse;
 pub mod run;
 pub mod web;

@@ -1526,6 +1526,7 @@ fn every_command_tells_programs_lines_of_json_only() {
         &["dump", "latest:docs/report.odt", "--target", "report"],
         &["stats"],
         &["check", "--read-data"],
+        &["drill"],
         &["key", "list"],
         &["tag", "--add", "x", "latest"],
         &["protect", "latest"],

@@ -57,7 +57,7 @@ _copal_offers() {
 "#;
 
 /// The arguments that are snapshots, as the parser names them.
-const SNAPSHOTS: [&str; 4] = ["wanted", "before", "after", "snapshots"];
+const SNAPSHOTS: [&str; 5] = ["wanted", "before", "after", "snapshot", "snapshots"];
 
 /// The completion script for that shell. Options and commands stand in it; snapshots and paths in them it asks copal for.
 pub fn completions(shell: Shell) -> Vec<u8> {

@@ -106,6 +106,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Parity(parity) => commands::parity::run(context, parity),
         Command::Repair(repair) => commands::repair::run(context, repair),
         Command::Profile(profile) => commands::profile::run(context, profile),
+        Command::Drill(drill) => commands::drill::run(context, drill),
         Command::Doctor(_) => commands::doctor::run(context),
         Command::Schedule(schedule) => commands::schedule::run(context, schedule),
         Command::Key(key) => commands::key::run(context, key),

@@ -79,6 +79,8 @@ pub struct Options {
     pub keep_present: bool,
     /// What was kept so, by all restores that share this: `delete` spares it.
     pub kept: Kept,
+    /// What is restored is to last: it is waited for until it is on the disks.
+    pub is_to_last: bool,
     /// Bytes that the run may take, about: half for blocks in the threads' hands (fewer threads where they do not fit), a quarter for two
     /// windows. The rest is for trees, the index and the program. A block longer than the repository's chunks is more than is counted on.
     pub memory: u64,
@@ -103,6 +105,7 @@ impl Default for Options {
             beside: String::new(),
             keep_present: false,
             kept: Kept::default(),
+            is_to_last: true,
             memory: store::MEMORY,
         }
     }
@@ -343,7 +346,7 @@ pub fn restore(
             first::single(&run, open_target(&run)?, *node, &path)?;
         }
     }
-    if !options.dry_run {
+    if !options.dry_run && options.is_to_last {
         run.sync()?;
     }
     let swept = run.swept.load(Ordering::Relaxed);

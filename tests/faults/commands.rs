@@ -410,6 +410,7 @@ const RESTORE: Command = Command {
             beside: "then".to_owned(),
             keep_present: false,
             kept: Default::default(),
+            is_to_last: true,
         };
         let restored = session::reading(&repository, client.clock(), b"host", || {
             restore::restore(&repository, named, &options, &Silent, &AtomicBool::new(false))

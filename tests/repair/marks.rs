@@ -312,6 +312,7 @@ fn restore_deleting(place: &Place, name: &Id, path: Vec<Vec<u8>>, target: &std::
         beside: String::new(),
         keep_present: false,
         kept: Default::default(),
+        is_to_last: true,
     };
     let stop = std::sync::atomic::AtomicBool::new(false);
     restore::restore(&repository, named, &options, &Silent, &stop).unwrap()

@@ -3,6 +3,7 @@
 mod backup;
 mod browse;
 mod diff;
+mod drill;
 mod dump;
 mod find;
 mod global;
@@ -29,6 +30,7 @@ use super::environment::Lookup;
 pub use backup::Backup;
 pub use browse::Browse;
 pub use diff::Diff;
+pub use drill::Drill;
 pub use dump::{Archive, Dump};
 pub use find::{Find, Kinds, Versions};
 pub use global::Global;
@@ -92,6 +94,7 @@ pub enum Command {
     Unprotect(Unprotect),
     Tag(Tag),
     Check(Check),
+    Drill(Drill),
     Parity(Parity),
     Repair(Repair),
     Doctor(Doctor),

@@ -126,7 +126,7 @@ fn options(
 }
 
 /// A number that only tests set.
-fn test_number(context: &Context<'_>, name: &str) -> Option<i64> {
+pub(super) fn test_number(context: &Context<'_>, name: &str) -> Option<i64> {
     (context.environment)(name)?.to_str()?.parse().ok()
 }
 

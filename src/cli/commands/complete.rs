@@ -23,13 +23,14 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const OFFERS: usize = 500;
 
 /// Commands whose arguments are snapshots, and whether a path may follow.
-pub const COMMANDS: [(&str, bool); 12] = [
+pub const COMMANDS: [(&str, bool); 13] = [
     ("ls", true),
     ("diff", true),
     ("dump", true),
     ("cat", true),
     ("restore", true),
     ("snapshots", false),
+    ("drill", false),
     ("stats", false),
     ("forget", false),
     ("tag", false),

@@ -7,6 +7,7 @@ pub mod check;
 pub mod complete;
 pub mod diff;
 pub mod doctor;
+pub mod drill;
 pub mod dump;
 pub mod find;
 pub mod forget;

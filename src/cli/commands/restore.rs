@@ -116,6 +116,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
         overwrite,
         keep_present: wanted.in_place,
         kept: kept.clone(),
+        is_to_last: true,
         delete: wanted.delete,
         dry_run: wanted.dry_run,
         verify: wanted.verify,
