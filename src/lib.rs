@@ -35,6 +35,7 @@ pub mod drill;
 
 pub mod browse;
 pub mod run;
+pub mod watch;
 pub mod web;
 
 pub mod cli;

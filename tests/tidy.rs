@@ -27,6 +27,7 @@ const FLOORS: &[&[&str]] = &[
     &["browse", "run", "web"],
     &["drill"],
     &["browse", "web"],
+    &["browse", "watch", "web"],
     &["cli"],
 ];
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::change::{self, Digest, SideReader};
 use super::entry::Worker;
+use super::touched::Hint;
+use super::unseen::Before;
 use super::walk::{Child, Directory, Entry, State};
 use crate::files::unread as reason;
 use crate::files::{self};
@@ -82,6 +84,10 @@ impl<'r> Worker<'r> {
             self.run.problem(directory, None, "nested too deeply", "unreadable");
             return Ok(Err(Child::Unreadable(Unread::Other)));
         }
+        let hint = match self.unseen(directory)? {
+            Ok(tree) => return Ok(Err(Child::Done { tree, same: true })),
+            Err(hint) => hint,
+        };
         let opened = match &directory.parent {
             Some((parent, _)) => {
                 let state = parent.lock();
@@ -109,6 +115,9 @@ impl<'r> Worker<'r> {
             }
         };
         let volume = self.run.volume(now.dev, handle.as_fd());
+        if !volume.trust().reuse && directory.way.is_none() {
+            self.run.walk_again(directory);
+        }
         // A marked folder stays, as an empty one.
         let marked = directory.way.is_none() && self.run.is_marked(&handle, &names);
         if marked {
@@ -163,16 +172,21 @@ impl<'r> Worker<'r> {
             state.row = row;
         }
         state.volume = Some((volume, now));
-        let expected = self.expected_children(directory, &state)?;
-        let children = self.children(directory, &state, expected);
         state.handle = Some(handle);
+        let expected = self.expected_children(directory, &state)?;
+        let hint = self.hint_below(hint, directory, &state);
+        let children = self.children(directory, &state, &hint, expected);
         *directory.lock() = state;
         Ok(Ok(children))
     }
 
-    /// Trees of the child directories in the parent snapshot, in the order of the entries.
-    fn expected_children(&self, directory: &Directory, state: &State) -> Result<Vec<Option<Id>>, Error> {
-        let mut expected = vec![None; state.children.len()];
+    /// Trees of the child directories in the parent snapshot, in the order of the entries, and how they compare with what was seen of them.
+    fn expected_children(
+        &self,
+        directory: &Directory,
+        state: &State,
+    ) -> Result<Vec<(Option<Id>, Before)>, Error> {
+        let mut expected = vec![(None, Before::Changed); state.children.len()];
         if state.children.is_empty() {
             return Ok(expected);
         }
@@ -181,7 +195,7 @@ impl<'r> Worker<'r> {
             if let Some(row) = &state.row {
                 for (entry, seen) in state.entries.iter().zip(SideReader::new(&row.side)) {
                     if let Some(child) = entry.child {
-                        expected[child as usize] = seen.tree;
+                        expected[child as usize] = (seen.tree, Before::Same);
                     }
                 }
             }
@@ -193,13 +207,23 @@ impl<'r> Worker<'r> {
             (None, false) => None,
         };
         let Some(tree) = tree else { return Ok(expected) };
-        let mut nodes = self.run.repository.nodes(tree).map_while(Result::ok).peekable();
+        let side = match &directory.way {
+            Some(_) => SideReader::endless(),
+            None => SideReader::new(state.row.as_ref().map_or(&[], |row| &row.side)),
+        };
+        let trust = state.volume.as_ref().map(|(volume, _)| volume.trust());
+        let mut nodes = self.run.repository.nodes(tree).map_while(Result::ok).zip(side).peekable();
         for entry in &state.entries {
             let Some(child) = entry.child else { continue };
             let name = state.names.bytes(entry.name as usize);
-            while nodes.next_if(|node| node.name.as_slice() < name).is_some() {}
-            if let Some(node) = nodes.next_if(|node| node.name == name) {
-                expected[child as usize] = node.tree;
+            while nodes.next_if(|(node, _)| node.name.as_slice() < name).is_some() {}
+            if let Some((node, seen)) = nodes.next_if(|(node, _)| node.name == name) {
+                let before = match (&directory.way, trust, &entry.stat) {
+                    (Some(_), ..) => Before::Unsure,
+                    (None, Some(trust), Ok(stat)) => Before::of(&node, &seen, stat, trust),
+                    _ => Before::Changed,
+                };
+                expected[child as usize] = (node.tree, before);
             }
         }
         Ok(expected)
@@ -209,7 +233,8 @@ impl<'r> Worker<'r> {
         &self,
         directory: &Arc<Directory>,
         state: &State,
-        expected: Vec<Option<Id>>,
+        hint: &Hint,
+        expected: Vec<(Option<Id>, Before)>,
     ) -> Vec<Arc<Directory>> {
         let mut children = Vec::with_capacity(expected.len());
         for entry in &state.entries {
@@ -225,6 +250,7 @@ impl<'r> Worker<'r> {
                 self.run.options.excludes.patterns.look_away();
             }
             let way = if is_foreign { Some(Default::default()) } else { way };
+            let (expected, before) = expected[child as usize];
             children.push(Arc::new(Directory {
                 parent: Some((directory.clone(), child as usize)),
                 name: name.to_vec(),
@@ -232,7 +258,9 @@ impl<'r> Worker<'r> {
                 key: self.run.key(directory.key, name),
                 depth: directory.depth + 1,
                 way,
-                expected: expected[child as usize],
+                expected,
+                hint: hint.below(name),
+                before,
                 pending: AtomicUsize::new(0),
                 state: Default::default(),
             }));

@@ -103,6 +103,11 @@ impl Excludes {
         self.larger_than.is_some_and(|most| size > most)
     }
 
+    /// Whether an entry of that name can mark its folder to be left out.
+    pub fn is_marker(&self, name: &[u8]) -> bool {
+        self.caches && name == CACHE_TAG_NAME || self.if_present.iter().any(|marker| marker.name == name)
+    }
+
     /// Whether a folder's entries have to be looked through for markers before any of them is saved.
     pub fn looks_for_markers(&self) -> bool {
         self.caches || self.git_ignore || !self.if_present.is_empty()

@@ -9,11 +9,15 @@ mod entry;
 pub mod exclude;
 mod file;
 pub mod presets;
+pub mod marked;
 mod run;
 mod snapshot;
-mod sources;
+pub mod sources;
 pub mod state;
 mod stream;
+mod totals;
+pub mod touched;
+mod unseen;
 mod visited;
 mod walk;
 mod workers;
@@ -32,6 +36,8 @@ use crate::repository::{Error, Repository, Synced, caught};
 
 use exclude::Excludes;
 use run::{Run, encrypted_fact};
+use run::Run;
+use touched::Touched;
 
 pub use change::RACY_SECONDS;
 pub use stream::{Stream, backup_stream};
@@ -79,6 +85,9 @@ pub struct Options {
     pub tell_files: bool,
     /// What was asked for, as the snapshot keeps it.
     pub described: Vec<String>,
+    /// Where something may have happened since the last backup of these sources; none when that is not known. What is in none of these
+    /// folders is taken over unseen when the last backup left its rows here. Whoever gives this has to add `Outcome::again` of that backup.
+    pub touched: Option<Touched>,
 }
 
 impl Default for Options {
@@ -107,6 +116,7 @@ impl Default for Options {
             own: HashSet::new(),
             tell_files: false,
             described: Vec::new(),
+            touched: None,
         }
     }
 }
@@ -124,6 +134,11 @@ pub struct Outcome {
     pub files_incompressible: u64,
     /// Chunks, and their plain bytes, that damage had hit and that were stored again.
     pub healed: (u64, u64),
+    /// What the next backup has to look at whatever happens, when this one had hints: what was too fresh, could not be read, or may change
+    /// through other names.
+    pub again: Touched,
+    /// Folders that were taken over unseen with all that is below.
+    pub left: u64,
 }
 
 impl Outcome {
@@ -151,16 +166,23 @@ pub fn backup(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let client = repository.client()?;
+    let mut overtaken = false;
+    let everything = Touched::everything();
+    let mut hints = options.touched.as_ref();
     for attempt in 0..TRIES {
         let result =
-            caught(|| attempt_backup(repository, options, client, attempt > 0, clock, listener, stop));
+            caught(|| attempt_backup(repository, options, hints, client, overtaken, clock, listener, stop));
         match result {
+            // What the hints left out may have changed all the same.
+            Ok(None) => hints = Some(&everything),
+            Ok(Some(outcome)) => return Ok(outcome),
             Err(Error::Overtaken) if attempt + 1 < TRIES => {
+                overtaken = true;
                 listener.event(Event::Note(
                     "this run slept too long, or another machine marked packs for removal: going over everything again",
                 ));
             }
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
     Err(Error::Overtaken)
@@ -205,16 +227,18 @@ fn source_key(repository: &Repository, options: &Options) -> Id16 {
     repository.hasher().local(&bytes)
 }
 
+/// One backup; none when what the hints left unseen may have changed, so that it has to be walked.
 #[allow(clippy::too_many_arguments)]
 fn attempt_backup(
     repository: &Repository,
     options: &Options,
+    hints: Option<&Touched>,
     client: Id16,
     overtaken: bool,
     clock: &dyn Clock,
     listener: &dyn Listener,
     stop: &AtomicBool,
-) -> Result<Outcome, Error> {
+) -> Result<Option<Outcome>, Error> {
     let started = clock.now();
     let source = source_key(repository, options);
     let lineage = repository.index.lineage(&source)?;
@@ -269,6 +293,8 @@ fn attempt_backup(
         let rows = repository.index.directory_counts(&source)?.0;
         let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, rows);
         run.counts.files_incompressible.store(unfinished_count(repository, &source), Ordering::Relaxed);
+        let run =
+            Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, hints, rows);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
         let root = workers::walk(&run, expected);
         // A run that is stopped keeps what it finished.
@@ -276,6 +302,9 @@ fn attempt_backup(
             run.checkpoint()?;
         }
         let (root, _) = root?;
+        if run.unseen.is_in_doubt() {
+            return Ok(None);
+        }
         let swept = !options.dry_run && run.sweep()?;
         let mut snapshot = snapshot::describe(options, &run, store, root, started, client);
         let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.root == root);
@@ -299,6 +328,20 @@ fn attempt_backup(
         store::with(repository, store_options, clock, |store| {
             kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
         })?;
+        Ok(Some((snapshot, metadata_unread, healed, run.unseen.take_again(), run.unseen.left())))
+    let done = store::with(repository, store_options, clock, |store| {
+        kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
+    })?;
+    let Some((mut snapshot, metadata_unread, healed, again, left)) = done else { return Ok(None) };
+    if let (true, Some(parent)) = (left > 0, &parent) {
+        match totals::difference(repository, parent.snapshot.root, snapshot.root) {
+            Ok(difference) => difference.complete(&parent.snapshot.summary, &mut snapshot.summary),
+            Err(error) if error.is_damage() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    let outcome = |name, snapshot, parent| {
+        Ok(Some(Outcome { name, snapshot, parent, metadata_unread, healed, again, left }))
 
     snapshot.options_digest = digest;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
@@ -306,6 +349,7 @@ fn attempt_backup(
     let Some(session) = session else {
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread, files_incompressible, healed });
+        return outcome(None, snapshot, parent);
     };
     let same = match &parent {
         Some(parent) if options.skip_if_unchanged => {
@@ -319,6 +363,7 @@ fn attempt_backup(
         drop(session);
         listener.event(Event::Finished);
         return Ok(Outcome { name: None, snapshot, parent, metadata_unread, files_incompressible, healed });
+        return outcome(None, snapshot, parent);
     }
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
     // It is saved: whatever the cache says now, that is what is told.
@@ -334,6 +379,7 @@ fn attempt_backup(
 fn unfinished_count(repository: &Repository, source: &Id16) -> u64 {
     let fact = repository.index.fact(&encrypted_fact(source)).ok().flatten();
     fact.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
+    outcome(Some(name), snapshot, parent)
 }
 
 /// Tells what a synchronisation found damaged.

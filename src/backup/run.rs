@@ -12,7 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::exclude::{CACHE_TAG_NAME, GIT_IGNORE_NAME, IgnoreFile, is_cache_tag};
+use super::exclude::{GIT_IGNORE_NAME, IgnoreFile};
+use super::marked::{self, read_small};
+use super::touched::Touched;
+use super::unseen::Unseen;
 use super::visited::Visited;
 use super::walk::{Child, Directory, Scheduler, Volume};
 use super::{Options, directory};
@@ -40,6 +43,8 @@ pub struct Run<'r> {
     pub source: Id16,
     /// The parent snapshot was made with the same options: whole trees can be reused.
     pub tree_reuse: bool,
+    /// Where something may have happened.
+    pub hints: Option<&'r Touched>,
     pub scheduler: Scheduler,
     pub counts: Counts,
     owners: Owners,
@@ -51,6 +56,8 @@ pub struct Run<'r> {
     checkpointed: Mutex<Time>,
     nonce: [u8; 16],
     visited: Visited,
+    /// What hints made of this run.
+    pub unseen: Unseen,
     journalled: AtomicBool,
     files_journalled: AtomicUsize,
 }
@@ -72,6 +79,7 @@ impl<'r> Run<'r> {
         stop: &'r AtomicBool,
         source: Id16,
         tree_reuse: bool,
+        hints: Option<&'r Touched>,
         rows: u64,
     ) -> Run<'r> {
         let nonce = crate::crypto::random().unwrap_or_default();
@@ -84,6 +92,7 @@ impl<'r> Run<'r> {
             stop,
             source,
             tree_reuse,
+            hints,
             scheduler: Scheduler::default(),
             counts: Counts::default(),
             owners: Owners::default(),
@@ -95,6 +104,7 @@ impl<'r> Run<'r> {
             checkpointed: Mutex::new(clock.now()),
             nonce,
             visited: Visited::new(rows, nonce),
+            unseen: Unseen::default(),
             journalled: AtomicBool::new(false),
             files_journalled: AtomicUsize::new(0),
         }
@@ -145,18 +155,7 @@ impl<'r> Run<'r> {
 
     /// Whether a directory says that it is a cache or is marked to be left out.
     pub fn is_marked(&self, handle: &OwnedFd, names: &Names) -> bool {
-        let excludes = &self.options.excludes;
-        let first_bytes =
-            |name: &[u8], most: usize| read_small(handle.as_fd(), name, most).unwrap_or_default();
-        if excludes.caches && names.contains(CACHE_TAG_NAME) && is_cache_tag(&first_bytes(CACHE_TAG_NAME, 64))
-        {
-            return true;
-        }
-        excludes.if_present.iter().any(|marker| {
-            names.contains(marker.name())
-                && (marker.content_length() == 0
-                    || marker.is_marked_by(&first_bytes(marker.name(), marker.content_length())))
-        })
+        marked::is_marked(&self.options.excludes, handle, names)
     }
 
     /// What leaves out entries of this directory; none when nothing does.
@@ -267,14 +266,4 @@ impl<'r> Run<'r> {
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed) || self.store.has_failed()
     }
-}
-
-/// The first bytes of a small regular file, or none.
-fn read_small(handle: BorrowedFd<'_>, name: &[u8], most: usize) -> Option<Vec<u8>> {
-    let stat = files::stat(handle, name).ok().filter(|stat| stat.kind == NodeType::File)?;
-    let (file, _) = files::open_file(handle, name, &stat).ok()?;
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), most as u64), &mut bytes)
-        .ok()?;
-    Some(bytes)
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::chunk::Chunker;
 use super::file::{Failure, Reader};
+use super::touched::Touched;
 use super::{Options, Outcome, find_parent, tell_problems};
 use crate::format;
 use crate::model::clock::Clock;
@@ -146,10 +147,21 @@ fn save_stream(
             metadata_unread: 0,
             files_incompressible: 0,
             healed,
+            again: Touched::default(),
+            left: 0,
         });
     };
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
     drop(session);
     listener.event(Event::Finished);
     Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0, files_incompressible: 0, healed })
+    Ok(Outcome {
+        name: Some(name),
+        snapshot,
+        parent,
+        metadata_unread: 0,
+        healed,
+        again: Touched::default(),
+        left: 0,
+    })
 }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::change::Trust;
 use super::sources::Way;
+use super::touched::Hint;
+use super::unseen::Before;
 use crate::files::{FileSystem, Names, Stat};
 use crate::index::DirectoryRow;
 use crate::locks::lock;
@@ -25,6 +27,10 @@ pub struct Directory {
     pub way: Option<BTreeMap<Vec<u8>, Way>>,
     /// Its tree in the parent snapshot, as far as that is known for certain.
     pub expected: Option<Id>,
+    /// What is known to have happened in it.
+    pub hint: Hint,
+    /// How it compares with what was seen of it.
+    pub before: Before,
     /// Children that are not finished, and one for itself until it is listed.
     pub pending: AtomicUsize,
     pub state: Mutex<State>,

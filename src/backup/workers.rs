@@ -7,6 +7,8 @@ use super::chunk::Chunker;
 use super::entry::Worker;
 use super::file::Reader;
 use super::run::Run;
+use super::touched::{Hint, Touched};
+use super::unseen::Before;
 use super::walk::{Child, Directory};
 use super::{Options, sources};
 use crate::files;
@@ -37,6 +39,8 @@ pub(super) fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Er
         depth: 0,
         way: (!ways.whole).then_some(ways.below),
         expected,
+        hint: run.hints.map_or(Hint::Walk, Touched::hint),
+        before: Before::Unsure,
         pending: AtomicUsize::new(0),
         state: Default::default(),
     })]);

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::arguments::Global;
 use super::defaults::Defaults;
@@ -31,6 +32,9 @@ pub struct Context<'e> {
     pub out: Output,
     /// The repository that was opened last.
     opened: Mutex<Option<Id16>>,
+    /// What opened it, for a command that opens it again and again; none where that is not kept.
+    kept: Mutex<Option<Arc<Secret>>>,
+    keeps: AtomicBool,
 }
 
 /// A password or key that is had.
@@ -57,6 +61,8 @@ impl<'e> Context<'e> {
             clock: SystemClock,
             out: Output::stdout(),
             opened: Mutex::default(),
+            kept: Mutex::default(),
+            keeps: AtomicBool::new(false),
         }
     }
 
@@ -129,6 +135,18 @@ impl<'e> Context<'e> {
         self.obtain(origin, Purpose::Open)
     }
 
+    /// From the next opening on its password or key is kept, and nobody is asked again.
+    pub fn keep_secret(&self) {
+        self.keeps.store(true, Ordering::Relaxed);
+    }
+
+    /// The same at once, before the repository can be opened.
+    pub fn keep_secret_now(&self) -> Result<(), Failure> {
+        let secret = self.secret()?;
+        *lock(&self.kept) = Some(Arc::new(secret));
+        Ok(())
+    }
+
     /// The key file that opens the repository, when it is one.
     pub fn key_file(&self) -> Option<PathBuf> {
         let default =
@@ -183,16 +201,23 @@ impl<'e> Context<'e> {
             }));
         }
         let cache = self.cache_folder()?;
-        let open = |backend| {
-            let secret = self.secret()?;
+        let open = |backend| -> Result<Repository, Failure> {
+            let kept = lock(&self.kept).clone();
+            let secret = kept.map_or_else(|| self.secret().map(Arc::new), Ok)?;
             let opened = repository::open(backend, secret.unlock(), cache.as_deref());
-            opened.map_err(|error| failure(&error))
+            let opened = opened.map_err(|error| failure(&error))?;
+            if self.keeps.load(Ordering::Relaxed) {
+                *lock(&self.kept) = Some(secret);
+            }
+            Ok(opened)
         };
         let mut opened = open(backend);
         for _ in 1..PROMPTS {
             match &opened {
                 // A slip of the finger: what is typed next must not end up in the shell.
-                Err(failure) if failure.code == Code::WrongKey && self.asks() => {
+                Err(failure)
+                    if failure.code == Code::WrongKey && self.asks() && lock(&self.kept).is_none() =>
+                {
                     eprint_line(&format!("copal: {failure}"));
                     opened = open(self.backend()?);
                 }
@@ -287,6 +312,7 @@ impl<'e> Context<'e> {
     pub fn own_files(&self) -> Vec<(PathBuf, (u64, u64))> {
         let mut paths = vec![PathBuf::from(self.location().unwrap_or_default())];
         paths.extend(self.cache_folder().ok().flatten());
+        paths.extend(self.defaults.state_folder().ok());
         paths.extend(self.defaults.key_file().ok());
         paths.extend(self.global.key_file.clone());
         paths.extend(self.global.password_file.clone());

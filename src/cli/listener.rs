@@ -69,6 +69,12 @@ impl<'c> Show<'c> {
         Ok(Show { context, bar, began: Instant::now(), state: Mutex::default() })
     }
 
+    /// For a log: no bar, also on a terminal.
+    pub fn without_bar(context: &'c Context<'c>) -> Result<Show<'c>, Failure> {
+        let bar = Bar::new(false, None).map_err(Failure::usage)?;
+        Ok(Show { bar, ..Show::new(context)? })
+    }
+
     pub fn is_hidden(&self) -> bool {
         self.bar.is_hidden()
     }

@@ -95,6 +95,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Restore(restore) => commands::restore::run(context, restore),
         Command::Mount(mount) => commands::mount::run(context, mount),
         Command::Browse(browse) => commands::browse::run(context, browse),
+        Command::Watch(watch) => commands::watch::run(context, watch),
         Command::Web(web) => commands::web::run(context, web),
         Command::Forget(forget) => commands::forget::run(context, forget),
         Command::Prune(prune) => commands::prune::run(context, prune),

@@ -1,5 +1,7 @@
 //! Interrupts: the first asks the run to stop where it loses nothing, the second ends it at once.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -26,6 +28,16 @@ static FLAGS: LazyLock<Flags> = LazyLock::new(|| {
 /// The flag that a running verb looks at. From the first call on signals are caught.
 pub fn stop() -> &'static AtomicBool {
     &FLAGS.stop
+}
+
+/// Becomes readable when a signal came, for who waits for the system and looks at no flag.
+pub fn waker() -> std::io::Result<OwnedFd> {
+    stop();
+    let (reader, writer) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    Ok(reader.into())
 }
 
 /// The exit code that the signal asks for, when there was one.

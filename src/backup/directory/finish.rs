@@ -65,6 +65,8 @@ struct Job<'a, 's> {
     digest: Digest,
     /// Everything can be taken over unseen next time.
     clean: bool,
+    /// A file here has other names, through which it may change.
+    linked: bool,
 }
 
 impl<'r> Worker<'r> {
@@ -101,7 +103,9 @@ impl<'r> Worker<'r> {
                 let stat = |place: usize| files::stat(handle.as_fd(), state.names.bytes(place)).ok();
                 (0..state.names.len()).filter_map(stat).filter(|stat| stat.kind != NodeType::Directory)
             });
-            self.run.count_unmodified(directory, &state, again.into_iter().flatten());
+            if self.run.count_unmodified(directory, &state, again.into_iter().flatten()) {
+                self.run.look_again(directory);
+            }
             return Ok(Child::Done { tree: row.tree, same: true });
         }
         let row = state.row.take();
@@ -127,6 +131,7 @@ impl<'r> Worker<'r> {
             side: SideWriter::new(volume.id),
             digest: Digest::new(volume.id),
             clean: trust.reuse && here.same_inode(&directory.stat),
+            linked: false,
         };
         if state.names.len() > PAGE_MAX {
             let filter = self.run.filter(directory, &handle, &state.names);
@@ -153,10 +158,13 @@ impl<'r> Worker<'r> {
                 self.listed(&mut job, &mut old, &state, entry)?;
             }
         }
-        let Job { builder, side, digest, clean, .. } = job;
+        let Job { builder, side, digest, clean, linked, .. } = job;
         let tree = builder.finish()?;
         self.run.counts.directories.fetch_add(1, Ordering::Relaxed);
         if directory.way.is_none() {
+            if !clean || linked {
+                self.run.look_again(directory);
+            }
             let digest = if clean { digest.finish() } else { change::NEVER };
             let new = DirectoryRow {
                 key: directory.key,
@@ -242,10 +250,12 @@ impl<'r> Worker<'r> {
                 let mut node = node.clone();
                 self.run.name_owners(&mut node, &stat);
                 self.run.count_file(job.directory, name, &node, FileStatus::Unmodified);
+                job.linked |= self.run.see_link(&stat, false);
                 return self.put(job, name, &stat, seen, &node);
             }
         }
         if !mounted && let Some(node) = self.take_finished(job, name, &stat)? {
+            job.linked |= self.run.see_link(&stat, true);
             return self.put(job, name, &stat, seen, &node);
         }
         match self.read_entry(job.handle, job.directory, job.volume, name, stat)? {
@@ -262,6 +272,9 @@ impl<'r> Worker<'r> {
                     self.run.counts.files_incompressible.fetch_add(1, Ordering::Relaxed);
                 }
                 self.run.count_read(job.directory, name, &node, status);
+                let steady = status == FileStatus::Unmodified
+                    && before.as_ref().is_some_and(|(_, seen)| seen.ctime == stat.ctime);
+                job.linked |= self.run.see_link(&stat, !steady);
                 job.clean &= !self.tell_unread(job.directory, name) && node.error.is_none();
                 self.put(job, name, &stat, seen, &node)?;
                 if !mounted {

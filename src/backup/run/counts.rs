@@ -69,22 +69,25 @@ impl Run<'_> {
         add(counter, 1);
     }
 
-    /// Counts the entries of a directory that is taken over whole.
+    /// Counts the entries of a directory that is taken over whole; whether a file among them has other names.
     pub fn count_unmodified(
         &self,
         directory: &Directory,
         state: &State,
         looked_again: impl Iterator<Item = Stat>,
-    ) {
+    ) -> bool {
         self.counts.directories.fetch_add(1, Ordering::Relaxed);
-        let (mut files, mut bytes, mut others) = (0, 0, 0);
-        let mut one = |stat: &Stat| match stat.kind {
-            NodeType::Directory => {}
-            NodeType::File => {
-                files += 1;
-                bytes += stat.size;
+        let (mut files, mut bytes, mut others, mut linked) = (0, 0, 0, false);
+        let mut one = |stat: &Stat| {
+            match stat.kind {
+                NodeType::Directory => return,
+                NodeType::File => {
+                    files += 1;
+                    bytes += stat.size;
+                }
+                _ => others += 1,
             }
-            _ => others += 1,
+            linked |= self.see_link(stat, false);
         };
         for entry in &state.entries {
             if let Ok(stat) = &entry.stat {
@@ -104,5 +107,6 @@ impl Run<'_> {
         if bytes > 0 {
             self.listener.event(Event::Bytes(bytes));
         }
+        linked
     }
 }

@@ -116,6 +116,10 @@ impl Run<'_> {
     /// After a whole walk: forgets what is of directories that are there no more; whether any rows went.
     pub fn sweep(&self) -> Result<bool, Error> {
         let index = &self.repository.index;
+        if self.unseen.left() > 0 {
+            // Who is there was not looked at; nor was all that an interrupted run finished.
+            return Ok(false);
+        }
         let today = self.clock.now().seconds.div_euclid(24 * 3600);
         let last = today - MISSED_DAYS;
         let swept = index.directory_counts(&self.source).and_then(|(rows, missed)| {

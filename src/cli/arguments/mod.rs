@@ -18,6 +18,7 @@ mod restore;
 mod retention;
 mod schedule;
 mod values;
+mod watch;
 mod web;
 
 use std::ffi::OsString;
@@ -46,7 +47,9 @@ pub use repair::{
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
 pub use schedule::{Schedule, ScheduleCommand, ScheduleInstall, ScheduleRemove, Whose};
+pub use retention::{Choice, Forget, Keep, Protect, Tag, Undelete, Unprotect, flatten};
 pub use values::Subset;
+pub use watch::{OnBattery, Watch};
 pub use web::Web;
 
 /// Deduplicating, encrypted backups that give back exactly what was there.
@@ -86,6 +89,7 @@ pub enum Command {
     Restore(Restore),
     Mount(Mount),
     Browse(Browse),
+    Watch(Box<Watch>),
     Web(Web),
     Forget(Box<Forget>),
     Prune(Prune),
@@ -116,6 +120,7 @@ impl Arguments {
         let mut arguments = Arguments::try_parse_from(typed)?;
         let outcome = match &arguments.command {
             Command::Backup(backup) => backup.check(),
+            Command::Watch(watch) => watch.check(),
             Command::Forget(forget) => forget.check(),
             Command::Tag(tag) => tag.check(),
             _ => Ok(()),

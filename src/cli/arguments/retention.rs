@@ -137,7 +137,8 @@ impl Keep {
         Policy { counts: given(counts), within: given(within), tags: self.keep_tag.clone() }
     }
 
-    fn is_given(&self) -> bool {
+    /// Whether there are any.
+    pub fn is_given(&self) -> bool {
         self.policy() != Policy::default()
     }
 }

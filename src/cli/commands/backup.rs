@@ -1,7 +1,7 @@
 //! `copal backup`: saves folders, files, or what a command prints.
 
-mod inputs;
-mod report;
+pub(super) mod inputs;
+pub(super) mod report;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -26,7 +26,7 @@ use crate::terminal::size::show_count;
 use crate::terminal::time;
 
 /// What lies in the repository is never part of a backup: a source there would be saved as nothing.
-fn refuse_own(repository: &Repository, sources: &[Vec<u8>]) -> Result<(), Failure> {
+pub(super) fn refuse_own(repository: &Repository, sources: &[Vec<u8>]) -> Result<(), Failure> {
     let Ok(place) = std::fs::canonicalize(repository.location()) else { return Ok(()) };
     match sources.iter().find(|source| Path::new(OsStr::from_bytes(source)).starts_with(&place)) {
         None => Ok(()),
@@ -38,12 +38,13 @@ fn refuse_own(repository: &Repository, sources: &[Vec<u8>]) -> Result<(), Failur
     }
 }
 
-fn options(
+pub(super) fn options(
     context: &Context<'_>,
     wanted: &Backup,
     repository: &Repository,
     sources: Vec<Vec<u8>>,
     own: HashSet<(u64, u64)>,
+    excludes: Excludes,
 ) -> Result<Options, Failure> {
     let time = match &wanted.time {
         Some(text) => Some(
@@ -114,7 +115,7 @@ fn options(
         workers: wanted.read_concurrency.map_or(cores.max(2), usize::from),
         uploaders: store::UPLOADERS,
         memory: context.global.memory.unwrap_or(store::MEMORY),
-        excludes: inputs::excludes(context, wanted)?,
+        excludes,
         one_file_system: wanted.one_file_system,
         racy_seconds: test_number(context, "COPAL_TEST_RACY_SECONDS").unwrap_or(RACY_SECONDS),
         checkpoint_seconds: test_number(context, "COPAL_TEST_CHECKPOINT_SECONDS")
@@ -122,6 +123,7 @@ fn options(
         own,
         tell_files: false,
         described,
+        touched: None,
     })
 }
 
@@ -157,7 +159,7 @@ const GIVEN_BACK: libc::c_int = 4 << 20;
 
 /// What one folder of a million files needs for a while is not to stay for the whole run: left to itself the allocator keeps it, in
 /// pieces (257 MB at the most, and 156 MB so). Restoring is quicker without this.
-fn give_back_memory() {
+pub(super) fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: this sets a number of the allocator's and touches no memory of ours.
     unsafe {
@@ -186,7 +188,8 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
         }
     }
     let own = own.into_iter().map(|(_, id)| id).collect();
-    let mut options = options(context, wanted, &repository, sources.clone(), own)?;
+    let mut options =
+        options(context, wanted, &repository, sources.clone(), own, inputs::excludes(context, wanted)?)?;
     let show = Show::new(context)?;
     options.tell_files = show.wants_files();
     let outcome = if is_stream {
@@ -225,29 +228,34 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
         idle::look_into_left_out(&options.excludes.patterns);
         idle::warn(context, &options.excludes.patterns, &given);
     }
-    let summary = &outcome.snapshot.summary;
     if outcome.snapshot.incomplete {
-        let mut parts = Vec::new();
-        if summary.unreadable > 0 {
-            parts.push(format!("{} could not be read", show_count(summary.unreadable, "entry")));
-        }
-        if summary.changed_while_read > 0 {
-            let those = match summary.changed_while_read {
-                1 => "1 file changed while it was read".to_owned(),
-                count => format!("{count} files changed while they were read"),
-            };
-            parts.push(those);
-        }
-        if outcome.metadata_unread > 0 {
-            parts.push(format!(
-                "attributes or flags of {} could not be read",
-                show_count(outcome.metadata_unread, "entry")
-            ));
-        }
-        context.warn(&format!("the snapshot is incomplete: {}", parts.join(", ")));
+        warn_incomplete(context, &outcome);
         return Ok(Code::Incomplete);
     }
     Ok(Code::Done)
+}
+
+/// Says what the snapshot lacks.
+pub(super) fn warn_incomplete(context: &Context<'_>, outcome: &Outcome) {
+    let summary = &outcome.snapshot.summary;
+    let mut parts = Vec::new();
+    if summary.unreadable > 0 {
+        parts.push(format!("{} could not be read", show_count(summary.unreadable, "entry")));
+    }
+    if summary.changed_while_read > 0 {
+        let those = match summary.changed_while_read {
+            1 => "1 file changed while it was read".to_owned(),
+            count => format!("{count} files changed while they were read"),
+        };
+        parts.push(those);
+    }
+    if outcome.metadata_unread > 0 {
+        parts.push(format!(
+            "attributes or flags of {} could not be read",
+            show_count(outcome.metadata_unread, "entry")
+        ));
+    }
+    context.warn(&format!("the snapshot is incomplete: {}", parts.join(", ")));
 }
 
 fn stream(

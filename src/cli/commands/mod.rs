@@ -28,4 +28,5 @@ pub mod stats;
 pub mod tag;
 pub mod undelete;
 pub mod versions;
+pub mod watch;
 pub mod web;
