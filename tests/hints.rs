@@ -2,6 +2,7 @@
 
 mod made;
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -17,7 +18,7 @@ use copal::compress::Level;
 use copal::crypto::MasterKey;
 use copal::format::slot::Unlock;
 use copal::model::clock::SystemClock;
-use copal::model::{Id, Node};
+use copal::model::{Id, Id16, Node};
 use copal::patterns::PatternsBuilder;
 use copal::progress::Silent;
 use copal::repository::{self, Repository};
@@ -140,11 +141,11 @@ impl World {
         };
         let (found, true_one) = (node(&outcome), node(&truth));
         let mut differing = Vec::new();
-        match (found.tree, true_one.tree) {
-            (Some(one), Some(other)) => self.differing(one, other, "", &mut differing),
-            _ => panic!("the source is no folder"),
-        }
-        if found != true_one && differing.is_empty() {
+        let (Some(one), Some(other)) = (found.tree, true_one.tree) else { panic!("the source is no folder") };
+        let mut links = HashMap::new();
+        self.names_of_links(other, &mut links);
+        self.differing(one, other, "", &links, &mut differing);
+        if (Node { tree: None, ..found }) != (Node { tree: None, ..true_one }) {
             differing.push("the source itself".to_owned());
         }
         if differing.is_empty() {
@@ -157,23 +158,45 @@ impl World {
         (outcome, differing)
     }
 
-    /// Which paths differ below two trees.
-    fn differing(&self, one: Id, other: Id, path: &str, found: &mut Vec<String>) {
-        let nodes = |tree| -> Vec<Node> { self.repository.nodes(tree).map(Result::unwrap).collect() };
-        let (ones, others) = (nodes(one), nodes(other));
+    fn nodes(&self, tree: Id) -> Vec<Node> {
+        self.repository.nodes(tree).map(Result::unwrap).collect()
+    }
+
+    /// How many names each file with several has in a tree.
+    fn names_of_links(&self, tree: Id, found: &mut HashMap<Id16, usize>) {
+        for node in self.nodes(tree) {
+            if let Some(link) = node.link {
+                *found.entry(link).or_default() += 1;
+            }
+            node.tree.iter().for_each(|tree| self.names_of_links(*tree, found));
+        }
+    }
+
+    /// Which paths differ below two trees. That a file has another name where nothing is saved is told by nobody, and means nothing there.
+    fn differing(
+        &self,
+        one: Id,
+        other: Id,
+        path: &str,
+        links: &HashMap<Id16, usize>,
+        found: &mut Vec<String>,
+    ) {
+        let alone = |node: &Node| {
+            let link = node.link.filter(|link| links.get(link).is_some_and(|names| *names > 1));
+            Node { tree: None, link, ..node.clone() }
+        };
+        let (ones, others) = (self.nodes(one), self.nodes(other));
         for node in &ones {
             let path = format!("{path}/{}", node.name.escape_ascii());
-            match others.iter().find(|other| other.name == node.name) {
-                Some(same) if same == node => {}
-                Some(same) => {
-                    if let (Some(one), Some(other)) = (node.tree, same.tree) {
-                        self.differing(one, other, &path, found);
-                    }
-                    if (Node { tree: None, ..node.clone() }) != (Node { tree: None, ..same.clone() }) {
-                        found.push(format!("{path}: {node:?} and {same:?}"));
-                    }
-                }
-                None => found.push(format!("{path}: only in the first")),
+            let Some(same) = others.iter().find(|other| other.name == node.name) else {
+                found.push(format!("{path}: only in the first"));
+                continue;
+            };
+            if let (Some(one), Some(other)) = (node.tree, same.tree) {
+                self.differing(one, other, &path, links, found);
+            }
+            if alone(node) != alone(same) {
+                found.push(format!("{path}: {node:?} and {same:?}"));
             }
         }
         let added = others.iter().filter(|node| !ones.iter().any(|one| one.name == node.name));
