@@ -168,9 +168,12 @@ impl Sandbox {
         command.args(&words[1..]).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TZ", "UTC").env("LC_ALL", "C");
         let home = self.path("home");
-        for (name, below) in
-            [("XDG_DATA_HOME", "data"), ("XDG_CONFIG_HOME", "config"), ("XDG_CACHE_HOME", "cache")]
-        {
+        for (name, below) in [
+            ("XDG_DATA_HOME", "data"),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_STATE_HOME", "state"),
+        ] {
             command.env(name, home.join(below));
         }
         command.env("HOME", home).envs(self.variables.iter().map(|(name, value)| (name, value)));

@@ -186,7 +186,7 @@ impl Turn<'_> {
             match self.back_up(context, &touched) {
                 Ok((repository, outcome, took)) => {
                     tell.back(watcher.folders());
-                    tell.snapshot(&outcome, took);
+                    tell.snapshot(&outcome, &self.backup, took);
                     again = outcome.again.clone();
                     schedule.done(walks);
                     if outcome.name.is_some() {

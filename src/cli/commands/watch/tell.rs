@@ -1,10 +1,12 @@
 //! What a watch says: a line for each snapshot, and one when its state changes. For a log, so each begins with the time.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::backup::Outcome;
-use crate::cli::commands::backup::report::removed;
-use crate::cli::commands::backup::warn_incomplete;
+use crate::cli::arguments::Backup;
+use crate::cli::commands::backup::{report, warn_incomplete};
 use crate::cli::context::Context;
 use crate::model::clock::Clock;
 use crate::terminal::size::{show_count, show_duration, show_size};
@@ -83,13 +85,14 @@ impl<'c> Tell<'c> {
     }
 
     /// What came of a backup. Of one that found nothing new only programs, and who asked for more, hear.
-    pub fn snapshot(&self, outcome: &Outcome, took: std::time::Duration) {
+    pub fn snapshot(&self, outcome: &Outcome, wanted: &Backup, took: Duration) {
         if self.context.global.json {
+            let _ = report::report(self.context, outcome, wanted, took.as_secs_f64());
             return;
         }
         let summary = &outcome.snapshot.summary;
         // Never more exact than anybody needs.
-        let took = show_duration(std::time::Duration::from_millis(took.as_millis() as u64));
+        let took = show_duration(Duration::from_millis(took.as_millis() as u64));
         match &outcome.name {
             Some(name) => {
                 let counts = match &outcome.parent {
@@ -97,7 +100,7 @@ impl<'c> Tell<'c> {
                         "{} new, {} changed, {} gone",
                         summary.files_new,
                         summary.files_changed,
-                        removed(outcome)
+                        report::removed(outcome)
                     ),
                     None => show_count(summary.files, "file"),
                 };

@@ -7,7 +7,7 @@ use crate::backup::exclude::Excludes;
 use crate::backup::touched::Touched;
 use crate::backup::{self, Options, Outcome};
 use crate::cli::arguments::{Backup, Watch};
-use crate::cli::commands::backup::{options, report};
+use crate::cli::commands::backup::options;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{self, Code, Failure};
 use crate::cli::listener::Show;
@@ -25,7 +25,7 @@ pub enum Trouble {
 /// What all backups of a watch have in common.
 pub struct Turn<'w> {
     pub wanted: &'w Watch,
-    backup: Backup,
+    pub backup: Backup,
     sources: Vec<Vec<u8>>,
     /// As they were at the start: what is watched goes by them.
     excludes: Excludes,
@@ -76,10 +76,6 @@ impl<'w> Turn<'w> {
             error => sort(context, failure(&error)),
         })?;
         let took = began.elapsed();
-        if context.global.json {
-            // Whoever stopped reading does not stop a watch.
-            let _ = report::report(context, &outcome, &self.backup, took.as_secs_f64());
-        }
         if let Some(name) = &outcome.name {
             catalogue::keep_up(context, &repository, name, &outcome.snapshot);
         }
