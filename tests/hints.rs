@@ -228,6 +228,7 @@ fn begin(place: &Path, excludes: &Excludes) -> Watcher {
         one_file_system: false,
         own: Default::default(),
         own_paths: Vec::new(),
+        written: Vec::new(),
         watches_most: None,
         nap: Duration::ZERO,
     };

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -199,7 +200,7 @@ fn a_source_that_is_replaced_is_watched_as_what_it_is_now() {
 #[test]
 fn events_that_the_system_could_not_keep_are_made_up_for_by_a_walk() {
     // It sleeps while the queue of the system fills.
-    let sandbox = source_with_files().with("COPAL_TEST_WATCH_NAP", "4000");
+    let sandbox = source_with_files().with("COPAL_TEST_WATCH_NAP", "2000");
     let most: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
     let mut watch = Running::begin(&sandbox, &[]);
@@ -212,9 +213,14 @@ fn events_that_the_system_could_not_keep_are_made_up_for_by_a_walk() {
     sandbox.write("source/many/deep/er/file", "in a folder that nobody told of");
     let line = watch.wait_for_state("walking");
     assert!(line["message"].as_str().unwrap().contains("could not keep up"), "{line}");
-    watch.wait_until_saved(&sandbox);
-    sandbox.write("source/many/deep/er/file", "which is watched all the same");
-    watch.wait_until_saved(&sandbox);
+    let file = sandbox.source().join("many/deep/er/file");
+    let wanted = format!("latest:{}", file.display());
+    for text in ["in a folder that nobody told of", "which is watched all the same"] {
+        fs::write(&file, text).unwrap();
+        while sandbox.run(["dump", &wanted]).out() != text {
+            watch.wait_for("a snapshot", |line| line["message_type"] == "summary");
+        }
+    }
     watch.end();
 }
 
@@ -402,6 +408,48 @@ fn a_file_can_be_watched_and_is_saved_when_another_takes_its_place() {
     sandbox.write("source/one", "written to");
     watch.wait_for("a snapshot", |line| line["snapshot_id"].is_string());
     watch.end();
+}
+
+#[test]
+fn what_can_not_be_read_is_told_and_saved_once() {
+    let mut sandbox = Sandbox::of_nobody();
+    sandbox.set("COPAL_TEST_WATCH_PAUSE", "100");
+    let secret = sandbox.write("source/secret", "1");
+    sandbox.write("source/folder/file", "1");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut watch = Running::begin(&sandbox, &[]);
+    // Nothing changed: the same can not be read as before.
+    let file = sandbox.source().join("folder/file");
+    fs::set_permissions(&file, fs::metadata(&file).unwrap().permissions()).unwrap();
+    let summary = watch.wait_for("a look", |line| line["message_type"] == "summary");
+    assert_eq!((&summary["snapshot_id"], &summary["unreadable"]), (&Value::Null, &1.into()), "{summary}");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let summary = watch.wait_for("a snapshot", |line| line["snapshot_id"].is_string());
+    assert_eq!(summary["unreadable"], 0, "{summary}");
+    watch.end();
+}
+
+#[test]
+fn its_own_log_in_the_source_is_no_reason_for_a_snapshot() {
+    let sandbox = source_with_files();
+    let source = sandbox.source();
+    let log = fs::File::create(source.join("log")).unwrap();
+    let words = ["watch", "--quiet-period", "50ms", "--every", "0s", source.to_str().unwrap()];
+    let mut child = sandbox.command(words).stdout(log).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    let mut wait_for = |count: usize| {
+        while snapshots(&sandbox).len() < count {
+            assert!(began.elapsed() < NEVER && child.try_wait().unwrap().is_none());
+        }
+    };
+    for number in 1..6 {
+        wait_for(number);
+        sandbox.write("source/one", number.to_string().repeat(number));
+    }
+    wait_for(6);
+    signal(&child, Signal::TERM);
+    common::end_child(child, "copal watch".to_owned());
+    assert_eq!(snapshots(&sandbox).len(), 6, "one at the start and one for each edit");
 }
 
 #[test]

@@ -357,7 +357,9 @@ fn attempt_backup(
         }
         _ => false,
     };
-    if options.skip_if_unchanged && same && !snapshot.incomplete {
+    // Whoever backs up again and again needs no second snapshot that lacks the same.
+    let told_before = hints.is_some() && parent.as_ref().is_some_and(|parent| parent.snapshot.incomplete);
+    if options.skip_if_unchanged && same && (!snapshot.incomplete || told_before) {
         repository.index.set_lineage(&source, parent.as_ref().map(|parent| parent.name)).or_else(passing)?;
         let _ = repository.index.remove_fact(&encrypted_fact(&source));
         drop(session);

@@ -82,7 +82,7 @@ impl State {
             }
             return;
         }
-        self.touch(number, true);
+        self.touch(number, !self.options.written.contains(&path));
         let may_open_now = is_directory && !has_child && told.what.contains(ReadFlags::ATTRIB);
         if structural && (is_directory || has_child) || may_open_now && self.unwatched.contains_key(&path) {
             self.placed_again(number, name);

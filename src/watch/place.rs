@@ -242,7 +242,11 @@ impl State {
             return Err(Errno::NOSPC);
         }
         let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        inotify::add_watch(&self.inotify, path, told())
+        inotify::add_watch(&self.inotify, path, told()).map_err(|error| match error {
+            Errno::NOSPC => Errno::NOSPC,
+            // Whatever is wrong, the folder is there: it must not be taken for gone.
+            _ => Errno::OPNOTSUPP,
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use super::mounts::Mounts;
 use crate::backup::exclude::Excludes;
 use crate::backup::touched::Touched;
 use crate::locks::lock;
+use crate::repository::caught;
 
 /// Bytes of events that are taken at once.
 const BUFFER: usize = 64 << 10;
@@ -35,6 +36,8 @@ pub struct Options {
     /// Copal's own files and folders, by device and inode, and by path.
     pub own: HashSet<(u64, u64)>,
     pub own_paths: Vec<Vec<u8>>,
+    /// Files that this process writes to with each backup, such as its log: saved as any others, and no reason for a backup.
+    pub written: Vec<Vec<u8>>,
     /// Not more watches than that.
     pub watches_most: Option<usize>,
     pub nap: Duration,
@@ -59,6 +62,8 @@ pub(super) struct State {
     mounts: Mounts,
     /// What each source was when it was looked at last: device and inode.
     seen: HashMap<Vec<u8>, Option<(u64, u64)>>,
+    /// Nobody hears any more.
+    deaf: bool,
     /// Why hints were given up, for whoever asks next.
     lost: Option<&'static str>,
     bell: Sender<()>,
@@ -130,6 +135,7 @@ impl Watcher {
             pending: None,
             mounts: Mounts::new(),
             seen: HashMap::new(),
+            deaf: false,
             lost: None,
             bell: ring,
         };
@@ -138,7 +144,16 @@ impl Watcher {
         let shared = state.clone();
         std::thread::Builder::new()
             .name("watch".to_owned())
-            .spawn(move || hear(&shared, &waker, nap))
+            .spawn(move || {
+                // Whatever ends it, nobody may go on as if nothing happened any more.
+                let _ = caught(|| {
+                    hear(&shared, &waker, nap);
+                    Ok(())
+                });
+                let mut state = lock(&shared);
+                state.deaf = true;
+                let _ = state.bell.try_send(());
+            })
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
         Ok(Watcher { state, bell })
     }
@@ -151,6 +166,11 @@ impl Watcher {
     /// Folders that can not be watched, and are walked each time.
     pub fn unwatched(&self) -> Vec<(Vec<u8>, Unwatched)> {
         lock(&self.state).unwatched.iter().map(|(path, why)| (path.clone(), *why)).collect()
+    }
+
+    /// Whether nothing is heard any more, for a reason that can not be mended here.
+    pub fn is_deaf(&self) -> bool {
+        lock(&self.state).deaf
     }
 
     /// Changes that nobody has taken.
@@ -216,7 +236,6 @@ fn hear(state: &Mutex<State>, waker: &OwnedFd, nap: Duration) {
             if Errno::from_io_error(&std::io::Error::last_os_error()) == Some(Errno::INTR) {
                 continue;
             }
-            lock(state).lost("the system does not tell what changes any more");
             return;
         }
         if files[1].revents != 0 {

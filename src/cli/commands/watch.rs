@@ -12,7 +12,7 @@ use tell::{State, Tell};
 use thin::Thinner;
 use turn::{Trouble, Turn};
 
-use super::backup::{give_back_memory, inputs, refuse_own, test_number};
+use super::backup::{give_back_memory, give_back_now, inputs, refuse_own, test_number};
 use super::init;
 use crate::backup::touched::Touched;
 use crate::cli::arguments::{OnBattery, Watch};
@@ -86,6 +86,13 @@ fn own_paths(context: &Context<'_>, place: &Path) -> Vec<Vec<u8>> {
     paths.into_iter().map(|path| real(path).into_os_string().into_vec()).collect()
 }
 
+/// Files that standard output and standard error go to: a log that lies in the sources must not lead to one snapshot after the other.
+fn written() -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = |number: u8| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    [1, 2].into_iter().filter_map(path).map(|path| path.into_os_string().into_vec()).collect()
+}
+
 fn own(context: &Context<'_>) -> HashSet<(u64, u64)> {
     context.own_files().into_iter().map(|(_, id)| id).collect()
 }
@@ -128,6 +135,7 @@ pub fn run(context: &Context<'_>, wanted: &Watch) -> Result<Code, Failure> {
         one_file_system: wanted.backup.one_file_system,
         own: own(context),
         own_paths: own_paths(context, &place),
+        written: written(),
         watches_most: test_number(context, "COPAL_TEST_WATCHES")
             .and_then(|number| usize::try_from(number).ok()),
         nap: test_duration(context, "COPAL_TEST_WATCH_NAP").unwrap_or(watch::NAP),
@@ -154,6 +162,10 @@ impl Turn<'_> {
         loop {
             if let Some(code) = signals::code() {
                 return Ok(code);
+            }
+            if watcher.is_deaf() {
+                return Err(Failure::new(Code::Failed, "the system does not tell any more what changes")
+                    .with_hint("Run it again: it begins with a walk of everything."));
             }
             if let Some(pending) = watcher.pending() {
                 let since = |moment: Instant| moment.saturating_duration_since(start);
@@ -200,6 +212,7 @@ impl Turn<'_> {
                     tell.once(State::Waiting, watcher.folders(), &why);
                 }
             }
+            give_back_now();
             let missing = watcher.unwatched();
             if missing.len() != unwatched {
                 unwatched = missing.len();
