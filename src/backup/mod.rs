@@ -8,8 +8,8 @@ pub mod encrypted;
 mod entry;
 pub mod exclude;
 mod file;
-pub mod presets;
 pub mod marked;
+pub mod presets;
 mod run;
 mod snapshot;
 pub mod sources;
@@ -36,7 +36,6 @@ use crate::repository::{Error, Repository, Synced, caught};
 
 use exclude::Excludes;
 use run::{Run, encrypted_fact};
-use run::Run;
 use touched::Touched;
 
 pub use change::RACY_SECONDS;
@@ -291,10 +290,9 @@ fn attempt_backup(
     listener.event(Event::Started);
     let work = |store: &Store<'_>| {
         let rows = repository.index.directory_counts(&source)?.0;
-        let run = Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, rows);
-        run.counts.files_incompressible.store(unfinished_count(repository, &source), Ordering::Relaxed);
         let run =
             Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, hints, rows);
+        run.counts.files_incompressible.store(unfinished_count(repository, &source), Ordering::Relaxed);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
         let root = workers::walk(&run, expected);
         // A run that is stopped keeps what it finished.
@@ -322,17 +320,15 @@ fn attempt_backup(
         let metadata_unread = run.counts.metadata_unread.load(Ordering::Relaxed);
         snapshot.incomplete |= metadata_unread > 0;
         let files_incompressible = run.counts.files_incompressible.load(Ordering::Relaxed);
-        Ok((snapshot, metadata_unread, files_incompressible, healed))
+        let (again, left) = (run.unseen.take_again(), run.unseen.left());
+        Ok(Some((snapshot, metadata_unread, files_incompressible, healed, again, left)))
     };
-    let (mut snapshot, metadata_unread, files_incompressible, healed) =
-        store::with(repository, store_options, clock, |store| {
-            kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
-        })?;
-        Ok(Some((snapshot, metadata_unread, healed, run.unseen.take_again(), run.unseen.left())))
     let done = store::with(repository, store_options, clock, |store| {
         kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
-    let Some((mut snapshot, metadata_unread, healed, again, left)) = done else { return Ok(None) };
+    let Some((mut snapshot, metadata_unread, files_incompressible, healed, again, left)) = done else {
+        return Ok(None);
+    };
     if let (true, Some(parent)) = (left > 0, &parent) {
         match totals::difference(repository, parent.snapshot.root, snapshot.root) {
             Ok(difference) => difference.complete(&parent.snapshot.summary, &mut snapshot.summary),
@@ -341,14 +337,23 @@ fn attempt_backup(
         }
     }
     let outcome = |name, snapshot, parent| {
-        Ok(Some(Outcome { name, snapshot, parent, metadata_unread, healed, again, left }))
+        Ok(Some(Outcome {
+            name,
+            snapshot,
+            parent,
+            metadata_unread,
+            files_incompressible,
+            healed,
+            again,
+            left,
+        }))
+    };
 
     snapshot.options_digest = digest;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();
     let Some(session) = session else {
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, files_incompressible, healed });
         return outcome(None, snapshot, parent);
     };
     let same = match &parent {
@@ -364,7 +369,6 @@ fn attempt_backup(
         let _ = repository.index.remove_fact(&encrypted_fact(&source));
         drop(session);
         listener.event(Event::Finished);
-        return Ok(Outcome { name: None, snapshot, parent, metadata_unread, files_incompressible, healed });
         return outcome(None, snapshot, parent);
     }
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
@@ -374,14 +378,13 @@ fn attempt_backup(
     let _ = repository.index.remove_fact(&encrypted_fact(&source));
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread, files_incompressible, healed })
+    outcome(Some(name), snapshot, parent)
 }
 
 /// Files that looked encrypted in runs that were cut off since the last one that was not.
 fn unfinished_count(repository: &Repository, source: &Id16) -> u64 {
     let fact = repository.index.fact(&encrypted_fact(source)).ok().flatten();
     fact.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
-    outcome(Some(name), snapshot, parent)
 }
 
 /// Tells what a synchronisation found damaged.

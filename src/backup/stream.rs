@@ -154,12 +154,12 @@ fn save_stream(
     let name = repository.commit_next(&session, &mut snapshot, &all)?;
     drop(session);
     listener.event(Event::Finished);
-    Ok(Outcome { name: Some(name), snapshot, parent, metadata_unread: 0, files_incompressible: 0, healed })
     Ok(Outcome {
         name: Some(name),
         snapshot,
         parent,
         metadata_unread: 0,
+        files_incompressible: 0,
         healed,
         again: Touched::default(),
         left: 0,

@@ -49,13 +49,6 @@ const CACHE: Kind = Kind {
     for_root: "/var/cache/copal",
 };
 
-const STATE: Kind = Kind {
-    what: "state",
-    variable: "XDG_STATE_HOME",
-    below_home: ".local/state/copal",
-    for_root: "/run/copal",
-};
-
 impl<'a> Defaults<'a> {
     /// The defaults of the user who runs the process.
     pub fn new(environment: Lookup<'a>) -> Defaults<'a> {
@@ -85,11 +78,6 @@ impl<'a> Defaults<'a> {
     /// The folder for caches.
     pub fn cache_folder(&self) -> Result<PathBuf, Failure> {
         self.folder(&CACHE)
-    }
-
-    /// The folder for what must not be lost while a program runs: locks.
-    pub fn state_folder(&self) -> Result<PathBuf, Failure> {
-        self.folder(&STATE)
     }
 
     /// The home folder: HOME, or what the list of accounts says.

@@ -45,9 +45,8 @@ pub use repair::{
     Repair, RepairCommand, RepairHow, RepairIndex, RepairPacks, RepairRecords, RepairSnapshots,
 };
 pub use restore::{Overwrite, Restore};
-pub use retention::{Choice, Forget, Protect, Tag, Undelete, Unprotect, flatten};
-pub use schedule::{Schedule, ScheduleCommand, ScheduleInstall, ScheduleRemove, Whose};
 pub use retention::{Choice, Forget, Keep, Protect, Tag, Undelete, Unprotect, flatten};
+pub use schedule::{Schedule, ScheduleCommand, ScheduleInstall, ScheduleRemove, Whose};
 pub use values::Subset;
 pub use watch::{OnBattery, Watch};
 pub use web::Web;

@@ -38,19 +38,6 @@ struct Summary {
     dry_run: bool,
 }
 
-pub(super) fn report(
-/// Files of the snapshot before that are there no more, when it was one of the same sources.
-pub(in crate::cli::commands) fn removed(outcome: &Outcome) -> u64 {
-    let summary = &outcome.snapshot.summary;
-    let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
-    match &outcome.parent {
-        Some(parent) if parent.snapshot.sources == outcome.snapshot.sources => {
-            parent.snapshot.summary.files.saturating_sub(seen)
-        }
-        _ => 0,
-    }
-}
-
 pub(in crate::cli::commands) fn report(
     context: &Context<'_>,
     outcome: &Outcome,

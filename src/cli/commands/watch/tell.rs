@@ -100,7 +100,7 @@ impl<'c> Tell<'c> {
                         "{} new, {} changed, {} gone",
                         summary.files_new,
                         summary.files_changed,
-                        report::removed(outcome)
+                        outcome.files_removed()
                     ),
                     None => show_count(summary.files, "file"),
                 };
