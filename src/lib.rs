@@ -24,6 +24,7 @@ pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod guards;
+pub mod hooks;
 pub mod mount;
 pub mod parity;
 pub mod prune;

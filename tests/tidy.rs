@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
         "doctor",
         "dump",
         "guards",
+        "hooks",
         "mount",
         "parity",
         "prune",

@@ -24,6 +24,25 @@ pub fn escape(name: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A line of what some program said, without its end: bytes that are not UTF-8 and what could move the cursor or hide are escaped; tabs and
+/// backslashes stay, since nothing has to be read back from it.
+pub fn line(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\t' | '\\' => out.push(character),
+                character => push(character, &mut out),
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
 /// Appends a character, escaped where needed.
 fn push(character: char, out: &mut String) {
     match character {
@@ -77,6 +96,11 @@ mod tests {
             assert_eq!(escape(name), expected);
         }
         assert!(matches!(escape(b"plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn lines_of_programs_keep_tabs_and_backslashes() {
+        assert_eq!(line(b"C:\\a\tb \xc3\xa9 \xff\x1b[1m\r\n"), "C:\\a\tb \u{e9} \\xff\\x1b[1m\\r\\n");
     }
 
     proptest! {

@@ -1,0 +1,279 @@
+//! One program with a time limit: it gets its input, its output comes line by line, and it can not hang whoever runs it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::lines::Lines;
+
+/// How long a program that is told to end (SIGTERM) has for it until it is killed.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// How long output is waited for that others still hold open after the program itself has ended.
+const LINGER: Duration = Duration::from_secs(1);
+/// How often the end of the program, its limit and the wish to stop are looked at while it says nothing.
+const TICK: Duration = Duration::from_millis(20);
+/// Bytes that are taken from the pipe at once.
+const READ_BYTES: usize = 16 << 10;
+
+/// What a program is held to.
+pub struct Limits<'a> {
+    pub time: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+    /// Ends the program when it is set; without one nothing does before the time is over.
+    pub stop: Option<&'a AtomicBool>,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself.
+    Done(ExitStatus),
+    /// It took too long; `killed` when it did not heed SIGTERM.
+    TooLong { killed: bool },
+    /// The run was stopped meanwhile.
+    Stopped { killed: bool },
+}
+
+/// Runs `command` in a process group of its own, with `input` on its standard input, which it need not read, and gives `each` every line of
+/// its output and of its errors, as bytes. At its limit the whole group is ended. Programs that it leaves behind are not waited for, nor is
+/// what they would still say.
+pub fn run(
+    mut command: Command,
+    input: &[u8],
+    limits: &Limits<'_>,
+    each: &mut dyn FnMut(&[u8]),
+) -> io::Result<Ending> {
+    let (mut output, writer) = io::pipe()?;
+    command.stdin(file_of(input)?).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+    let begun = Instant::now();
+    let mut child = Running(command.spawn()?);
+    // It holds the writing ends: while it is there, the pipe never ends.
+    drop(command);
+    let id = Pid::from_child(&child.0);
+    let mut lines = Lines::default();
+    let mut is_open = true;
+    let mut ending = None;
+    while !has_ended(id)? {
+        if let Some(wanted) = wish(begun.elapsed(), limits) {
+            ending = Some(wanted);
+            break;
+        }
+        listen(&mut output, &mut is_open, TICK, &mut lines, each)?;
+    }
+    let ending = match ending {
+        None => None,
+        Some(wanted) => {
+            signal(id, Signal::TERM);
+            let told = Instant::now();
+            // Until it has ended and nobody holds its output any more, which is how those that it started are noticed.
+            let mut is_gone = false;
+            while (!is_gone || is_open) && told.elapsed() < limits.grace {
+                listen(&mut output, &mut is_open, TICK, &mut lines, each)?;
+                is_gone = has_ended(id)?;
+            }
+            // Whatever is left of its group.
+            signal(id, Signal::KILL);
+            Some(match wanted {
+                Ending::Stopped { .. } => Ending::Stopped { killed: !is_gone },
+                _ => Ending::TooLong { killed: !is_gone },
+            })
+        }
+    };
+    // What was said before the end; others may hold the pipe, and say more for ever.
+    let ended = Instant::now();
+    while is_open && ended.elapsed() < LINGER {
+        listen(&mut output, &mut is_open, TICK, &mut lines, each)?;
+    }
+    let status = child.0.wait()?;
+    lines.end(each);
+    Ok(ending.unwrap_or(Ending::Done(status)))
+}
+
+/// A child that does not outlive an error on this side.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            signal(Pid::from_child(&self.0), Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// Why it should end now.
+fn wish(passed: Duration, limits: &Limits<'_>) -> Option<Ending> {
+    if limits.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        return Some(Ending::Stopped { killed: false });
+    }
+    (passed >= limits.time).then_some(Ending::TooLong { killed: false })
+}
+
+/// Bytes as a file in memory: unlike with a pipe, nobody has to read them, and nobody has to wait until they are read.
+fn file_of(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("copal", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Whether the program has ended. It stays a zombie until it is waited for, so that its group's number belongs to nobody else meanwhile.
+fn has_ended(id: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(id), options) {
+            Ok(status) => return Ok(status.is_some()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Tells the whole group. That nobody is left is no failure.
+fn signal(group: Pid, signal: Signal) {
+    let _ = kill_process_group(group, signal);
+}
+
+/// Takes what was said, waiting for it at most that long.
+fn listen(
+    output: &mut io::PipeReader,
+    is_open: &mut bool,
+    most: Duration,
+    lines: &mut Lines,
+    each: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    if !*is_open {
+        std::thread::sleep(most);
+        return Ok(());
+    }
+    if !is_readable(output.as_fd(), most)? {
+        return Ok(());
+    }
+    let mut bytes = [0; READ_BYTES];
+    match output.read(&mut bytes) {
+        Ok(0) => *is_open = false,
+        Ok(count) => lines.take(&bytes[..count], each),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Waits until there is something to read, or nobody left who could write.
+fn is_readable(pipe: BorrowedFd<'_>, most: Duration) -> io::Result<bool> {
+    let mut asked = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let millis = libc::c_int::try_from(most.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one entry, which outlives the call, with a descriptor that is open as long as it is borrowed.
+    let found = unsafe { libc::poll(&mut asked, 1, millis) };
+    match found {
+        0 => Ok(false),
+        1.. => Ok(true),
+        _ => {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(text: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(text);
+        command
+    }
+
+    fn limits(seconds: u64) -> Limits<'static> {
+        Limits { time: Duration::from_secs(seconds), grace: GRACE, stop: None }
+    }
+
+    fn said(command: Command, input: &[u8], limits: &Limits<'_>) -> (Ending, Vec<String>) {
+        let mut all = Vec::new();
+        let ending =
+            run(command, input, limits, &mut |line| all.push(String::from_utf8_lossy(line).into_owned()));
+        (ending.unwrap(), all)
+    }
+
+    fn code(ending: Ending) -> Option<i32> {
+        match ending {
+            Ending::Done(status) => status.code(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn output_and_errors_come_in_order_and_input_is_given() {
+        let (ending, lines) =
+            said(shell("echo a; echo b >&2; cat; printf end; exit 7"), b"in\n", &limits(60));
+        assert_eq!((code(ending), lines), (Some(7), vec!["a".into(), "b".into(), "in".into(), "end".into()]));
+    }
+
+    #[test]
+    fn a_large_input_may_stay_unread_or_be_read_whole() {
+        let input = vec![b'x'; 8 << 20];
+        assert_eq!(said(shell("exit 0"), &input, &limits(60)), (Ending::Done(ExitStatus::default()), vec![]));
+        let (_, lines) = said(shell("wc -c"), &input, &limits(60));
+        assert_eq!(lines, [(8 << 20).to_string()]);
+    }
+
+    #[test]
+    fn a_program_that_closes_its_output_is_waited_for() {
+        let (ending, lines) = said(shell("exec >&- 2>&-; read line; exit 4"), b"x\n", &limits(60));
+        assert_eq!((code(ending), lines.len()), (Some(4), 0));
+    }
+
+    #[test]
+    fn at_the_limit_the_group_is_told_to_end_and_what_does_not_heed_is_killed() {
+        let short = |grace| Limits { time: Duration::from_millis(300), grace, stop: None };
+        let (ending, lines) = said(
+            shell("trap 'echo told; exit 0' TERM; echo begun; sleep 600 & wait"),
+            b"",
+            &short(Duration::from_secs(60)),
+        );
+        assert_eq!(ending, Ending::TooLong { killed: false });
+        assert_eq!(lines, ["begun", "told"]);
+        let deaf = "trap '' TERM; echo begun; while :; do sleep 1; done";
+        let (ending, _) = said(shell(deaf), b"", &short(Duration::from_millis(300)));
+        assert_eq!(ending, Ending::TooLong { killed: true });
+    }
+
+    #[test]
+    fn the_wish_to_stop_ends_it() {
+        let stop = AtomicBool::new(false);
+        let limits = Limits { stop: Some(&stop), ..limits(600) };
+        let mut all = Vec::new();
+        let ending = run(shell("echo begun; sleep 600"), b"", &limits, &mut |line| {
+            all.push(line.to_vec());
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(ending.unwrap(), Ending::Stopped { killed: false });
+        assert_eq!(all, [b"begun"]);
+    }
+
+    #[test]
+    fn what_it_leaves_behind_with_its_output_open_is_not_waited_for() {
+        // One that is silent, and one that never is, in a group of its own, which no signal reaches.
+        for left in ["sleep 600", "setsid yes"] {
+            let (ending, lines) = said(shell(&format!("{left} & echo $!; exit 3")), b"", &limits(600));
+            assert_eq!(code(ending), Some(3));
+            let number = lines.iter().find_map(|line| line.parse().ok()).unwrap();
+            // `yes` may have ended by itself meanwhile, since nobody reads it any more.
+            let ended = rustix::process::kill_process(Pid::from_raw(number).unwrap(), Signal::KILL);
+            assert!(ended.is_ok() || left.contains("yes"), "what it left behind still runs");
+        }
+        let short =
+            Limits { time: Duration::from_millis(200), grace: Duration::from_millis(200), stop: None };
+        let (ending, lines) = said(shell("setsid yes & sleep 600"), b"", &short);
+        assert!(matches!(ending, Ending::TooLong { .. }) && lines.len() > 1);
+    }
+}
