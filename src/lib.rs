@@ -37,6 +37,7 @@ pub mod drill;
 pub mod browse;
 pub mod run;
 pub mod watch;
+pub mod notices;
 pub mod web;
 
 pub mod cli;

@@ -29,6 +29,7 @@ const FLOORS: &[&[&str]] = &[
     &["drill"],
     &["browse", "web"],
     &["browse", "watch", "web"],
+    &["browse", "notices", "web"],
     &["cli"],
 ];
 
@@ -54,6 +55,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("argon2", &["crypto"]),
     ("fuser", &["mount"]),
     ("httparse", &["web"]),
+    ("ureq", &["notices"]),
+    // The crypto of ureq's TLS is chosen by it, nothing more.
+    ("rustls", &["notices"]),
+    ("rustls_native_certs", &["notices"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

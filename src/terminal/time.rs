@@ -66,6 +66,17 @@ pub fn iso_in(time: Time, zone: TimeZone) -> String {
     }
 }
 
+/// `Tue, 03 Nov 2026 14:00:05 +0100` in the local zone, as mail wants it; none where no calendar reaches.
+pub fn mail(time: Time) -> Option<String> {
+    mail_in(time, TimeZone::system())
+}
+
+/// The same in that zone.
+fn mail_in(time: Time, zone: TimeZone) -> Option<String> {
+    let at = from_model(time)?.to_zoned(zone);
+    (0..=9999).contains(&at.year()).then(|| at.strftime("%a, %d %b %Y %H:%M:%S %z").to_string())
+}
+
 /// Year, month, day, hour, minute and second in the local zone; none where no calendar reaches.
 pub fn civil(time: Time) -> Option<[i16; 6]> {
     let at = from_model(time)?.to_zoned(TimeZone::system()).datetime();
@@ -195,6 +206,8 @@ mod tests {
             iso_in(Time::new(NOW.seconds, 120_000_000), TimeZone::UTC),
             "2026-11-03T13:00:05.12+00:00"
         );
+        assert_eq!(mail_in(NOW, berlin()).as_deref(), Some("Tue, 03 Nov 2026 14:00:05 +0100"));
+        assert_eq!(mail_in(Time::new(i64::MAX, 0), berlin()), None);
         assert_eq!(show_in(Time::new(-1, 500_000_000), TimeZone::UTC), "1969-12-31 23:59:59");
         assert_eq!(show_in(Time::new(-2_177_452_800, 0), TimeZone::UTC), "1901-01-01 00:00:00");
         assert_eq!(show_in(Time::new(i64::MAX, 0), TimeZone::UTC), "@9223372036854775807");
