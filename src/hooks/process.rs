@@ -232,48 +232,51 @@ mod tests {
         assert_eq!((code(ending), lines.len()), (Some(4), 0));
     }
 
-    #[test]
-    fn at_the_limit_the_group_is_told_to_end_and_what_does_not_heed_is_killed() {
-        let short = |grace| Limits { time: Duration::from_millis(300), grace, stop: None };
-        let (ending, lines) = said(
-            shell("trap 'echo told; exit 0' TERM; echo begun; sleep 600 & wait"),
-            b"",
-            &short(Duration::from_secs(60)),
-        );
-        assert_eq!(ending, Ending::TooLong { killed: false });
-        assert_eq!(lines, ["begun", "told"]);
-        let deaf = "trap '' TERM; echo begun; while :; do sleep 1; done";
-        let (ending, _) = said(shell(deaf), b"", &short(Duration::from_millis(300)));
-        assert_eq!(ending, Ending::TooLong { killed: true });
+    /// Runs until the first line is there, and asks it to stop then.
+    fn stopped_at_the_first_line(text: &str, grace: Duration) -> (Ending, Vec<String>) {
+        let stop = AtomicBool::new(false);
+        let mut all = Vec::new();
+        let limits = Limits { grace, stop: Some(&stop), ..limits(600) };
+        let ending = run(shell(text), b"", &limits, &mut |line| {
+            all.push(String::from_utf8_lossy(line).into_owned());
+            stop.store(true, Ordering::Relaxed);
+        });
+        (ending.unwrap(), all)
     }
 
     #[test]
-    fn the_wish_to_stop_ends_it() {
-        let stop = AtomicBool::new(false);
-        let limits = Limits { stop: Some(&stop), ..limits(600) };
-        let mut all = Vec::new();
-        let ending = run(shell("echo begun; sleep 600"), b"", &limits, &mut |line| {
-            all.push(line.to_vec());
-            stop.store(true, Ordering::Relaxed);
-        });
-        assert_eq!(ending.unwrap(), Ending::Stopped { killed: false });
-        assert_eq!(all, [b"begun"]);
+    fn the_whole_group_is_told_to_end_and_what_does_not_heed_is_killed() {
+        let heeding = "trap 'echo told; exit 0' TERM; echo begun; while :; do sleep 0.1; done";
+        let (ending, lines) = stopped_at_the_first_line(heeding, Duration::from_secs(60));
+        // Between them the shell may say that what it waited for was ended.
+        assert_eq!(ending, Ending::Stopped { killed: false });
+        assert_eq!((lines[0].as_str(), lines[lines.len() - 1].as_str()), ("begun", "told"));
+        let deaf = "trap '' TERM; echo begun; while :; do sleep 1; done";
+        let (ending, lines) = stopped_at_the_first_line(deaf, Duration::from_millis(300));
+        assert_eq!((ending, lines), (Ending::Stopped { killed: true }, vec!["begun".into()]));
+        // It ends, and one that it started does not heed: that one is killed too, or its output would stay open.
+        let half = "sh -c \"trap '' TERM; echo begun; sleep 600; sleep 600\" & wait";
+        let (ending, lines) = stopped_at_the_first_line(half, Duration::from_millis(300));
+        assert_eq!((ending, lines), (Ending::Stopped { killed: false }, vec!["begun".into()]));
+    }
+
+    #[test]
+    fn at_its_limit_it_is_ended() {
+        let short = Limits { time: Duration::from_millis(200), ..limits(0) };
+        assert_eq!(said(shell("exec sleep 600"), b"", &short).0, Ending::TooLong { killed: false });
     }
 
     #[test]
     fn what_it_leaves_behind_with_its_output_open_is_not_waited_for() {
-        // One that is silent, and one that never is, in a group of its own, which no signal reaches.
-        for left in ["sleep 600", "setsid yes"] {
-            let (ending, lines) = said(shell(&format!("{left} & echo $!; exit 3")), b"", &limits(600));
-            assert_eq!(code(ending), Some(3));
-            let number = lines.iter().find_map(|line| line.parse().ok()).unwrap();
-            // `yes` may have ended by itself meanwhile, since nobody reads it any more.
-            let ended = rustix::process::kill_process(Pid::from_raw(number).unwrap(), Signal::KILL);
-            assert!(ended.is_ok() || left.contains("yes"), "what it left behind still runs");
-        }
-        let short =
-            Limits { time: Duration::from_millis(200), grace: Duration::from_millis(200), stop: None };
-        let (ending, lines) = said(shell("setsid yes & sleep 600"), b"", &short);
-        assert!(matches!(ending, Ending::TooLong { .. }) && lines.len() > 1);
+        let (ending, lines) = said(shell("sleep 600 & echo $!; exit 3"), b"", &limits(600));
+        assert_eq!(code(ending), Some(3));
+        let left = Pid::from_raw(lines[0].parse().unwrap()).unwrap();
+        rustix::process::kill_process(left, Signal::KILL).expect("what it left behind still runs");
+        // One that is never silent, in a group of its own, which no signal reaches; it ends when nobody reads it.
+        let (ending, _) = said(shell("setsid yes & exit 4"), b"", &limits(600));
+        assert_eq!(code(ending), Some(4));
+        let (ending, lines) =
+            stopped_at_the_first_line("setsid yes & exec sleep 600", Duration::from_millis(200));
+        assert!(matches!(ending, Ending::Stopped { .. }) && lines[0] == "y");
     }
 }

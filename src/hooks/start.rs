@@ -49,7 +49,7 @@ pub enum What {
     #[error("can not be started: its folder {} is not there", escape(.0.as_os_str().as_bytes()))]
     NoFolder(PathBuf),
     #[error(
-        "can not be started: the program is not there; write its full path, or see that PATH has its folder"
+        "can not be started: there is no such program that this user may run; write its full path, and see that what its first line names is there"
     )]
     Missing,
     #[error(
@@ -126,7 +126,7 @@ fn attempt(
     command.envs(variables(place, about)).envs(hook.environment.iter().map(|(name, value)| (name, value)));
     let limits = Limits { time: hook.time_limit, grace: GRACE, stop };
     let ending = run(command, &about.json, &limits, &mut |bytes| each(&line(bytes)));
-    match ending.map_err(not_started)? {
+    match ending.map_err(|error| not_started(error, command_has_path(&hook.command)))? {
         Ending::Done(status) if status.success() => Ok(()),
         Ending::Done(status) => Err(match (status.code(), status.signal()) {
             (Some(code), _) => What::Code(code),
@@ -150,9 +150,19 @@ fn variables(place: Place, about: &About) -> Vec<(String, OsString)> {
     all
 }
 
-fn not_started(error: io::Error) -> What {
+/// Whether it is named by a path, so that it is not looked for in the folders of `PATH`.
+fn command_has_path(command: &Command) -> bool {
+    match command {
+        Command::Words(words) => words.first().is_some_and(|word| word.as_bytes().contains(&b'/')),
+        Command::Shell(_) => true,
+    }
+}
+
+fn not_started(error: io::Error, has_path: bool) -> What {
     match error.raw_os_error() {
         Some(libc::ENOENT) => What::Missing,
+        // A folder of `PATH` that this user may not enter gives the same error, though the program is nowhere.
+        Some(libc::EACCES) if !has_path => What::Missing,
         Some(libc::EACCES | libc::ENOEXEC) => What::NotExecutable,
         _ => What::NotStarted(error),
     }

@@ -189,7 +189,7 @@ fn each_way_to_fail_is_said_with_what_to_do() {
         (words(&[]), "names no program"),
         (
             words(&["copal-no-such-program"]),
-            "(copal-no-such-program) can not be started: the program is not there",
+            "(copal-no-such-program) can not be started: there is no such program",
         ),
         (words(&[plain.to_str().unwrap()]), "chmod +x"),
         (Hook { folder: Some(nowhere), ..words(&["true"]) }, "no\\nwhere is not there"),
