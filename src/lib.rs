@@ -32,12 +32,11 @@ pub mod repair;
 pub mod restore;
 pub mod retention;
 
-pub mod drill;
-
 pub mod browse;
+pub mod drill;
+pub mod notices;
 pub mod run;
 pub mod watch;
-pub mod notices;
 pub mod web;
 
 pub mod cli;

@@ -6,6 +6,7 @@ mod kind;
 mod local;
 mod memory;
 mod read_only;
+mod throttle;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub use kind::Kind;
 pub use local::Local;
 pub use memory::Memory;
 pub use read_only::ReadOnly;
+pub use throttle::{Limits, Throttled};
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,6 +9,7 @@ mod entry;
 pub mod exclude;
 mod file;
 pub mod marked;
+mod options;
 pub mod presets;
 mod run;
 mod snapshot;
@@ -22,137 +23,25 @@ mod visited;
 mod walk;
 mod workers;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::compress::Level;
 use crate::model::clock::Clock;
-use crate::model::{Id, Id16, Snapshot, Time, Unread};
+use crate::model::{Id, Id16, Unread};
 use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
 use crate::repository::{Error, Repository, Synced, caught};
 
-use exclude::Excludes;
 use run::{Run, encrypted_fact};
 use touched::Touched;
 
 pub use change::RACY_SECONDS;
+pub use options::{CHECKPOINT_SECONDS, Options, Outcome};
 pub use stream::{Stream, backup_stream};
 
 /// How often an overtaken run begins again before it gives up.
 const TRIES: usize = 5;
-
-/// Seconds between two points that a crash can not take back.
-pub const CHECKPOINT_SECONDS: f64 = 60.0;
-
-/// What to back up, and how.
-pub struct Options {
-    /// Absolute paths without `..`.
-    pub sources: Vec<Vec<u8>>,
-    pub host: Vec<u8>,
-    pub user: Vec<u8>,
-    pub tags: Vec<String>,
-    /// The snapshot's time, when it is given by hand.
-    pub time: Option<Time>,
-    /// Seconds east of UTC, and the zone's name.
-    pub utc_offset: i64,
-    pub zone: String,
-    /// A snapshot to compare with, when it is named by hand.
-    pub parent: Option<Id>,
-    /// Read everything, whatever is known.
-    pub force: bool,
-    pub dry_run: bool,
-    /// Store no snapshot when nothing differs from the parent.
-    pub skip_if_unchanged: bool,
-    pub level: Level,
-    /// Threads that walk and read; fewer when `memory` does not suffice for so many.
-    pub workers: usize,
-    /// Threads that put packs.
-    pub uploaders: usize,
-    /// Bytes that the run may take, about.
-    pub memory: u64,
-    pub excludes: Excludes,
-    pub one_file_system: bool,
-    pub racy_seconds: i64,
-    /// Seconds between two points that a crash can not take back.
-    pub checkpoint_seconds: f64,
-    /// Device and inode of copal's own files and folders: never part of a backup.
-    pub own: HashSet<(u64, u64)>,
-    /// Tell the listener of each entry.
-    pub tell_files: bool,
-    /// What was asked for, as the snapshot keeps it.
-    pub described: Vec<String>,
-    /// Where something may have happened since the last backup of these sources; none when that is not known. What is in none of these
-    /// folders is taken over unseen when the last backup left its rows here. Whoever gives this has to add `Outcome::again` of that backup.
-    pub touched: Option<Touched>,
-}
-
-impl Default for Options {
-    /// Of nothing, by nobody: everything as it is when nothing is said.
-    fn default() -> Options {
-        Options {
-            sources: Vec::new(),
-            host: Vec::new(),
-            user: Vec::new(),
-            tags: Vec::new(),
-            time: None,
-            utc_offset: 0,
-            zone: String::new(),
-            parent: None,
-            force: false,
-            dry_run: false,
-            skip_if_unchanged: false,
-            level: Level::AUTO,
-            workers: std::thread::available_parallelism().map_or(2, usize::from),
-            uploaders: store::UPLOADERS,
-            memory: store::MEMORY,
-            excludes: Excludes::default(),
-            one_file_system: false,
-            racy_seconds: RACY_SECONDS,
-            checkpoint_seconds: CHECKPOINT_SECONDS,
-            own: HashSet::new(),
-            tell_files: false,
-            described: Vec::new(),
-            touched: None,
-        }
-    }
-}
-
-/// What came of a backup.
-pub struct Outcome {
-    /// The snapshot's name; none after a dry run, or when nothing had changed and that was asked for.
-    pub name: Option<Id>,
-    pub snapshot: Snapshot,
-    /// The parent it was compared with.
-    pub parent: Option<Named>,
-    /// Entries of which an attribute or the inode flags could not be read.
-    pub metadata_unread: u64,
-    /// Files whose contents are new and look encrypted (docs/decisions/0008-guards.md).
-    pub files_incompressible: u64,
-    /// Chunks, and their plain bytes, that damage had hit and that were stored again.
-    pub healed: (u64, u64),
-    /// What the next backup has to look at whatever happens, when this one had hints: what was too fresh, could not be read, or may change
-    /// through other names.
-    pub again: Touched,
-    /// Folders that were taken over unseen with all that is below.
-    pub left: u64,
-}
-
-impl Outcome {
-    /// Files of the snapshot before that are there no more, when it was one of the same sources.
-    pub fn files_removed(&self) -> u64 {
-        let summary = &self.snapshot.summary;
-        let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
-        match &self.parent {
-            Some(parent) if parent.snapshot.sources == self.snapshot.sources => {
-                parent.snapshot.summary.files.saturating_sub(seen)
-            }
-            _ => 0,
-        }
-    }
-}
 
 /// Backs up. Problems of single files go to the listener and make the snapshot incomplete; they are no error.
 ///

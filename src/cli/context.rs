@@ -13,7 +13,7 @@ use super::environment::Lookup;
 use super::exit::{self, Code, Failure};
 use super::secrets::{self, Credential, Purpose, Terminal};
 use super::signals;
-use crate::backend::{self, Backend};
+use crate::backend::{self, Backend, Limits, Throttled};
 use crate::crypto::MasterKey;
 use crate::format::slot::Unlock;
 use crate::index::{Index, Opened};
@@ -108,7 +108,13 @@ impl<'e> Context<'e> {
         let text = location.to_str().ok_or_else(|| {
             Failure::usage("the repository's location is not UTF-8; give it through a symlink")
         })?;
-        backend::open(text).map_err(|error| Failure::usage(error.to_string()))
+        let backend = backend::open(text).map_err(|error| Failure::usage(error.to_string()))?;
+        let limits = Limits { upload: self.global.limit_upload, download: self.global.limit_download };
+        Ok(if limits.is_given() {
+            Box::new(Throttled::new(Arc::<dyn Backend>::from(backend), limits))
+        } else {
+            backend
+        })
     }
 
     /// The cache folder in use; none with `--no-cache`.

@@ -37,6 +37,29 @@ pub enum Code {
     Terminated = 143,
 }
 
+impl Code {
+    const ALL: [Code; 13] = [
+        Code::Done,
+        Code::Failed,
+        Code::Usage,
+        Code::Incomplete,
+        Code::Damaged,
+        Code::Refused,
+        Code::NoRepository,
+        Code::Busy,
+        Code::WrongKey,
+        Code::UnknownFormat,
+        Code::Interrupted,
+        Code::OutputClosed,
+        Code::Terminated,
+    ];
+
+    /// The code of that number; one that is none of these is a failure.
+    pub fn of(number: u8) -> Code {
+        Code::ALL.into_iter().find(|code| *code as u8 == number).unwrap_or(Code::Failed)
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
         ExitCode::from(code as u8)

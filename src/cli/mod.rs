@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod ask;
+mod background;
 mod catalogue;
 mod commands;
 mod context;
@@ -53,6 +54,9 @@ pub fn run(typed: Vec<OsString>) -> Code {
         }
     };
     crate::files::raise_file_limit();
+    if arguments.global.background {
+        background::give_way();
+    }
     let json = arguments.global.json;
     exit::keep_panics_quiet();
     let context = Context::new(arguments.global, &environment::process);
@@ -106,6 +110,8 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Check(check) => commands::check::run(context, check),
         Command::Parity(parity) => commands::parity::run(context, parity),
         Command::Repair(repair) => commands::repair::run(context, repair),
+        Command::Run(run) => commands::run::run(context, run),
+        Command::Status(status) => commands::status::run(context, status),
         Command::Profile(profile) => commands::profile::run(context, profile),
         Command::Drill(drill) => commands::drill::run(context, drill),
         Command::Doctor(_) => commands::doctor::run(context),

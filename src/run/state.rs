@@ -68,6 +68,9 @@ pub struct Target {
     pub drilled: Option<i64>,
     pub succeeded: Option<i64>,
     pub repository_bytes: Option<u64>,
+    /// The sources as guards saw them last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub places: Option<serde_json::Value>,
     pub held: Option<Held>,
     /// The oldest first.
     pub runs: Vec<Past>,

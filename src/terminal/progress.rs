@@ -113,6 +113,14 @@ impl Bar {
         }
     }
 
+    /// Does `work`, which writes to standard error, without tearing the bar.
+    pub fn suspend(&self, work: impl FnOnce()) {
+        match &self.drawn {
+            Some(drawn) => drawn.bar.suspend(work),
+            None => work(),
+        }
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         if let Some(drawn) = &self.drawn {

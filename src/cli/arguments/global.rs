@@ -65,6 +65,18 @@ pub struct Global {
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::memory)]
     pub memory: Option<u64>,
 
+    /// Send no more than that to the repository in a second. Example: --limit-upload 2M
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::positive_size)]
+    pub limit_upload: Option<u64>,
+
+    /// Fetch no more than that from the repository in a second
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::positive_size)]
+    pub limit_download: Option<u64>,
+
+    /// Give way to everything else on this machine: only processor time and disk that nobody else wants
+    #[arg(long, global = true)]
+    pub background: bool,
+
     /// The password in COPAL_PASSWORD; never an option.
     #[arg(skip)]
     pub password: Option<Secret>,

@@ -16,6 +16,7 @@ mod prune;
 mod repair;
 mod restore;
 mod retention;
+mod run;
 mod schedule;
 mod values;
 mod watch;
@@ -46,6 +47,7 @@ pub use repair::{
 };
 pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Keep, Protect, Tag, Undelete, Unprotect, flatten};
+pub use run::{Run, Status};
 pub use schedule::{Schedule, ScheduleCommand, ScheduleInstall, ScheduleRemove, Whose};
 pub use values::Subset;
 pub use watch::{OnBattery, Watch};
@@ -101,6 +103,8 @@ pub enum Command {
     Parity(Parity),
     Repair(Repair),
     Doctor(Doctor),
+    Run(Run),
+    Status(Status),
     Profile(Profile),
     Schedule(Schedule),
     Key(Key),

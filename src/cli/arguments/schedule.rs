@@ -63,8 +63,8 @@ pub struct Whose {
 )]
 pub struct ScheduleInstall {
     /// The profile that `copal run` takes
-    #[arg(default_value = "default", value_parser = profile)]
-    pub profile: String,
+    #[arg(value_name = "PROFILE", default_value = "default", value_parser = profile)]
+    pub name: String,
     /// When: hourly, 'every 15m', 'every 4h', 'daily 03:30', 'weekdays 12:00', 'weekly sun 03:00', 'monthly 1 04:00'; by the local clock
     #[arg(long, value_name = "WHEN", default_value_t = When::default())]
     pub at: When,
@@ -94,8 +94,8 @@ pub struct ScheduleInstall {
 #[command(after_help = "Example:\n  copal schedule remove default")]
 pub struct ScheduleRemove {
     /// The profile
-    #[arg(value_parser = profile)]
-    pub profile: String,
+    #[arg(value_name = "PROFILE", value_parser = profile)]
+    pub name: String,
     #[command(flatten)]
     pub whose: Whose,
     /// Remove also what was changed by hand

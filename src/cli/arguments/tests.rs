@@ -34,6 +34,8 @@ fn what_users_type_is_accepted() {
         "backup --files-from - --files-from-raw x --files-from-verbatim y /z -f --read-concurrency 4 --compression max",
         "backup --stdin --stdin-filename x",
         "backup --stdin-from-command --stdin-filename x -- pg_dump -U me --json",
+        "watch /a",
+        "watch /a -q --quiet-period 1m --every 0s --latest 1h --walk-every 1d --on-battery pause -H host -l 3 --keep-hourly 24 -d 7 -e *.o",
         "snapshots latest --json",
         "ls",
         "ls latest:Documents -l -R",
@@ -244,4 +246,20 @@ fn json_is_seen_before_anything_is_parsed() {
     let typed = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
     assert!(wants_json(&typed("copal fly --json")));
     assert!(!wants_json(&typed("copal backup --stdin-from-command -- x --json")));
+}
+
+#[test]
+fn a_change_waits_for_a_bound_that_follows_from_the_other_periods() {
+    let latest = |line: &str| match read(line).unwrap().command {
+        Command::Watch(watch) => watch.latest().as_secs(),
+        _ => 0,
+    };
+    assert_eq!(latest("watch /a"), 25 * 60);
+    assert_eq!(latest("watch /a --every 0s --quiet-period 2m"), 20 * 60);
+    assert_eq!(latest("watch /a --latest 7s"), 7);
+    for wrong in
+        ["--stdin", "--dry-run", "--force", "--parent x", "--time x", "--walk-every 0s", "--keep-last 0"]
+    {
+        assert!(read(&format!("watch /a {wrong}")).is_err(), "{wrong}");
+    }
 }

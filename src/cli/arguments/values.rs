@@ -65,6 +65,11 @@ pub fn preset() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(presets::names())
 }
 
+/// The code of a guard's alarm.
+pub fn alarm() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(crate::guards::CODES)
+}
+
 /// A text that is not empty, nor only white space.
 pub fn text(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("must not be empty") } else { Ok(text.to_owned()) }

@@ -79,12 +79,6 @@ fn whose(scope: Scope) -> &'static str {
     }
 }
 
-/// Whether there is a profile of that name, and the file that is looked for.
-fn profile_exists(context: &Context<'_>, profile: &str) -> Result<(bool, PathBuf), Failure> {
-    let file = context.defaults.config_folder()?.join(format!("{profile}.toml"));
-    Ok((file.is_file(), file))
-}
-
 /// A path as it is shown.
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes()).into_owned()
@@ -155,15 +149,8 @@ fn take(
 fn job(context: &Context<'_>, places: &Places, wanted: &ScheduleInstall) -> Result<Job, Failure> {
     let scope = scope(wanted.whose)?;
     let jitter = wanted.jitter().map_err(Failure::usage)?;
-    let (exists, file) = profile_exists(context, &wanted.profile)?;
-    if !exists {
-        let profile = &wanted.profile;
-        return Err(Failure::new(
-            Code::Failed,
-            format!("there is no profile {profile}: no file {}", shown(&file)),
-        )
-        .with_hint(format!("Make it first: copal profile new {profile}")));
-    }
+    // One that can not be used would fail each night.
+    crate::cli::profile::load(&context.defaults, &wanted.name)?;
     let program = match (context.environment)(PROGRAM) {
         Some(program) => PathBuf::from(program),
         None => schedule::program(&places.search).map_err(|error| failure(&error))?,
@@ -172,7 +159,7 @@ fn job(context: &Context<'_>, places: &Places, wanted: &ScheduleInstall) -> Resu
         context.warn(&format!("{} {doubt}", shown(&program)));
     }
     Ok(Job {
-        profile: wanted.profile.clone(),
+        profile: wanted.name.clone(),
         when: wanted.at,
         jitter,
         scope,
@@ -250,7 +237,7 @@ fn install(context: &Context<'_>, wanted: &ScheduleInstall) -> Result<Code, Fail
 fn remove(context: &Context<'_>, wanted: &ScheduleRemove) -> Result<Code, Failure> {
     let places = places(context);
     let scope = scope(wanted.whose)?;
-    let profile = &wanted.profile;
+    let profile = &wanted.name;
     let steps = schedule::remove(&places, scope, profile, wanted.force).map_err(|error| failure(&error))?;
     let mut is_done = false;
     if steps.is_empty() {

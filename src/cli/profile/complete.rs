@@ -24,44 +24,72 @@ const VARIABLES: [(&[&str], &[&str]); 4] = [
 
 /// Commands to which a profile means something else: they take it whole.
 const WHOLE: [&str; 4] = ["run", "profile", "status", "schedule"];
+/// Options that say what is saved.
+const INPUTS: [&str; 6] =
+    ["sources", "stdin", "stdin_from_command", "files_from", "files_from_verbatim", "files_from_raw"];
 
 /// Whether that option was typed.
 fn is_typed(matches: &ArgMatches, id: &str) -> bool {
     matches.try_contains_id(id).unwrap_or(false) && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
+/// The command that was typed, whole: `schedule install` is two words.
+struct Typed<'m> {
+    words: Vec<String>,
+    matches: &'m ArgMatches,
+}
+
+impl<'m> Typed<'m> {
+    fn of(matches: &'m ArgMatches) -> Typed<'m> {
+        let mut typed = Typed { words: Vec::new(), matches };
+        while let Some((word, below)) = typed.matches.subcommand() {
+            typed.words.push(word.to_owned());
+            typed.matches = below;
+        }
+        typed
+    }
+
+    /// The section with its options.
+    fn section(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    fn is(&self, id: &str) -> bool {
+        is_typed(self.matches, id)
+    }
+
+    /// The profile that is meant. A schedule is of the profile that it names.
+    fn profile(&self, environment: Lookup<'_>) -> Option<String> {
+        let named = |id: &str| self.matches.get_one::<String>(id).cloned();
+        if self.words == ["schedule", "install"] {
+            return named("name");
+        }
+        if WHOLE.contains(&self.section()) {
+            return None;
+        }
+        let typed = if self.is("profile") { named("profile") } else { None };
+        typed.or_else(|| environment("COPAL_PROFILE").map(|name| name.to_string_lossy().into_owned()))
+    }
+}
+
 /// What was typed without the program's name, with the profile's options where nothing else was said.
 pub fn complete(typed: Vec<OsString>, environment: Lookup<'_>) -> Result<Vec<OsString>, Failure> {
-    let named = typed.iter().any(|word| {
-        let word = word.to_string_lossy();
-        word == "--profile" || word.starts_with("--profile=")
-    });
-    let from_environment = environment("COPAL_PROFILE");
-    if !named && from_environment.is_none() {
+    let mentions = |what: &str| typed.iter().any(|word| word.to_string_lossy().starts_with(what));
+    if !mentions("--profile") && !mentions("schedule") && environment("COPAL_PROFILE").is_none() {
         return Ok(typed);
     }
     let lenient = Arguments::command().ignore_errors(true);
     let Ok(matches) = lenient.clone().try_get_matches_from(&typed) else { return Ok(typed) };
-    let Some((command, below)) = matches.subcommand() else { return Ok(typed) };
-    let name = match below.get_one::<String>("profile").filter(|_| is_typed(below, "profile")) {
-        Some(name) => name.clone(),
-        None => match from_environment {
-            Some(name) => name.to_string_lossy().into_owned(),
-            None => return Ok(typed),
-        },
-    };
-    if WHOLE.contains(&command) {
-        return Ok(typed);
-    }
+    let command = Typed::of(&matches);
+    let Some(name) = command.profile(environment) else { return Ok(typed) };
     let defaults = Defaults::new(environment);
     let profile = load(&defaults, &name)?;
-    let grammar = options::grammar();
     // One of a row pushes the others aside.
     let pushed_aside = |id: &str| {
-        is_typed(below, id)
+        command.is(id)
             || VARIABLES.iter().any(|(variables, ids)| {
                 ids.contains(&id)
-                    && (ids.iter().any(|other| is_typed(below, other))
+                    && (ids.iter().any(|other| command.is(other))
                         || variables.iter().any(|variable| environment(variable).is_some()))
             })
     };
@@ -69,41 +97,44 @@ pub fn complete(typed: Vec<OsString>, environment: Lookup<'_>) -> Result<Vec<OsS
     let wanted = |argument: &Arg| {
         matches!(argument.get_action(), ArgAction::Append) || !pushed_aside(argument.get_id().as_str())
     };
-    let mut more = options::globals(&profile, None, &defaults, &wanted)?;
+    let section = command.section();
+    let mut more = Vec::new();
+    if section != "schedule" {
+        more.extend(options::globals(&profile, None, &defaults, &wanted)?);
+    }
+    let grammar = options::grammar();
     let mut sources = Vec::new();
-    if let Some(command_grammar) = options::command_of(&grammar, command) {
-        more.extend(options::of_command(&profile, command, command_grammar, &defaults, &wanted)?);
-        if command == "watch" {
+    if let Some(command_grammar) = options::command_of(&grammar, section) {
+        more.extend(options::of_command(&profile, section, command_grammar, &defaults, &wanted)?);
+        if section == "watch" {
+            let own = profile.section("watch")?;
             let rest = |argument: &Arg| {
                 let long = argument.get_long().unwrap_or_default();
-                let own = profile.section("watch").ok().flatten();
                 wanted(argument) && own.is_none_or(|own| own.get(long).is_none())
             };
-            more.extend(options::of_command(&profile, "backup", command_grammar, &defaults, &rest)?);
-            more.extend(options::of_command(&profile, "forget", command_grammar, &defaults, &rest)?);
+            for other in ["backup", "forget"] {
+                more.extend(options::of_command(&profile, other, command_grammar, &defaults, &rest)?);
+            }
         }
-        let inputs =
-            ["sources", "stdin", "stdin_from_command", "files_from", "files_from_verbatim", "files_from_raw"];
-        if matches!(command, "backup" | "watch") && !inputs.iter().any(|id| is_typed(below, id)) {
+        if matches!(section, "backup" | "watch") && !INPUTS.iter().any(|id| command.is(id)) {
             sources = options::sources(&profile, &defaults)?;
         }
     }
-    Ok(put_in(typed, &lenient, command, more, sources))
+    let at = place(&typed, &lenient, &command.words);
+    Ok(put_in(typed, at, more, sources))
 }
 
-/// Puts options behind the command's name, and sources at the end.
-fn put_in(
-    typed: Vec<OsString>,
-    lenient: &clap::Command,
-    command: &str,
-    more: Vec<OsString>,
-    sources: Vec<OsString>,
-) -> Vec<OsString> {
+/// Where options of the command may stand: behind its last word.
+fn place(typed: &[OsString], lenient: &clap::Command, words: &[String]) -> usize {
     let is_there = |length: usize| {
         let matches = lenient.clone().try_get_matches_from(&typed[..length]);
-        matches.is_ok_and(|matches| matches.subcommand_name() == Some(command))
+        matches.is_ok_and(|matches| Typed::of(&matches).words == words)
     };
-    let at = (1..=typed.len()).find(|length| is_there(*length)).unwrap_or(typed.len());
+    (1..=typed.len()).find(|length| is_there(*length)).unwrap_or(typed.len())
+}
+
+/// Puts options at their place, and sources at the end.
+fn put_in(typed: Vec<OsString>, at: usize, more: Vec<OsString>, sources: Vec<OsString>) -> Vec<OsString> {
     let ends = typed.iter().any(|word| word == OsStr::new("--"));
     let mut out = typed;
     if !sources.is_empty() {

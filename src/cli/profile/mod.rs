@@ -3,6 +3,7 @@
 mod complete;
 mod options;
 mod secret;
+mod settings;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use crate::terminal::escape::escape;
 
 pub use complete::complete;
 use options::check;
+pub use options::{globals, of_step, sources};
+pub use settings::{Settings, settings};
 
 /// System profiles, for everybody.
 const SYSTEM: &str = "/etc/copal";
@@ -28,6 +31,7 @@ pub fn folders(defaults: &Defaults<'_>) -> Result<Folders, Failure> {
 pub fn load(defaults: &Defaults<'_>, name: &str) -> Result<Profile, Failure> {
     let profile = crate::profile::load(&folders(defaults)?, name).map_err(|error| failure(&error))?;
     check(&profile, defaults)?;
+    settings(&profile, defaults)?;
     Ok(profile)
 }
 

@@ -163,6 +163,15 @@ pub fn of_command(
     }
 }
 
+/// The options of a step of `copal run`.
+pub fn of_step(profile: &Profile, name: &str, defaults: &Defaults<'_>) -> Result<Vec<OsString>, Failure> {
+    let grammar = grammar();
+    match command_of(&grammar, name) {
+        Some(command) => of_command(profile, name, command, defaults, &|_| true),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// What the profile saves.
 pub fn sources(profile: &Profile, defaults: &Defaults<'_>) -> Result<Vec<OsString>, Failure> {
     let Some(entry) = profile.section(SOURCES.0)?.and_then(|section| section.get(SOURCES.1)) else {
@@ -234,14 +243,19 @@ fn placed(argument: &Arg, value: &str, entry: &Entry, defaults: &Defaults<'_>) -
         refuse_readable(name, &path, entry)?;
         return Ok(path.into_os_string());
     }
-    let folder = entry.place.file.parent().unwrap_or(Path::new("/"));
-    let path = folder.join(path);
+    let path = placed_beside(value, entry, defaults);
     refuse_readable(name, &path, entry)?;
     Ok(path.into_os_string())
 }
 
+/// A path as a profile has it: absolute, or beside the profile.
+pub fn placed_beside(text: &str, entry: &Entry, defaults: &Defaults<'_>) -> PathBuf {
+    let folder = entry.place.file.parent().unwrap_or(Path::new("/"));
+    folder.join(home(text, defaults))
+}
+
 /// A path with the home folder in the place of `~/`.
-fn home(text: &str, defaults: &Defaults<'_>) -> PathBuf {
+pub fn home(text: &str, defaults: &Defaults<'_>) -> PathBuf {
     match (text.strip_prefix('~'), defaults.home()) {
         (Some(""), Some(home)) => home,
         (Some(rest), Some(home)) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),

@@ -1,0 +1,84 @@
+//! What of a run asks the repository itself: what guards compare with, and what is protected when one raises an alarm.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::backend::Space;
+use crate::cli::arguments::Arguments;
+use crate::cli::context::{Context, failure};
+use crate::cli::exit::Failure;
+use crate::cli::{profile, select};
+use crate::guards::{self, gather};
+use crate::model::{Id, Time};
+use crate::notices::hide;
+use crate::profile::{Profile, Section};
+use crate::terminal::escape::escape;
+
+/// The options for every command, of one of the profile's repositories.
+pub fn words(
+    context: &Context<'_>,
+    profile: &Profile,
+    target: Option<&Section>,
+) -> Result<Vec<OsString>, Failure> {
+    let mut words = profile::globals(profile, target, &context.defaults, &|_| true)?;
+    // What was typed holds for each step.
+    if let Some(folder) = &context.global.cache_dir {
+        words.retain(|word| !word.as_bytes().starts_with(b"--cache-dir="));
+        let mut word = OsString::from("--cache-dir=");
+        word.push(folder);
+        words.push(word);
+    }
+    Ok(words)
+}
+
+/// What opens that repository.
+pub fn context<'e>(context: &'e Context<'e>, words: &[OsString]) -> Result<Context<'e>, Failure> {
+    let typed = [OsString::from("copal"), "version".into()].into_iter().chain(words.iter().cloned());
+    let arguments = Arguments::read(typed, context.environment)
+        .map_err(|error| crate::cli::exit::from_parser(&error).err().unwrap_or_else(|| Failure::usage("")))?;
+    Ok(Context::new(arguments.global, context.environment))
+}
+
+/// Where the repository is, without secrets.
+pub fn shown(of: &Context<'_>, profile: &Profile, target: Option<&Section>) -> Result<String, Failure> {
+    let words = words(of, profile, target)?;
+    let location = context(of, &words)?.location()?;
+    Ok(hide(&escape(location.as_bytes())))
+}
+
+/// What guards know of a repository before a backup.
+pub struct Known {
+    pub space: Option<Space>,
+    pub newest: Option<Time>,
+}
+
+/// Asks for it. Nothing where the repository is not there yet.
+pub fn known(target: &Context<'_>, host: &[u8]) -> Result<Option<Known>, Failure> {
+    let backend = target.backend()?;
+    if !backend.exists_repository().map_err(|error| failure(&error.into()))? {
+        return Ok(None);
+    }
+    let space = backend.space().ok().flatten();
+    let (repository, _) = target.open_synced()?;
+    let all = select::load(target, &repository)?;
+    Ok(Some(Known { space, newest: gather::newest(&all, host) }))
+}
+
+/// Keeps the newest snapshot before the alarming one from being forgotten; says what came of it, and its id.
+pub fn protect(
+    target: &Context<'_>,
+    alarming: Option<&str>,
+    host: &[u8],
+    sources: &[Vec<u8>],
+) -> Result<(String, Option<String>), Failure> {
+    let (repository, _) = target.open_synced()?;
+    let mut all = select::load(target, &repository)?;
+    let alarming: Option<Id> = alarming.and_then(Id::parse);
+    let shield = guards::protect_before(&repository, &mut all, alarming.as_ref(), host, sources)
+        .map_err(|error| failure(&error))?;
+    let id = match &shield {
+        guards::Shield::Protected(named) | guards::Shield::Already(named) => Some(named.name.to_string()),
+        guards::Shield::None => None,
+    };
+    Ok((shield.words(), id))
+}

@@ -1,0 +1,305 @@
+//! `copal run` and `copal status`: everything a profile says, in order, with word of how it went.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Sandbox, end_child};
+use serde_json::Value;
+
+const BASE: &str = "repository = \"REPOSITORY\"\nkey-file = \"KEY\"\n[backup]\nsources = [\"SOURCE\"]\n";
+
+/// A sandbox whose repository and key only the profile names.
+fn bare() -> Sandbox {
+    let mut sandbox = Sandbox::new().trusting_fresh_files();
+    sandbox.unset("COPAL_REPOSITORY");
+    sandbox.unset("COPAL_KEY_FILE");
+    let state = sandbox.path("home/state");
+    sandbox.set("XDG_STATE_HOME", state);
+    sandbox.write("source/a.txt", "a");
+    sandbox
+}
+
+fn profile(sandbox: &Sandbox, text: &str) {
+    let text = text
+        .replace("SOURCE", sandbox.source().to_str().unwrap())
+        .replace("REPOSITORY", sandbox.repository().to_str().unwrap())
+        .replace("KEY", sandbox.key_file().to_str().unwrap())
+        .replace("HERE", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
+    let path = sandbox.write("home/config/copal/home.toml", text);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn script(sandbox: &Sandbox, name: &str, text: &str) -> PathBuf {
+    let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn snapshots(sandbox: &Sandbox) -> usize {
+    let ended = sandbox.run(["snapshots", "--json", "--profile", "home"]).expect(0);
+    ended
+        .json()
+        .iter()
+        .filter(|line| line.get("short_id").is_some())
+        .count()
+        .max(ended.json().first().and_then(Value::as_array).map_or(0, Vec::len))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path.as_ref()).unwrap_or_default()
+}
+
+#[test]
+fn a_run_does_what_is_due_in_order_and_remembers_it() {
+    let sandbox = bare();
+    profile(
+        &sandbox,
+        &format!(
+            "{BASE}[forget]\nkeep-last = 2\n[prune]\nevery = \"7d\"\n[check]\nbudget = \"1m\"\n[drill]\nevery = \"30d\"\n[log]\nfile = \"HERE/log/home.log\"\n"
+        ),
+    );
+    let said = sandbox.run(["run", "home"]).expect(0).out();
+    let names: Vec<&str> = said.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["backup", "forget", "prune", "check", "drill"], "{said}");
+    assert!(said.contains("1 new, 0 changed, 0 gone, 0 unchanged"), "{said}");
+    for round in 0..2 {
+        sandbox.write("source/b.txt", format!("{round}"));
+        let said = sandbox.run(["run", "home"]).expect(0).out();
+        assert!(said.contains("prune    not due for another 6d"), "{said}");
+        assert!(said.lines().any(|line| line.starts_with("check    ") && line.contains("read")), "{said}");
+        assert!(said.contains("drill    not due"), "{said}");
+    }
+    assert!(sandbox.run(["run", "home", "--all"]).expect(0).out().contains("prune    removed"), "pruned");
+    assert_eq!(snapshots(&sandbox), 2);
+    let status = sandbox.run(["status"]).expect(0).out();
+    assert!(status.starts_with("home: success, ") && status.contains("main: saved "), "{status}");
+    let line = sandbox.run(["status", "--json", "--max-age", "1h"]).expect(0).json().remove(0);
+    assert_eq!((&line["state"], &line["targets"][0]["too_old"]), (&0.into(), &false.into()));
+    let remembered = sandbox.path("home/state/copal/home.json");
+    let mut state: Value = serde_json::from_str(&read(&remembered)).unwrap();
+    let succeeded = state["targets"]["main"]["succeeded"].as_i64().unwrap();
+    state["targets"]["main"]["succeeded"] = (succeeded - 7200).into();
+    std::fs::write(&remembered, state.to_string()).unwrap();
+    sandbox.run(["status"]).expect(0).says("saved 2h ago");
+    sandbox.run(["status", "--max-age", "1h"]).expect(1);
+    assert!(read(sandbox.path("log/home.log")).contains("backup   1 new"));
+    // Quiet says nothing when all is well: cron sends no mail.
+    let ended = sandbox.run(["run", "home", "-q"]).expect(0);
+    assert_eq!((ended.out(), ended.err()), (String::new(), String::new()));
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let sandbox = bare();
+    profile(&sandbox, &format!("{BASE}[forget]\nkeep-last = 1\n[hooks]\nbefore = \"touch HERE/hooked\"\n"));
+    let said = sandbox.run(["run", "home", "-n"]).expect(0).out();
+    assert!(said.contains("would: 1 new"), "{said}");
+    assert_eq!(snapshots(&sandbox), 0);
+    assert!(!sandbox.path("hooked").exists() && !sandbox.path("home/state").exists());
+    sandbox.run(["status"]).expect(1).says("never run");
+    sandbox.run(["run", "nobody"]).expect(2);
+    sandbox.run(["run", "home", "--target", "else"]).expect(2);
+}
+
+#[test]
+fn hooks_surround_a_run_and_know_how_it_went() {
+    let sandbox = bare();
+    let hooks = "[hooks]\nbefore = [\"cat > HERE/before.json\"]\nafter = [\"cat > HERE/after.json\"]\nfailed = \"echo failed >> HERE/order\"\nfinally = \"echo finally $COPAL_OUTCOME $COPAL_EXIT_CODE >> HERE/order\"\n";
+    profile(&sandbox, &format!("{BASE}{hooks}"));
+    sandbox.run(["run", "home"]).expect(0);
+    let before: Value = serde_json::from_str(&read(sandbox.path("before.json"))).unwrap();
+    assert_eq!(before["profile"], "home");
+    let after: Value = serde_json::from_str(&read(sandbox.path("after.json"))).unwrap();
+    assert_eq!((&after["outcome"], &after["files_new"]), (&"success".into(), &1.into()));
+    assert_eq!(after["steps"][0]["name"], "hook before 1");
+    assert_eq!(read(sandbox.path("order")), "finally success 0\n");
+    // What must be done before can not be done: no backup.
+    profile(&sandbox, &format!("{BASE}{}", hooks.replace("cat > HERE/before.json", "exit 7")));
+    let told = sandbox.run(["run", "home"]).expect(1).err();
+    assert!(told.contains("hook before"), "{told}");
+    assert_eq!(snapshots(&sandbox), 1);
+    assert_eq!(read(sandbox.path("order")), "finally success 0\nfailed\nfinally failure 1\n");
+    // What follows can not be done: the backup stands, and the end says so.
+    profile(&sandbox, &format!("{BASE}{}", hooks.replace("cat > HERE/after.json", "exit 7")));
+    sandbox.run(["run", "home"]).expect(3);
+}
+
+#[test]
+fn most_files_encrypted_at_once_raise_an_alarm_and_nothing_is_forgotten_until_somebody_looked() {
+    let sandbox = bare();
+    profile(&sandbox, &format!("{BASE}[forget]\nkeep-last = 1\n[prune]\n"));
+    for number in 0..1500 {
+        sandbox.write(format!("source/d{}/f{number}.txt", number % 20), format!("text {number} ").repeat(30));
+    }
+    for round in 0..4 {
+        sandbox.write("source/a.txt", format!("{round}"));
+        sandbox.run(["run", "home"]).expect(0);
+    }
+    assert_eq!(snapshots(&sandbox), 1);
+    let clean = sandbox.run(["ls", "-R", "--profile", "home"]).expect(0).out();
+    for (seed, number) in (0..1500u64).enumerate() {
+        let path = sandbox.path(format!("source/d{}/f{number}.txt", number % 20));
+        let mut state = seed as u64 + 1;
+        let noise: Vec<u8> = (0..600)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            })
+            .collect();
+        std::fs::write(&path, noise).unwrap();
+        std::fs::rename(&path, path.with_extension("txt.locked")).unwrap();
+    }
+    let ended = sandbox.run(["run", "home"]).expect(6);
+    let told = ended.err();
+    assert!(told.contains("copal run home --accept mass-"), "{told}");
+    assert!(told.contains("is protected"), "{told}");
+    // The backup was made; the clean one is still there, also after further runs.
+    assert_eq!(snapshots(&sandbox), 2);
+    sandbox.write("source/a.txt", "more");
+    let told = sandbox.run(["run", "home"]).expect(6).err();
+    assert!(told.contains("forget waits: a guard raised an alarm on "), "{told}");
+    assert_eq!(snapshots(&sandbox), 3);
+    assert_eq!(sandbox.run(["ls", "-R", "--profile", "home", "latest~2"]).expect(0).out(), clean);
+    sandbox.run(["status"]).expect(1).says("waits for somebody to look");
+    sandbox.run(["run", "home", "--accept", "mass-change"]).expect(0);
+    // The protected one stays until somebody takes that back.
+    assert_eq!(snapshots(&sandbox), 2);
+    sandbox.run(["run", "home", "--accept", "mass-exchange"]).expect(2);
+    sandbox.run(["status"]).expect(0);
+}
+
+#[test]
+fn a_source_that_is_empty_all_of_a_sudden_is_not_saved_as_such() {
+    let sandbox = bare();
+    profile(&sandbox, &format!("{BASE}[forget]\nkeep-last = 1\n"));
+    sandbox.run(["run", "home"]).expect(0);
+    std::fs::rename(sandbox.source(), sandbox.path("away")).unwrap();
+    std::fs::create_dir(sandbox.source()).unwrap();
+    let told = sandbox.run(["run", "home"]).expect(6).err();
+    assert!(told.contains("--accept source-empty"), "{told}");
+    assert_eq!(snapshots(&sandbox), 1);
+    sandbox.run(["run", "home", "--accept", "source-empty"]).expect(0);
+    // It is what is usual now.
+    sandbox.run(["run", "home"]).expect(0);
+}
+
+#[test]
+fn two_runs_of_a_profile_never_overlap_and_a_killed_one_blocks_nobody() {
+    let sandbox = bare();
+    profile(
+        &sandbox,
+        &format!("{BASE}[hooks]\nbefore = \"test -e HERE/quick || {{ touch HERE/begun; sleep 600; }}\"\n"),
+    );
+    let mut first =
+        sandbox.command(["run", "home"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&sandbox.path("begun"));
+    sandbox.run(["run", "home"]).expect(11).warns("another run of the profile home is at work");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    sandbox.write("quick", "");
+    sandbox.run(["run", "home"]).expect(0);
+}
+
+fn wait_for(path: &Path) {
+    let began = Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} never came", path.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_still_does_what_comes_last_and_says_so() {
+    let sandbox = bare();
+    profile(
+        &sandbox,
+        &format!(
+            "{BASE}[hooks]\nbefore = \"touch HERE/begun; sleep 600\"\nfailed = \"touch HERE/failed\"\nfinally = \"touch HERE/last\"\n"
+        ),
+    );
+    let mut command = sandbox.command(["run", "home"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&sandbox.path("begun"));
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    end_child(child, "run".to_owned()).expect(143);
+    assert!(sandbox.path("failed").exists() && sandbox.path("last").exists());
+    assert_eq!(snapshots(&sandbox), 0);
+}
+
+#[test]
+fn people_and_monitors_are_told() {
+    let sandbox = bare();
+    let mailer = script(
+        &sandbox,
+        "sendmail",
+        "cat >> \"$(dirname \"$0\")/mails\"; echo ======== >> \"$(dirname \"$0\")/mails\"",
+    );
+    profile(
+        &sandbox,
+        &format!(
+            "{BASE}[notices]\nmetrics = \"HERE/home.prom\"\n[notices.admin]\nmail = \"root\"\nprogram = \"{}\"\n",
+            mailer.display()
+        ),
+    );
+    sandbox.run(["run", "home"]).expect(0);
+    assert_eq!(read(sandbox.path("mails")), "");
+    let metrics = read(sandbox.path("home.prom"));
+    assert!(metrics.contains("copal_last_run_exit_code{profile=\"home\"} 0"), "{metrics}");
+    std::fs::rename(sandbox.repository(), sandbox.path("unplugged")).unwrap();
+    sandbox.run(["run", "home"]).expect(10);
+    let mails = read(sandbox.path("mails"));
+    assert!(
+        mails.contains("Subject: ") && mails.contains("home") && mails.contains("no repository"),
+        "{mails}"
+    );
+    std::fs::rename(sandbox.path("unplugged"), sandbox.repository()).unwrap();
+    sandbox.run(["run", "home"]).expect(0);
+    assert_eq!(read(sandbox.path("mails")).matches("========").count(), 1);
+    let metrics = read(sandbox.path("home.prom"));
+    assert!(metrics.contains("copal_last_run_exit_code{profile=\"home\"} 0"), "{metrics}");
+}
+
+#[test]
+fn several_repositories_get_the_same_and_one_that_is_away_keeps_no_other_waiting() {
+    let sandbox = bare();
+    let other = sandbox.path("other");
+    sandbox.run(["init", "-r", other.to_str().unwrap(), "--key-file", "key"]).expect(0);
+    profile(
+        &sandbox,
+        &format!(
+            "{BASE}[targets.away]\nrepository = \"HERE/nowhere\"\n[targets.other]\nrepository = \"HERE/other\"\n"
+        ),
+    );
+    let ended = sandbox.run(["run", "home", "--json"]).expect(10);
+    let codes: Vec<(String, u64)> = ended
+        .messages("step")
+        .iter()
+        .filter(|step| step["name"] == "backup")
+        .map(|step| (step["target"].as_str().unwrap().to_owned(), step["exit_code"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(codes, [("main".to_owned(), 0), ("away".to_owned(), 10), ("other".to_owned(), 0)]);
+    assert_eq!(ended.summary()["outcome"], "failure");
+    sandbox.run(["ls", "-r", other.to_str().unwrap(), "--key-file", "key"]).expect(0);
+    sandbox.run(["run", "home", "--target", "other"]).expect(0);
+}
+
+#[test]
+fn the_rules_of_a_profile_are_for_its_own_snapshots() {
+    let sandbox = bare();
+    profile(&sandbox, &format!("{BASE}[forget]\nkeep-last = 1\n"));
+    sandbox.write("elsewhere/x", "x");
+    for _ in 0..2 {
+        sandbox.run(["backup", "--profile", "home", "elsewhere"]).expect(0);
+        sandbox.run(["backup", "--profile", "home", "-H", "server"]).expect(0);
+        sandbox.run(["run", "home"]).expect(0);
+    }
+    assert_eq!(snapshots(&sandbox), 5);
+}
