@@ -11,6 +11,7 @@ use super::arguments::Global;
 use super::defaults::Defaults;
 use super::environment::Lookup;
 use super::exit::{self, Code, Failure};
+pub use super::paths::absolute;
 use super::secrets::{self, Credential, Purpose, Terminal};
 use super::signals;
 use crate::backend::{self, Backend, Limits, Throttled};
@@ -339,26 +340,6 @@ const PROMPTS: usize = 3;
 pub fn eprint_line(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// The bytes of a path as typed, absolute and without `.` and `..`; symlinks are kept, as people name folders by them.
-pub fn absolute(path: &OsStr) -> Result<Vec<u8>, Failure> {
-    let path = Path::new(path);
-    let whole =
-        std::path::absolute(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    let mut clean = PathBuf::from("/");
-    for component in whole.components() {
-        match component {
-            std::path::Component::Normal(name) => clean.push(name),
-            std::path::Component::ParentDir => {
-                // `..` of a symlinked folder is not what the text says: the system knows.
-                clean = std::fs::canonicalize(&clean).unwrap_or(clean);
-                clean.pop();
-            }
-            _ => {}
-        }
-    }
-    Ok(clean.as_os_str().as_bytes().to_vec())
 }
 
 /// What an error of the repository means for the person and the exit code.

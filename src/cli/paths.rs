@@ -1,8 +1,10 @@
 //! Finding the path that a person means inside a snapshot: as given, from where they stand, or as the end of a stored path.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use super::context::{absolute, failure};
+use super::context::failure;
 use super::exit::{Code, Failure};
 use crate::model::NodeType;
 use crate::repository::Repository;
@@ -12,6 +14,26 @@ use crate::terminal::time;
 
 /// Other snapshots that are looked into for a path that one lacks.
 const LOOKED_AT: usize = 100;
+
+/// The bytes of a path as typed, absolute and without `.` and `..`; symlinks are kept, as people name folders by them.
+pub fn absolute(path: &OsStr) -> Result<Vec<u8>, Failure> {
+    let path = Path::new(path);
+    let whole =
+        std::path::absolute(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let mut clean = PathBuf::from("/");
+    for component in whole.components() {
+        match component {
+            std::path::Component::Normal(name) => clean.push(name),
+            std::path::Component::ParentDir => {
+                // `..` of a symlinked folder is not what the text says: the system knows.
+                clean = std::fs::canonicalize(&clean).unwrap_or(clean);
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    Ok(clean.as_os_str().as_bytes().to_vec())
+}
 
 /// Splits `SNAP:PATH`. A time may hold colons, so the path begins at the first colon that is followed by something that no time has there.
 pub fn split(wanted: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
