@@ -2,6 +2,7 @@
 //! with the exit codes that it states.
 
 mod common;
+mod recipes;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,28 +19,10 @@ use copal::model::{Id, Id16, Time};
 
 const DOCUMENT: &str = include_str!("../docs/operations.md");
 
-/// A line of a recipe, and the exit code that it ends with.
-type Step = (String, i32);
-
 /// All recipes of the document, by name; whether root alone can run one.
-fn recipes() -> BTreeMap<String, (Vec<Step>, bool)> {
-    let mut recipes = BTreeMap::new();
-    for block in DOCUMENT.split("\n```sh recipe=").skip(1) {
-        let (head, rest) = block.split_once('\n').unwrap();
-        let (name, more) = head.split_once(' ').unwrap_or((head, ""));
-        let body = &rest[..rest.find("\n```").unwrap() + 1];
-        let steps = body
-            .lines()
-            .map(|line| {
-                let (command, code) =
-                    line.rsplit_once('#').unwrap_or_else(|| panic!("{name}: {line}: no exit code"));
-                (command.trim().to_owned(), code.trim().parse().unwrap_or_else(|_| panic!("{name}: {line}")))
-            })
-            .collect::<Vec<Step>>();
-        assert!(!steps.is_empty(), "{name} is empty");
-        assert!(recipes.insert(name.to_owned(), (steps, more == "root")).is_none(), "{name} is there twice");
-    }
-    recipes
+fn recipes() -> BTreeMap<String, (Vec<recipes::Step>, bool)> {
+    let all = recipes::recipes(DOCUMENT).into_iter();
+    all.map(|recipe| (recipe.name, (recipe.steps, recipe.more == "root"))).collect()
 }
 
 /// A repository with a history, and what the words of the document mean in it.
