@@ -97,6 +97,7 @@ fn root_the_page_for_servers_leads_to_backups_by_schedule() {
         1,
     );
     let out = follow(&all, &format!("{ISOLATE}rm -rf /tmp/trial\n{script}{end}")).out();
+    assert!(out.contains("server: success, 1m ago; next 2"), "{out}");
     for said in ["scheduled", "unscheduled", "restored"] {
         assert!(out.lines().any(|line| line == said), "{said}: {out}");
     }

@@ -163,6 +163,33 @@ fn what_is_inherited_is_shown_with_where_it_comes_from() {
 }
 
 #[test]
+fn a_notice_that_could_not_be_sent_is_told_by_the_check() {
+    let sandbox = bare();
+    let notices = "[notices.admin]\nmail = \"root\"\nprogram = \"/no/such/sendmail\"\n";
+    profile(&sandbox, "home", &format!("{HOME}{notices}"));
+    sandbox.run(["profile", "check"]).expect(3).warns("/no/such/sendmail");
+    for (text, expected) in [
+        (
+            "[notices.a]\nwhen = \"always\"\n",
+            ":6: [notices.a] needs one of ping, webhook, mail, desktop = true",
+        ),
+        (
+            "[notices.a]\nping = \"https://x/\"\nwhen = \"never\"\n",
+            ":8: when = \"never\": possible values are always",
+        ),
+        ("[notices.a]\nmial = \"root\"\n", ":7: unknown key \"mial\" in [notices.a]: did you mean mail?"),
+        ("[hooks]\nbefor = \"x\"\n", ":7: unknown key \"befor\" in [hooks]: did you mean before?"),
+        ("[guards]\nignore = [\"mass\"]\n", ":7: \"mass\" is no kind of alarm: source-empty, "),
+        ("[log]\nsize = \"1M\"\n", ":6: [log] needs a file"),
+        ("[targets.x]\nexclude = \"y\"\n", ":7: unknown key \"exclude\" in [targets.x]"),
+    ] {
+        profile(&sandbox, "home", &format!("{HOME}{text}"));
+        let told = sandbox.run(["profile", "check"]).expect(2).err();
+        assert!(told.contains(&format!("home.toml{expected}")), "{text}: {told}");
+    }
+}
+
+#[test]
 fn presets_leave_out_what_nobody_misses() {
     let sandbox = bare();
     for name in [".cache/x", "p/node_modules/m.js", "p/main.js", ".local/share/Trash/files/t"] {

@@ -144,6 +144,7 @@ fn check(context: &Context<'_>, wanted: &ProfileCheck) -> Result<Code, Failure> 
     let mut worst = None;
     for name in &names {
         match profile::load(&context.defaults, name) {
+            Ok(profile) if tell_doubts(context, &profile)? => worst = worst.or(Some(Code::Incomplete)),
             Ok(profile) if context.global.json => {
                 let file = shown(&profile.file);
                 let description = profile.description()?;
@@ -157,6 +158,16 @@ fn check(context: &Context<'_>, wanted: &ProfileCheck) -> Result<Code, Failure> 
         }
     }
     Ok(worst.unwrap_or(Code::Done))
+}
+
+/// Tells what of a profile's notices would fail, as far as that can be seen without sending any; whether there was anything.
+fn tell_doubts(context: &Context<'_>, profile: &crate::profile::Profile) -> Result<bool, Failure> {
+    let settings = profile::settings(profile, &context.defaults)?;
+    let doubts = crate::notices::check(&settings.notices);
+    for doubt in &doubts {
+        context.warn(&format!("{}: {doubt}", shown(&profile.file)));
+    }
+    Ok(!doubts.is_empty())
 }
 
 fn list(context: &Context<'_>) -> Result<Code, Failure> {

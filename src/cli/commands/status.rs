@@ -23,6 +23,9 @@ struct Line {
     exit_code: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_run: Option<String>,
+    /// When a schedule runs it next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_run: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     targets: Vec<TargetLine>,
@@ -106,6 +109,7 @@ fn look(name: &str, state: &State, now: i64, max_age: Option<std::time::Duration
         outcome: last.map(|last| last.outcome.clone()),
         exit_code: last.map(|last| last.code),
         last_run: last.map(|last| moment(last.ended)),
+        next_run: None,
         warnings: last.map_or(Vec::new(), |last| last.warnings.clone()),
         targets,
         problem: None,
@@ -113,13 +117,14 @@ fn look(name: &str, state: &State, now: i64, max_age: Option<std::time::Duration
     }
 }
 
-fn show(line: &Line, state: Option<&State>, now: i64) -> String {
+fn show(line: &Line, state: Option<&State>, now: i64, next: Option<Time>) -> String {
     let name = escape(line.profile.as_bytes());
     if let Some(problem) = &line.problem {
         return format!("{name}: {}\n", escape(problem.as_bytes()));
     }
     let Some(last) = state.and_then(|state| state.last.as_ref()) else {
-        return format!("{name}: never run\n");
+        let next = next.map_or(String::new(), |at| format!("; next {}", time::show(at)));
+        return format!("{name}: never run{next}\n");
     };
     let ago = |seconds: i64| {
         let passed = now.saturating_sub(seconds).max(0).cast_unsigned();
@@ -129,6 +134,9 @@ fn show(line: &Line, state: Option<&State>, now: i64) -> String {
     let mut text = format!("{name}: {}, {}", escape(last.outcome.as_bytes()), ago(last.ended));
     if last.code != 0 {
         text += &format!(" (exit code {})", last.code);
+    }
+    if let Some(at) = next {
+        text += &format!("; next {}", time::show(at));
     }
     text.push('\n');
     for (name, target) in state.iter().flat_map(|state| &state.targets) {
@@ -170,6 +178,9 @@ pub fn run(context: &Context<'_>, wanted: &Status) -> Result<Code, Failure> {
     }
     let folder = context.defaults.state_folder()?;
     let now = context.clock.now().seconds;
+    // What can not be asked is told by `schedule list`.
+    let places = super::schedule::places(context);
+    let (scheduled, _) = crate::schedule::list(&places, context.clock.now(), &jiff::tz::TimeZone::system());
     let mut worst = 0;
     for name in &names {
         let loaded = profile::load(&context.defaults, name).map_err(|failure| failure.message);
@@ -177,7 +188,10 @@ pub fn run(context: &Context<'_>, wanted: &Status) -> Result<Code, Failure> {
             let loaded = State::load(&folder, name).map_err(|error| error.to_string())?;
             loaded.1.map_or(Ok(loaded.0), |damaged| Err(damaged.to_string()))
         });
-        let line = match &state {
+        let of_profile = scheduled.iter().filter(|entry| entry.profile == *name);
+        let next =
+            of_profile.filter(|entry| entry.is_active != Some(false)).filter_map(|entry| entry.next).min();
+        let mut line = match &state {
             Ok(state) => look(name, state, now, wanted.max_age),
             Err(problem) => {
                 let mut line = look(name, &State::default(), now, None);
@@ -185,11 +199,12 @@ pub fn run(context: &Context<'_>, wanted: &Status) -> Result<Code, Failure> {
                 line
             }
         };
+        line.next_run = next.map(time::iso);
         worst = worse(worst, line.state);
         if context.global.json {
             context.out.json("profile_status", &line)?;
         } else {
-            context.out.write(show(&line, state.as_ref().ok(), now))?;
+            context.out.write(show(&line, state.as_ref().ok(), now, next))?;
         }
     }
     Ok(match worst {
