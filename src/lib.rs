@@ -14,6 +14,7 @@ pub mod patterns;
 pub mod terminal;
 
 pub mod profile;
+pub mod program;
 pub mod repository;
 pub mod schedule;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
-    &["profile", "repository", "schedule"],
+    &["profile", "program", "repository", "schedule"],
     &[
         "backup",
         "catalogue",

@@ -168,7 +168,8 @@ impl<'r> Worker<'r> {
                 && steady
                 && state.entries.iter().all(|entry| entry.stat.is_ok())
                 && digest != change::NEVER
-                && row.as_ref().is_some_and(|row| row.digest == digest);
+                && row.as_ref().is_some_and(|row| row.digest == digest)
+                && !(directory.parent.is_none() && self.run.made.is_some());
             state.row = row;
         }
         state.volume = Some((volume, now));

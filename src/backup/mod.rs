@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod chunk;
+pub mod commands;
 mod directory;
 pub mod encrypted;
 mod entry;
@@ -33,6 +34,7 @@ use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
 use crate::repository::{Error, Repository, Synced, caught};
 
+use commands::CommandSource;
 use run::{Run, encrypted_fact};
 use touched::Touched;
 
@@ -78,8 +80,7 @@ pub fn backup(
 
 /// The snapshot to compare with: that named by hand, or the newest of this host and these sources.
 fn find_parent(options: &Options, confirmed: &[Named]) -> Option<Named> {
-    let mut sources = options.sources.clone();
-    sources.sort();
+    let sources = options.all_sources();
     confirmed
         .iter()
         .rev()
@@ -108,9 +109,10 @@ fn options_digest(options: &Options) -> Vec<u8> {
 
 fn source_key(repository: &Repository, options: &Options) -> Id16 {
     let mut bytes = options.host.clone();
-    for source in &options.sources {
+    let commands = options.commands.iter().map(CommandSource::path);
+    for source in options.sources.iter().cloned().chain(commands) {
         bytes.push(0);
-        bytes.extend_from_slice(source);
+        bytes.extend_from_slice(&source);
     }
     repository.hasher().local(&bytes)
 }
@@ -179,8 +181,9 @@ fn attempt_backup(
     listener.event(Event::Started);
     let work = |store: &Store<'_>| {
         let rows = repository.index.directory_counts(&source)?.0;
-        let run =
+        let mut run =
             Run::new(repository, store, options, listener, clock, stop, source, tree_reuse, hints, rows);
+        run.made = commands::save(&run, parent.as_ref().map(|parent| &parent.snapshot))?;
         run.counts.files_incompressible.store(unfinished_count(repository, &source), Ordering::Relaxed);
         let expected = parent.as_ref().filter(|_| trusted).map(|parent| parent.snapshot.root);
         let root = workers::walk(&run, expected);
@@ -247,7 +250,7 @@ fn attempt_backup(
     };
     let same = match &parent {
         Some(parent) if options.skip_if_unchanged => {
-            same_sources(repository, parent.snapshot.root, snapshot.root, &options.sources)?
+            same_sources(repository, parent.snapshot.root, snapshot.root, &options.all_sources())?
         }
         _ => false,
     };

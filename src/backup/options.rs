@@ -1,8 +1,10 @@
 //! What is asked of a backup, and what comes of it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::RACY_SECONDS;
+use super::commands::CommandSource;
 use super::exclude::Excludes;
 use super::touched::Touched;
 use crate::compress::Level;
@@ -17,6 +19,10 @@ pub const CHECKPOINT_SECONDS: f64 = 60.0;
 pub struct Options {
     /// Absolute paths without `..`.
     pub sources: Vec<Vec<u8>>,
+    /// Commands whose output is saved too.
+    pub commands: Vec<CommandSource>,
+    /// How long each of them may take.
+    pub command_time_limit: Option<Duration>,
     pub host: Vec<u8>,
     pub user: Vec<u8>,
     pub tags: Vec<String>,
@@ -60,6 +66,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             sources: Vec::new(),
+            commands: Vec::new(),
+            command_time_limit: None,
             host: Vec::new(),
             user: Vec::new(),
             tags: Vec::new(),
@@ -83,6 +91,16 @@ impl Default for Options {
             described: Vec::new(),
             touched: None,
         }
+    }
+}
+
+impl Options {
+    /// The paths of everything that is saved: those given, and those of commands. Sorted.
+    pub fn all_sources(&self) -> Vec<Vec<u8>> {
+        let mut all = self.sources.clone();
+        all.extend(self.commands.iter().map(CommandSource::path));
+        all.sort();
+        all
     }
 }
 

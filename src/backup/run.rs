@@ -45,6 +45,8 @@ pub struct Run<'r> {
     pub tree_reuse: bool,
     /// Where something may have happened.
     pub hints: Option<&'r Touched>,
+    /// The folder of what commands printed: an entry of the root folder that is on no file system.
+    pub made: Option<Node>,
     pub scheduler: Scheduler,
     pub counts: Counts,
     owners: Owners,
@@ -93,6 +95,7 @@ impl<'r> Run<'r> {
             source,
             tree_reuse,
             hints,
+            made: None,
             scheduler: Scheduler::default(),
             counts: Counts::default(),
             owners: Owners::default(),
@@ -199,6 +202,8 @@ impl<'r> Run<'r> {
             let is_large = stat.kind == NodeType::File && options.excludes.too_large(stat.size);
             !(options.own.contains(&(stat.dev, stat.inode)) || is_large && directory.way.is_none())
         });
+        let is_made = directory.parent.is_none() && self.made.as_ref().is_some_and(|made| made.name == name);
+        wanted &= !is_made;
         let Some(filter) = filter else { return wanted };
         let mut path = filter.path.clone();
         path.push(b'/');

@@ -18,8 +18,6 @@ pub(super) fn describe(
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let counts = &run.counts;
     let stored = store.stored();
-    let mut sources = options.sources.clone();
-    sources.sort();
     Snapshot {
         time: options.time.unwrap_or(started),
         time_given: options.time.is_some(),
@@ -28,7 +26,7 @@ pub(super) fn describe(
         root,
         host: options.host.clone(),
         user: options.user.clone(),
-        sources,
+        sources: options.all_sources(),
         tags: options.tags.clone(),
         program: concat!("copal ", env!("CARGO_PKG_VERSION")).to_owned(),
         client,

@@ -20,6 +20,8 @@ use crate::terminal::size::show_size;
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Problems of one kind that are told one by one without `-v`.
 const TOLD: usize = 3;
+/// Kinds of which all are told: there are as many as somebody typed, and each is another matter.
+const ALL_TOLD: [&str; 1] = ["command_failed"];
 
 #[derive(Default)]
 struct State {
@@ -215,7 +217,7 @@ impl Listener for Show<'_> {
                 }
                 let (count, first) = state.problems.entry(code).or_default();
                 *count += 1;
-                if first.len() < TOLD {
+                if first.len() < TOLD || ALL_TOLD.contains(&code) {
                     first.push(text);
                 }
             }

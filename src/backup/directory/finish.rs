@@ -67,6 +67,19 @@ struct Job<'a, 's> {
     clean: bool,
     /// A file here has other names, through which it may change.
     linked: bool,
+    /// An entry that is on no file system, until its place in the order of names has come.
+    made: Option<&'a Node>,
+}
+
+impl Job<'_, '_> {
+    /// Puts what is on no file system before the entry of that name.
+    fn put_made(&mut self, next: Option<&[u8]>) -> Result<(), Error> {
+        let is_due = |made: &&Node| next.is_none_or(|next| made.name.as_slice() < next);
+        let Some(made) = self.made.take_if(|made| is_due(made)) else { return Ok(()) };
+        self.clean = false;
+        self.side.push(&Seen { inode: 0, ctime: made.mtime, racy: true, tree: made.tree });
+        self.builder.push(&made.name, crate::format::node::encode(made))
+    }
 }
 
 impl<'r> Worker<'r> {
@@ -132,6 +145,7 @@ impl<'r> Worker<'r> {
             digest: Digest::new(volume.id),
             clean: trust.reuse && here.same_inode(&directory.stat),
             linked: false,
+            made: self.run.made.as_ref().filter(|_| directory.parent.is_none()),
         };
         if state.names.len() > PAGE_MAX {
             let filter = self.run.filter(directory, &handle, &state.names);
@@ -158,6 +172,7 @@ impl<'r> Worker<'r> {
                 self.listed(&mut job, &mut old, &state, entry)?;
             }
         }
+        job.put_made(None)?;
         let Job { builder, side, digest, clean, linked, .. } = job;
         let tree = builder.finish()?;
         self.run.counts.directories.fetch_add(1, Ordering::Relaxed);
@@ -219,6 +234,7 @@ impl<'r> Worker<'r> {
         child: Option<Child>,
     ) -> Result<(), Error> {
         self.run.check_stop()?;
+        job.put_made(Some(name))?;
         let before = old.find(name);
         let stat = match stat {
             Ok(stat) => stat,

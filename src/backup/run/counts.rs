@@ -53,6 +53,22 @@ impl Run<'_> {
         }
     }
 
+    /// Counts a file that a command made; its bytes were told while they were read.
+    pub fn count_made(&self, path: &[u8], bytes: u64, status: FileStatus) {
+        self.count(NodeType::File, bytes, status);
+        if self.options.tell_files {
+            self.listener.event(Event::File { path, bytes, status });
+        }
+    }
+
+    /// Counts a file that a command did not make; why was told before.
+    pub fn count_unmade(&self, path: &[u8]) {
+        self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
+        if self.options.tell_files {
+            self.listener.event(Event::Item { path, bytes: 0, status: FileStatus::Unreadable });
+        }
+    }
+
     fn count(&self, kind: NodeType, size: u64, status: FileStatus) {
         let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Ordering::Relaxed);
         if kind != NodeType::File {

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
 use super::values;
+use crate::backup::commands::CommandSource;
 use crate::backup::exclude::IfPresent;
 use crate::compress::Level;
+use crate::terminal::escape::escape;
 
 /// Save files and folders as a new snapshot
 ///
@@ -16,14 +19,15 @@ use crate::compress::Level;
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  copal backup ~/Documents --exclude '*.tmp' --exclude-caches\n  \
-        copal backup --stdin-from-command --stdin-filename all.sql -- pg_dumpall -U postgres",
+        copal backup --stdin-from-command --stdin-filename all.sql -- pg_dumpall -U postgres\n  \
+        copal backup /etc --command 'all.sql=pg_dumpall -U postgres' --command 'router.txt=ssh router show running-config'",
     group(ArgGroup::new("streamed").args(["stdin", "stdin_from_command"])),
 )]
 pub struct Backup {
     /// Files and folders to save, under their absolute path; with --stdin-from-command the command and its arguments
     #[arg(
         value_name = "SOURCE",
-        required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin"],
+        required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin", "command"],
         conflicts_with = "stdin"
     )]
     pub sources: Vec<OsString>,
@@ -88,6 +92,14 @@ pub struct Backup {
     #[arg(long, requires = "sources", help_heading = "Other inputs")]
     pub stdin_from_command: bool,
 
+    /// Run COMMAND by sh and save what it prints as the file /.commands/NAME, beside the sources; may be repeated
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = values::command(), conflicts_with = "streamed", help_heading = "Other inputs")]
+    pub command: Vec<CommandSource>,
+
+    /// How long each of these commands may take. Example: --command-time-limit 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Other inputs")]
+    pub command_time_limit: Option<Duration>,
+
     /// Label the snapshot; may be repeated or separated by commas
     #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = values::text)]
     pub tag: Vec<String>,
@@ -131,6 +143,10 @@ impl Backup {
         let sources = if self.stdin_from_command { &self.sources[..1] } else { &self.sources[..] };
         if sources.iter().any(|source| source.is_empty()) {
             return Err("a source must not be empty".into());
+        }
+        let mut names = std::collections::HashSet::new();
+        if let Some(twice) = self.command.iter().find(|command| !names.insert(&command.name)) {
+            return Err(format!("two commands have the name {}", escape(&twice.name)));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 
+use crate::backup::commands::CommandSource;
 use crate::backup::exclude::IfPresent;
 use crate::backup::presets;
 use crate::compress::Level;
@@ -84,6 +85,12 @@ pub fn tags(text: &str) -> Result<Tags, std::convert::Infallible> {
 pub fn if_present() -> impl TypedValueParser<Value = IfPresent> {
     use std::os::unix::ffi::OsStrExt;
     PathBufValueParser::new().try_map(|value| IfPresent::parse(value.as_os_str().as_bytes()))
+}
+
+/// A command and the name of the file for its output.
+pub fn command() -> impl TypedValueParser<Value = CommandSource> {
+    use std::os::unix::ffi::OsStrExt;
+    PathBufValueParser::new().try_map(|value| CommandSource::parse(value.as_os_str().as_bytes()))
 }
 
 /// `n/t`, `x%` or a size.

@@ -84,6 +84,7 @@ pub(super) fn options(
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut described: Vec<String> =
         wanted.exclude_preset.iter().map(|name| format!("exclude-preset {name}")).collect();
+    described.extend(wanted.command.iter().map(|command| format!("command {}", escape(&command.name))));
     for pattern in &wanted.exclude {
         described.push(format!("exclude {}", escape(pattern.as_bytes())));
     }
@@ -101,6 +102,8 @@ pub(super) fn options(
     }
     Ok(Options {
         sources,
+        commands: wanted.command.clone(),
+        command_time_limit: wanted.command_time_limit,
         host,
         user: context.user(),
         tags: wanted.tag.clone(),
@@ -199,6 +202,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let own = own.into_iter().map(|(_, id)| id).collect();
     let mut options =
         options(context, wanted, &repository, sources.clone(), own, inputs::excludes(context, wanted)?)?;
+    inputs::refuse_commands_folder(wanted, &sources, &options.excludes)?;
     let show = Show::new(context)?;
     options.tell_files = show.wants_files();
     let outcome = if is_stream {

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::backup;
+use crate::backup::commands::FOLDER;
 use crate::backup::exclude::Excludes;
 use crate::backup::presets;
 use crate::cli::arguments::Backup;
@@ -50,6 +51,9 @@ pub fn sources(context: &Context<'_>, wanted: &Backup) -> Result<Vec<Vec<u8>>, F
             );
         }
     }
+    if typed.is_empty() && !wanted.command.is_empty() {
+        return Ok(Vec::new());
+    }
     if typed.is_empty() {
         return Err(Failure::usage("there is nothing to back up: the lists of files name nothing"));
     }
@@ -74,6 +78,35 @@ pub fn sources(context: &Context<'_>, wanted: &Backup) -> Result<Vec<Vec<u8>>, F
     paths.sort();
     paths.dedup();
     Ok(paths)
+}
+
+/// Refuses what could not be told from the output of commands.
+pub fn refuse_commands_folder(
+    wanted: &Backup,
+    sources: &[Vec<u8>],
+    excludes: &Excludes,
+) -> Result<(), Failure> {
+    let folder = [b"/", FOLDER].concat();
+    let shown = escape(&folder);
+    if wanted.command.is_empty() {
+        return Ok(());
+    }
+    let is_in = |source: &Vec<u8>| source == &folder || source.starts_with(&[&folder[..], b"/"].concat());
+    if let Some(source) = sources.iter().find(|source| is_in(source)) {
+        let message = format!(
+            "{} can not be saved together with commands: their output is kept as {shown}",
+            escape(source)
+        );
+        return Err(Failure::usage(message).with_hint("Save one of the two by a backup of its own."));
+    }
+    let is_met = sources.iter().any(|source| source == b"/") && backup::source_problem(&folder).is_none();
+    if is_met && !excludes.excluded_entry(&folder, true) {
+        let message = format!("{shown} is there, and the output of commands is kept under that name");
+        return Err(
+            Failure::usage(message).with_hint(format!("Rename it, or leave it out: --exclude {shown}"))
+        );
+    }
+    Ok(())
 }
 
 /// What the options leave out.
