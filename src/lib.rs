@@ -24,6 +24,7 @@ pub mod check;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
+pub mod freeze;
 pub mod guards;
 pub mod hooks;
 pub mod mount;

@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
         "diff",
         "doctor",
         "dump",
+        "freeze",
         "guards",
         "hooks",
         "mount",

@@ -1,6 +1,7 @@
 //! One directory: begun by listing it and looking at its entries, finished when its children are, by reading what changed.
 
 mod finish;
+mod old;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -88,15 +89,16 @@ impl<'r> Worker<'r> {
             Ok(tree) => return Ok(Err(Child::Done { tree, same: true })),
             Err(hint) => hint,
         };
-        let opened = match &directory.parent {
-            Some((parent, _)) => {
+        let opened = match (self.run.stand_ins.of(directory), &directory.parent) {
+            (Some(stand_in), _) => files::open_root(&stand_in.folder),
+            (None, Some((parent, _))) => {
                 let state = parent.lock();
                 match &state.handle {
                     Some(handle) => files::open_directory(handle.as_fd(), &directory.name),
                     None => Err(rustix::io::Errno::BADF),
                 }
             }
-            None => files::open_root(std::path::Path::new("/")),
+            (None, None) => files::open_root(std::path::Path::new("/")),
         };
         let listed = opened.and_then(|handle| {
             let now = files::stat_fd(handle.as_fd())?;
@@ -130,9 +132,14 @@ impl<'r> Worker<'r> {
         let mut digest = Digest::new(volume.id);
         // Mounted or put there since its parent was listed: what the parent says of it is of another one.
         let mut steady = now.same_inode(&directory.stat);
+        let stand_ins = Some(&self.run.stand_ins).filter(|all| all.are_in(directory));
         for place in 0..state.names.len() {
             let name = state.names.bytes(place);
-            let stat = match files::stat(handle.as_fd(), name) {
+            let stat = match stand_ins.and_then(|all| all.of_entry(directory, name)) {
+                Some(stand_in) => stand_in.stat(),
+                None => files::stat(handle.as_fd(), name),
+            };
+            let stat = match stat {
                 Ok(stat) => Ok(stat),
                 // What was asked for by name is missed; anything else may come and go.
                 Err(rustix::io::Errno::NOENT) if directory.way.is_none() => continue,

@@ -132,7 +132,7 @@ impl<'r> Worker<'r> {
     ) -> Result<Outcome, Error> {
         self.reader.begin();
         for attempt in 1.. {
-            let looked_at = self.run.clock.now();
+            let looked_at = self.run.read_as_of(volume);
             let again = attempt < TRIES && stat.size <= RETRY_MOST;
             let read = match stat.kind {
                 NodeType::File => self.read_file(handle, directory, volume, name, &stat, again)?,

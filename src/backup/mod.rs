@@ -15,6 +15,7 @@ pub mod presets;
 mod run;
 mod snapshot;
 pub mod sources;
+mod stand_in;
 pub mod state;
 mod stream;
 mod totals;
@@ -40,6 +41,7 @@ use touched::Touched;
 
 pub use change::RACY_SECONDS;
 pub use options::{CHECKPOINT_SECONDS, Options, Outcome};
+pub use stand_in::StandIn;
 pub use stream::{Stream, backup_stream};
 
 /// How often an overtaken run begins again before it gives up.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::RACY_SECONDS;
+use super::StandIn;
 use super::commands::CommandSource;
 use super::exclude::Excludes;
 use super::touched::Touched;
@@ -47,6 +48,8 @@ pub struct Options {
     pub memory: u64,
     pub excludes: Excludes,
     pub one_file_system: bool,
+    /// Folders that are read somewhere else.
+    pub stand_ins: Vec<StandIn>,
     pub racy_seconds: i64,
     /// Seconds between two points that a crash can not take back.
     pub checkpoint_seconds: f64,
@@ -84,6 +87,7 @@ impl Default for Options {
             memory: store::MEMORY,
             excludes: Excludes::default(),
             one_file_system: false,
+            stand_ins: Vec::new(),
             racy_seconds: RACY_SECONDS,
             checkpoint_seconds: CHECKPOINT_SECONDS,
             own: HashSet::new(),

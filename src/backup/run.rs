@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use super::exclude::{GIT_IGNORE_NAME, IgnoreFile};
 use super::marked::{self, read_small};
+use super::stand_in::StandIns;
 use super::touched::Touched;
 use super::unseen::Unseen;
 use super::visited::Visited;
@@ -47,6 +48,7 @@ pub struct Run<'r> {
     pub hints: Option<&'r Touched>,
     /// The folder of what commands printed: an entry of the root folder that is on no file system.
     pub made: Option<Node>,
+    pub stand_ins: StandIns,
     pub scheduler: Scheduler,
     pub counts: Counts,
     owners: Owners,
@@ -85,6 +87,8 @@ impl<'r> Run<'r> {
         rows: u64,
     ) -> Run<'r> {
         let nonce = crate::crypto::random().unwrap_or_default();
+        let stand_ins = StandIns::new(&options.stand_ins);
+        let volumes = stand_ins.volumes(repository.hasher());
         Run {
             repository,
             store,
@@ -96,10 +100,11 @@ impl<'r> Run<'r> {
             tree_reuse,
             hints,
             made: None,
+            stand_ins,
             scheduler: Scheduler::default(),
             counts: Counts::default(),
             owners: Owners::default(),
-            volumes: Mutex::default(),
+            volumes: Mutex::new(volumes),
             links: Mutex::default(),
             journal: Mutex::default(),
             ignore_files: Mutex::default(),
@@ -142,7 +147,7 @@ impl<'r> Run<'r> {
         if known.values().any(|other| other.id == id) {
             links.extend_from_slice(&device.to_le_bytes());
         }
-        let volume = Arc::new(Volume { file_system, id, links });
+        let volume = Arc::new(Volume { file_system, id, links, as_of: None });
         known.insert(device, volume.clone());
         volume
     }

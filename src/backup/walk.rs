@@ -13,7 +13,7 @@ use super::unseen::Before;
 use crate::files::{FileSystem, Names, Stat};
 use crate::index::DirectoryRow;
 use crate::locks::lock;
-use crate::model::{Id, Id16, Unread};
+use crate::model::{Id, Id16, Time, Unread};
 
 /// A directory that is being backed up.
 pub struct Directory {
@@ -116,6 +116,8 @@ pub struct Volume {
     pub id: Id16,
     /// Its identity for hard links: a copy that is mounted beside it has another one.
     pub links: Vec<u8>,
+    /// It is read as it was then.
+    pub as_of: Option<Time>,
 }
 
 impl Volume {

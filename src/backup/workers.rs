@@ -28,7 +28,10 @@ pub(super) fn count(options: &Options) -> usize {
 /// Walks from `/` to the sources and gives the root tree.
 pub(super) fn walk(run: &Run<'_>, expected: Option<Id>) -> Result<(Id, bool), Error> {
     let ways = sources::ways(&run.options.sources);
-    let root = files::open_root(std::path::Path::new("/"))
+    let root = std::path::Path::new(
+        run.stand_ins.root().map_or(std::ffi::OsStr::new("/"), |one| one.folder.as_os_str()),
+    );
+    let root = files::open_root(root)
         .and_then(|root| files::stat_fd(std::os::fd::AsFd::as_fd(&root)))
         .map_err(|error| Error::Refused(format!("the root directory can not be read: {error}")))?;
     run.scheduler.push(vec![Arc::new(Directory {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::old::Old;
 use crate::backup::change::{self, Digest, Seen, SideReader, SideWriter, Trust};
 use crate::backup::entry::{self, Outcome, Worker};
 use crate::backup::walk::{Child, Directory, Entry, State, Volume};
@@ -14,38 +15,6 @@ use crate::index::DirectoryRow;
 use crate::model::{Id, Node, NodeType, Unread};
 use crate::progress::FileStatus;
 use crate::repository::{Error, build::TreeBuilder};
-
-/// The tree of the parent snapshot, read along with the entries, both in order of name.
-struct Old<'a> {
-    nodes: Box<dyn Iterator<Item = Result<Node, Error>> + 'a>,
-    side: SideReader<'a>,
-    next: Option<(Node, Seen)>,
-}
-
-impl<'a> Old<'a> {
-    fn advance(&mut self) {
-        // A tree that can not be read, or has no row, means that everything is looked at anew: never an error here.
-        self.next = match (self.nodes.next(), self.side.next()) {
-            (Some(Ok(node)), Some(seen)) => Some((node, seen)),
-            _ => None,
-        };
-    }
-
-    fn find(&mut self, name: &[u8]) -> Option<(Node, Seen)> {
-        while let Some((node, _)) = &self.next {
-            match node.name.as_slice().cmp(name) {
-                std::cmp::Ordering::Less => self.advance(),
-                std::cmp::Ordering::Equal => {
-                    let found = self.next.take();
-                    self.advance();
-                    return found;
-                }
-                std::cmp::Ordering::Greater => return None,
-            }
-        }
-        None
-    }
-}
 
 /// A directory being finished.
 struct Job<'a, 's> {
@@ -243,7 +212,7 @@ impl<'r> Worker<'r> {
                 return self.put_unreadable(job, name, None, why, before);
             }
         };
-        let seen = Seen::new(&stat, self.run.clock.now(), self.run.racy_seconds());
+        let seen = Seen::new(&stat, self.run.read_as_of(job.volume), self.run.racy_seconds());
         let mounted = change::is_mounted(job.here, &stat);
         job.clean &= !mounted;
         if stat.kind == NodeType::Directory {
@@ -350,7 +319,10 @@ impl<'r> Worker<'r> {
                 node
             }
             _ => {
-                let node = self.capture(job.handle, name, stat, None)?;
+                // Of what is read elsewhere, the attributes of that.
+                let stand_in = self.run.stand_ins.of_entry(job.directory, name);
+                let opened = stand_in.and_then(|stand_in| files::open_root(&stand_in.folder).ok());
+                let node = self.capture(job.handle, name, stat, opened.as_ref().map(AsFd::as_fd))?;
                 job.clean &= !self.tell_unread(job.directory, name);
                 node
             }

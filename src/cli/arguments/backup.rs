@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::values;
 use crate::backup::commands::CommandSource;
@@ -67,6 +67,10 @@ pub struct Backup {
     /// Stay on the file systems of the sources
     #[arg(short = 'x', long, help_heading = "What is left out")]
     pub one_file_system: bool,
+
+    /// Read the sources from snapshots of their file systems, made for the run and removed after it
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = FsSnapshot::Off, conflicts_with = "streamed", help_heading = "Other inputs")]
+    pub fs_snapshot: FsSnapshot,
 
     /// Read sources from a file, one path or pattern a line, with # comments (- for standard input)
     #[arg(long, value_name = "FILE", conflicts_with = "streamed", help_heading = "Other inputs")]
@@ -135,6 +139,21 @@ pub struct Backup {
     /// How hard to compress: off, fast, auto, max, or a zstd level from 1 to 22
     #[arg(long, value_name = "LEVEL", default_value = "auto", value_parser = values::compression)]
     pub compression: Level,
+}
+
+/// What makes snapshots of file systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FsSnapshot {
+    /// Whatever the file system of a source has; without one it is read as it is, and that is said
+    Auto,
+    /// Subvolumes of btrfs, or fail
+    Btrfs,
+    /// Logical volumes, or fail
+    Lvm,
+    /// Datasets of ZFS, or fail
+    Zfs,
+    /// Read everything as it is
+    Off,
 }
 
 impl Backup {

@@ -29,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::environment::Lookup;
 
-pub use backup::Backup;
+pub use backup::{Backup, FsSnapshot};
 pub use browse::Browse;
 pub use diff::Diff;
 pub use drill::Drill;

@@ -1,5 +1,6 @@
 //! `copal backup`: saves folders, files, or what a command prints.
 
+mod frozen;
 pub(super) mod inputs;
 pub(super) mod report;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{idle, init};
 use crate::backup::exclude::Excludes;
 use crate::backup::{self, CHECKPOINT_SECONDS, Options, Outcome, RACY_SECONDS, Stream};
-use crate::cli::arguments::Backup;
+use crate::cli::arguments::{Backup, FsSnapshot};
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
@@ -91,6 +92,9 @@ pub(super) fn options(
     for pattern in &wanted.iexclude {
         described.push(format!("iexclude {}", escape(pattern.as_bytes())));
     }
+    if wanted.fs_snapshot != FsSnapshot::Off {
+        described.push(format!("fs-snapshot {:?}", wanted.fs_snapshot).to_lowercase());
+    }
     for (given, name) in [
         (wanted.exclude_caches, "exclude-caches"),
         (wanted.git_ignore, "git-ignore"),
@@ -120,6 +124,7 @@ pub(super) fn options(
         memory: context.global.memory.unwrap_or(store::MEMORY),
         excludes,
         one_file_system: wanted.one_file_system,
+        stand_ins: Vec::new(),
         racy_seconds: test_number(context, "COPAL_TEST_RACY_SECONDS").unwrap_or(RACY_SECONDS),
         checkpoint_seconds: test_number(context, "COPAL_TEST_CHECKPOINT_SECONDS")
             .map_or(CHECKPOINT_SECONDS, |seconds| seconds as f64),
@@ -205,6 +210,10 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     inputs::refuse_commands_folder(wanted, &sources, &options.excludes)?;
     let show = Show::new(context)?;
     options.tell_files = show.wants_files();
+    if !wanted.dry_run {
+        frozen::clean(context);
+    }
+    let frozen = frozen::freeze(context, wanted, &mut options)?;
     let outcome = if is_stream {
         stream(context, wanted, &repository, &mut options, &show)
     } else {
@@ -228,6 +237,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
         outcome.map_err(|error| failure(&error))
     };
     show.finish();
+    frozen::release(context, frozen);
     let outcome = outcome?;
     report::report(context, &outcome, wanted, began.elapsed().as_secs_f64())?;
     report::advise(context, &repository, &outcome, &sources);
