@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::backup::FsSnapshot;
 use super::{Backup, Keep, values};
 
 /// How many times `--every` a change waits at most.
@@ -31,6 +32,9 @@ pub enum OnBattery {
     mut_arg("stdin", |argument| argument.hide(true)),
     mut_arg("stdin_filename", |argument| argument.hide(true)),
     mut_arg("stdin_from_command", |argument| argument.hide(true)),
+    mut_arg("command", |argument| argument.hide(true)),
+    mut_arg("command_time_limit", |argument| argument.hide(true)),
+    mut_arg("fs_snapshot", |argument| argument.hide(true)),
     mut_arg("time", |argument| argument.hide(true)),
     mut_arg("parent", |argument| argument.hide(true)),
     mut_arg("force", |argument| argument.hide(true)),
@@ -68,10 +72,13 @@ impl Watch {
 
     /// Refuses what the parser cannot see to be wrong.
     pub fn check(&self) -> Result<(), String> {
-        let Backup { stdin, stdin_from_command, time, parent, force, dry_run, .. } = &self.backup;
+        let Backup { stdin, stdin_from_command, command, fs_snapshot, time, parent, force, dry_run, .. } =
+            &self.backup;
         for (given, option) in [
             (*stdin, "--stdin"),
             (*stdin_from_command, "--stdin-from-command"),
+            (!command.is_empty(), "--command"),
+            (*fs_snapshot != FsSnapshot::Off, "--fs-snapshot"),
             (time.is_some(), "--time"),
             (parent.is_some(), "--parent"),
             (*force, "--force"),

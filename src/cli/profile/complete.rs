@@ -24,6 +24,8 @@ const VARIABLES: [(&[&str], &[&str]); 4] = [
 
 /// Commands to which a profile means something else: they take it whole.
 const WHOLE: [&str; 4] = ["run", "profile", "status", "schedule"];
+/// Options of `[backup]` that are for a single backup, and no part of a watch with the same profile.
+const NOT_WATCHED: [&str; 3] = ["command", "command-time-limit", "fs-snapshot"];
 /// Options that say what is saved.
 const INPUTS: [&str; 6] =
     ["sources", "stdin", "stdin_from_command", "files_from", "files_from_verbatim", "files_from_raw"];
@@ -110,7 +112,9 @@ pub fn complete(typed: Vec<OsString>, environment: Lookup<'_>) -> Result<Vec<OsS
             let own = profile.section("watch")?;
             let rest = |argument: &Arg| {
                 let long = argument.get_long().unwrap_or_default();
-                wanted(argument) && own.is_none_or(|own| own.get(long).is_none())
+                wanted(argument)
+                    && !NOT_WATCHED.contains(&long)
+                    && own.is_none_or(|own| own.get(long).is_none())
             };
             for other in ["backup", "forget"] {
                 more.extend(options::of_command(&profile, other, command_grammar, &defaults, &rest)?);

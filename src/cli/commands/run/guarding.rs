@@ -83,7 +83,7 @@ impl Runner<'_> {
             "the backup was made; nothing is forgotten or pruned until somebody looked",
             &alarms,
         )?;
-        match repository::protect(context, snapshot, &work.host, &work.sources) {
+        match repository::protect(context, snapshot, &work.host, &work.stored) {
             Ok((words, id)) => {
                 self.log.warn(&words);
                 let target = self.state.targets.entry(work.name.clone()).or_default();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::child::{self, Ended, Line};
 use super::{Runner, repository, words, worse};
+use crate::backup::commands::CommandSource;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::profile;
 use crate::model::clock::Clock;
@@ -28,6 +29,8 @@ pub(super) struct Work {
     pub host: Vec<u8>,
     /// As they are stored.
     pub sources: Vec<Vec<u8>>,
+    /// These, and where the output of commands is stored: all that a snapshot says it holds.
+    pub stored: Vec<Vec<u8>>,
 }
 
 impl Runner<'_> {
@@ -99,8 +102,11 @@ impl Runner<'_> {
             _ => self.context.host(),
         };
         let typed = profile::sources(self.profile, &self.context.defaults)?;
-        let sources = typed.into_iter().map(|source| stored(source).into_vec()).collect();
-        Ok(Work { name: name.to_owned(), globals, host, sources })
+        let sources: Vec<Vec<u8>> = typed.into_iter().map(|source| stored(source).into_vec()).collect();
+        let commands = backup.map_or(Ok(Vec::new()), |backup| backup.words("command"))?;
+        let commands = commands.into_iter().filter_map(|text| CommandSource::parse(text.as_bytes()).ok());
+        let stored = sources.iter().cloned().chain(commands.map(|command| command.path())).collect();
+        Ok(Work { name: name.to_owned(), globals, host, sources, stored })
     }
 
     /// The words that a step is called with.
@@ -124,7 +130,7 @@ impl Runner<'_> {
                     OsString::from_vec(word)
                 };
                 words.push(option("host", &work.host));
-                words.extend(work.sources.iter().map(|source| option("path", source)));
+                words.extend(work.stored.iter().map(|source| option("path", source)));
             }
             _ => {}
         }
