@@ -179,6 +179,22 @@ fn root_a_file_or_a_folder_below_is_a_source_too_and_copals_own_is_left_out() {
 }
 
 #[test]
+fn root_a_mount_that_another_one_hides_is_not_taken_for_what_is_seen() {
+    demand_root();
+    let sandbox = sandbox();
+    std::fs::File::create(sandbox.path("image")).unwrap().set_len(400 << 20).unwrap();
+    script(
+        &sandbox,
+        "mkfs.btrfs -q image >/dev/null; mkdir -p over/disk; mount -o loop image over/disk; echo hidden > over/disk/file
+        mount -t tmpfs none over; mkdir over/disk; echo seen > over/disk/file
+        $copal backup --fs-snapshot auto over; $copal restore latest -t out; umount over; ! ls -d over/disk/.copal-*
+        umount over/disk",
+    )
+    .expect(0);
+    assert_eq!(restored(&sandbox, "over/disk/file"), "seen\n");
+}
+
+#[test]
 fn root_an_interrupt_or_an_error_leaves_no_snapshot_behind() {
     demand_root();
     let sandbox = sandbox();

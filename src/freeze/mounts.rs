@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, StatxFlags};
+
 /// A line of the list of mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    pub id: u64,
     /// Where it is.
     pub point: PathBuf,
     /// The folder of the file system that is seen there.
@@ -18,7 +21,32 @@ pub struct Mount {
 }
 
 /// Where this process finds that list.
-pub const LIST: &str = "/proc/self/mountinfo";
+const LIST: &str = "/proc/self/mountinfo";
+
+/// What is mounted above and below these paths now, but for what another mount hides.
+pub fn around(paths: &[PathBuf]) -> std::io::Result<Vec<Mount>> {
+    let mut mounts = read(&std::fs::read(LIST)?);
+    let is_near = |mount: &Mount| {
+        paths.iter().any(|path| path.starts_with(&mount.point) || mount.point.starts_with(path))
+    };
+    // Only those are looked at: one of a network that hangs is none of our business.
+    mounts.retain(|mount| is_near(mount) && mount.is_visible());
+    Ok(mounts)
+}
+
+impl Mount {
+    /// Whether its place shows it. Where the system does not say (before Linux 5.8) it is believed.
+    fn is_visible(&self) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        match rustix::fs::statx(rustix::fs::CWD, &self.point, flags, StatxFlags::MNT_ID) {
+            Ok(about) if StatxFlags::from_bits_retain(about.stx_mask).contains(StatxFlags::MNT_ID) => {
+                about.stx_mnt_id == self.id
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+}
 
 /// Reads `id parent major:minor root point options [optional]... - kind source options`, line by line. What is hidden by another mount
 /// at the same place is left out.
@@ -26,10 +54,12 @@ pub fn read(list: &[u8]) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in list.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
-        let (Some(root), Some(point)) = (fields.nth(3), fields.next()) else { continue };
+        let id = fields.next().and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+        let (Some(id), Some(root), Some(point)) = (id, fields.nth(2), fields.next()) else { continue };
         let mut after = fields.skip_while(|field| *field != b"-").skip(1);
         let (Some(kind), Some(source)) = (after.next(), after.next()) else { continue };
         let mount = Mount {
+            id,
             point: unescape(point),
             root: unescape(root),
             kind: String::from_utf8_lossy(kind).into_owned(),

@@ -53,6 +53,7 @@ fn shown(path: &Path) -> String {
 pub fn freeze(request: &Request<'_>) -> Result<Frozen, String> {
     let frozen = Frozen { points: Vec::new(), told: Vec::new(), record: None };
     let mut work = Freezing { request, frozen, left_out: Vec::new() };
+    let mut met = std::collections::HashSet::new();
     for source in request.sources {
         let mount = mounts::of(request.mounts, source);
         match mount
@@ -61,11 +62,14 @@ pub fn freeze(request: &Request<'_>) -> Result<Frozen, String> {
         {
             Ok(()) => {}
             Err(why) => match request.demand {
+                // Once for each file system.
                 Demand::Any => {
-                    let told = format!(
-                        "no snapshot of the file system of {}: {why}; it is read as it is",
-                        shown(source)
-                    );
+                    if !met.insert(mount.map(|mount| &mount.point)) {
+                        continue;
+                    }
+                    let shown = shown(source);
+                    let told =
+                        format!("no snapshot of the file system of {shown}: {why}; it is read as it is");
                     work.frozen.told.push(told);
                 }
                 Demand::Only(kind) => {
@@ -136,6 +140,9 @@ impl Freezing<'_> {
     /// snapshot around it has only an empty folder there.
     fn another(&mut self, mount: &Mount, path: &Path) {
         if self.frozen.points.iter().any(|point| point.path == path) {
+            return;
+        }
+        if !path.exists() {
             return;
         }
         if !path.is_dir() {

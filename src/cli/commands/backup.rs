@@ -213,7 +213,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     if !wanted.dry_run {
         frozen::clean(context);
     }
-    let frozen = frozen::freeze(context, wanted, &mut options)?;
+    let frozen = frozen::freeze(context, wanted, &mut options, &show)?;
     let outcome = if is_stream {
         stream(context, wanted, &repository, &mut options, &show)
     } else {

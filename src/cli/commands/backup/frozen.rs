@@ -10,8 +10,10 @@ use crate::backup::{Options, StandIn};
 use crate::cli::arguments::{Backup, FsSnapshot};
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
+use crate::cli::listener::Show;
 use crate::freeze::{self, Demand, Frozen, Kind, Request, mounts};
 use crate::model::clock::Clock;
+use crate::progress::{Event, Listener};
 use crate::terminal::size::show_count;
 
 /// Removes what killed runs left, whatever is asked for now.
@@ -32,6 +34,7 @@ pub fn freeze(
     context: &Context<'_>,
     wanted: &Backup,
     options: &mut Options,
+    show: &Show<'_>,
 ) -> Result<Option<Frozen>, Failure> {
     let demand = match wanted.fs_snapshot {
         FsSnapshot::Off => return Ok(None),
@@ -41,21 +44,23 @@ pub fn freeze(
         FsSnapshot::Zfs => Demand::Only(Kind::Zfs),
     };
     if options.dry_run {
-        context.say("a dry run: no snapshot of a file system is made");
+        show.event(Event::Note("a dry run: no snapshot of a file system is made"));
         return Ok(None);
     }
     let as_of = context.clock.now();
-    let list = (context.environment)("COPAL_TEST_MOUNTS").unwrap_or_else(|| mounts::LIST.into());
-    let list = std::fs::read(&list)
-        .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", list.to_string_lossy())))?;
     let sources: Vec<PathBuf> =
         options.sources.iter().map(|source| PathBuf::from(OsString::from_vec(source.clone()))).collect();
+    let list = match (context.environment)("COPAL_TEST_MOUNTS") {
+        Some(file) => std::fs::read(file).map(|list| mounts::read(&list)),
+        None => mounts::around(&sources),
+    };
+    let list = list.map_err(|error| Failure::new(Code::Failed, format!("the list of mounts: {error}")))?;
     let records = freeze::folder_of(&context.defaults.state_folder()?);
     let excludes = &options.excludes;
     let request = Request {
         demand,
         sources: &sources,
-        mounts: &mounts::read(&list),
+        mounts: &list,
         is_wanted: &|path| !excludes.excluded(path.as_os_str().as_bytes(), true),
         one_file_system: options.one_file_system,
         records: &records,
@@ -64,7 +69,7 @@ pub fn freeze(
         Failure::new(Code::Failed, why)
             .with_hint("Nothing was saved. --fs-snapshot auto goes on without where none can be had.")
     })?;
-    frozen.told.iter().for_each(|line| context.say(line));
+    frozen.told.iter().for_each(|line| show.event(Event::Note(line)));
     for point in &frozen.points {
         let path = point.path.as_os_str().as_bytes().to_vec();
         options.stand_ins.push(StandIn {
