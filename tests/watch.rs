@@ -30,6 +30,11 @@ impl Running {
         running
     }
 
+    fn send(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
     fn begin_alone(sandbox: &Sandbox, options: &[&str]) -> Running {
         let source = sandbox.source();
         let words = ["watch", "--json", "--quiet-period", "100ms", "--every", "0s"];
@@ -199,18 +204,19 @@ fn a_source_that_is_replaced_is_watched_as_what_it_is_now() {
 
 #[test]
 fn events_that_the_system_could_not_keep_are_made_up_for_by_a_walk() {
-    // It sleeps while the queue of the system fills.
-    let sandbox = source_with_files().with("COPAL_TEST_WATCH_NAP", "2000");
+    let sandbox = source_with_files();
     let most: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
     let mut watch = Running::begin(&sandbox, &[]);
-    sandbox.write("source/first", "wakes it");
+    // It stands still while the queue of the system fills.
+    watch.send(rustix::process::Signal::STOP);
     // Each name is written to: at least two events, so the queue overflows.
     fs::create_dir(sandbox.source().join("many")).unwrap();
     for number in 0..most / 2 + 1000 {
         fs::write(sandbox.source().join(format!("folder/{number}")), "").unwrap();
     }
     sandbox.write("source/many/deep/er/file", "in a folder that nobody told of");
+    watch.send(rustix::process::Signal::CONT);
     let line = watch.wait_for_state("walking");
     assert!(line["message"].as_str().unwrap().contains("could not keep up"), "{line}");
     let file = sandbox.source().join("many/deep/er/file");

@@ -138,7 +138,7 @@ pub fn run(context: &Context<'_>, wanted: &Watch) -> Result<Code, Failure> {
         written: written(),
         watches_most: test_number(context, "COPAL_TEST_WATCHES")
             .and_then(|number| usize::try_from(number).ok()),
-        nap: test_duration(context, "COPAL_TEST_WATCH_NAP").unwrap_or(watch::NAP),
+        nap: watch::NAP,
     };
     let watcher = Watcher::begin(options, waker).map_err(|error| {
         Failure::new(Code::Failed, format!("folders can not be watched: {error}"))
