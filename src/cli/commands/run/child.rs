@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// How often the flag to stop is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long lines are waited for after the end of a step whose streams something else keeps open.
+const LINGER: Duration = Duration::from_secs(2);
 /// Lines that wait to be taken in.
 const QUEUE: usize = 1024;
 /// The longest line that is read at once; a longer one comes in pieces.
@@ -105,26 +107,30 @@ pub fn run(words: &[OsString], stop: &AtomicBool, tell: &mut dyn FnMut(&Line)) -
     let mut child = command.spawn()?;
     let (sender, receiver) = bounded(QUEUE);
     let streams = (child.stdout.take(), child.stderr.take());
-    let (status, summary) = std::thread::scope(|scope| {
-        let other = sender.clone();
-        scope.spawn(move || streams.0.map(|stream| follow(stream, &sender)));
-        scope.spawn(move || streams.1.map(|stream| follow(stream, &other)));
-        let summary = listen(&receiver, &child, stop, tell);
-        drop(receiver);
-        (child.wait(), summary)
-    });
-    Ok(Ended { code: code(status?), seconds: began.elapsed().as_secs_f64(), summary })
+    // Threads of their own, not waited for: something that the step left behind may hold its streams open for ever.
+    let other = sender.clone();
+    let [out, err] = ["step output", "step errors"].map(|name| std::thread::Builder::new().name(name.into()));
+    out.spawn(move || streams.0.map(|stream| follow(stream, &sender)))?;
+    err.spawn(move || streams.1.map(|stream| follow(stream, &other)))?;
+    let summary = listen(&receiver, &mut child, stop, tell);
+    drop(receiver);
+    let status = child.wait()?;
+    Ok(Ended { code: code(status), seconds: began.elapsed().as_secs_f64(), summary })
 }
 
-/// Takes lines in until both streams end; gives the last result.
+/// Takes lines in until both streams end, or the step has ended a while ago; gives the last result.
 fn listen(
     receiver: &Receiver<Vec<u8>>,
-    child: &Child,
+    child: &mut Child,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(&Line),
 ) -> Option<Value> {
     let (mut summary, mut asked) = (None, false);
+    let mut ended: Option<Instant> = None;
     loop {
+        if ended.is_some_and(|ended| ended.elapsed() > LINGER) {
+            return summary;
+        }
         if stop.load(Ordering::Relaxed) && !asked {
             asked = true;
             if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
@@ -133,7 +139,12 @@ fn listen(
         }
         let line = match receiver.recv_timeout(LOOK) {
             Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Timeout) => {
+                if ended.is_none() && !matches!(child.try_wait(), Ok(None)) {
+                    ended = Some(Instant::now());
+                }
+                continue;
+            }
             Err(RecvTimeoutError::Disconnected) => return summary,
         };
         let Some(line) = understand(&line) else { continue };
