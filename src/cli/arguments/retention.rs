@@ -54,6 +54,9 @@ pub struct Forget {
     pub host: Vec<OsString>,
     #[command(flatten)]
     pub choice: Choice,
+    /// Only snapshots that saved what --path says and nothing else
+    #[arg(long, requires = "path", hide = true)]
+    pub exact_paths: bool,
     /// What snapshots of a group have in common: host, paths, tags, with commas between; '' for one group of all
     #[arg(short, long, value_name = "WHAT", value_parser = Grouping::parse, default_value = "host,paths", help_heading = "Which snapshots")]
     pub group_by: Grouping,

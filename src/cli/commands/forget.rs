@@ -189,7 +189,10 @@ pub fn run(context: &Context<'_>, wanted: &Forget) -> Result<Code, Failure> {
     let mut plan = match wanted.snapshots.is_empty() {
         false => named_plan(context, wanted, &all)?,
         true => {
-            let chosen = select::chosen(&all.confirmed, &wanted.host, &wanted.choice)?;
+            let mut chosen = select::chosen(&all.confirmed, &wanted.host, &wanted.choice)?;
+            if wanted.exact_paths {
+                chosen.retain(|named| named.snapshot.sources.len() == wanted.choice.path.len());
+            }
             let plan = match wanted.all {
                 true => retention::plan_all(&chosen, wanted.group_by),
                 false => policy_plan(context, wanted, &chosen, now)?,
