@@ -21,7 +21,7 @@ use crate::terminal::escape::escape;
 /// The section whose keys are what is saved.
 const SOURCES: (&str, &str) = ("backup", "sources");
 /// Options that belong to one run, not to a profile.
-const NOT_KEPT: [&str; 6] = ["json", "quiet", "verbose", "profile", "help", "version"];
+const NOT_KEPT: [&str; 7] = ["json", "quiet", "verbose", "profile", "help", "version", "dry-run"];
 /// Sections whose options are those of a command below that command.
 const BELOW: [(&str, &str); 1] = [("schedule", "install")];
 /// Keys of commands' sections that say when `copal run` does it.
