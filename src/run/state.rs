@@ -46,6 +46,9 @@ pub struct Past {
     /// What guards compare with; what they know of it is theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numbers: Option<serde_json::Value>,
+    /// Its numbers, when they raised an alarm that nobody accepted yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarming: Option<serde_json::Value>,
     pub snapshot: Option<String>,
 }
 
@@ -57,6 +60,8 @@ pub struct Held {
     /// The newest snapshot from before, which is protected.
     pub before: Option<String>,
     pub why: Vec<String>,
+    /// Kinds of alarm that nobody accepted yet.
+    pub codes: Vec<String>,
 }
 
 /// What is remembered of one repository.
@@ -72,6 +77,9 @@ pub struct Target {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub places: Option<serde_json::Value>,
     pub held: Option<Held>,
+    /// Since when a backup may have been made that no guard has looked at: a run that was cut off leaves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unjudged: Option<i64>,
     /// The oldest first.
     pub runs: Vec<Past>,
 }
@@ -92,6 +100,36 @@ impl Target {
         self.runs.push(past);
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
         self.runs.drain(..surplus);
+    }
+
+    /// Nothing is taken away any more until these kinds of alarm are accepted. What holds already goes on.
+    pub fn hold(&mut self, since: i64, codes: &[&str], why: impl IntoIterator<Item = String>) {
+        let held = self.held.get_or_insert_with(|| Held { since, ..Held::default() });
+        for code in codes {
+            if !held.codes.iter().any(|known| known == code) {
+                held.codes.push((*code).to_owned());
+            }
+        }
+        for why in why {
+            if !held.why.contains(&why) {
+                held.why.push(why);
+            }
+        }
+    }
+
+    /// Accepts alarms of these kinds. What held, when nothing of it is left; what was alarming counts as usual then.
+    pub fn accept(&mut self, codes: &[String]) -> Option<Held> {
+        let held = self.held.as_mut()?;
+        held.codes.retain(|code| !codes.contains(code));
+        if codes.is_empty() || !held.codes.is_empty() {
+            return None;
+        }
+        for past in &mut self.runs {
+            if let Some(numbers) = past.alarming.take() {
+                past.numbers = Some(numbers);
+            }
+        }
+        self.held.take()
     }
 }
 
@@ -186,7 +224,7 @@ mod tests {
             target.add(Past { began, ..Past::default() });
         }
         assert_eq!((target.runs.len(), target.runs[0].began), (RUNS_KEPT, 3));
-        target.held = Some(Held { since: 7, before: None, why: vec!["x".into()] });
+        target.hold(7, &["mass-change"], ["x".to_owned()]);
         state.save(folder.path(), "home").unwrap();
         assert_eq!(State::load(folder.path(), "home").unwrap().0, state);
         assert_eq!(State::load(folder.path(), "other").unwrap().0, State::default());
@@ -204,6 +242,23 @@ mod tests {
         std::fs::write(&path, "{\"version\": 99, \"other\": 1}").unwrap();
         assert!(matches!(State::load(folder.path(), "home"), Err(Error::Newer(_))));
         assert!(path.exists());
+    }
+
+    #[test]
+    fn an_alarm_is_accepted_by_its_own_name_alone_and_all_of_them_must_be() {
+        let mut target = Target::default();
+        target.add(Past { alarming: Some(7.into()), ..Past::default() });
+        target.hold(5, &["mass-change", "mass-removal"], ["one".to_owned()]);
+        target.hold(9, &["mass-change"], ["one".to_owned(), "other".to_owned()]);
+        let accept = |target: &mut Target, code: &str| target.accept(&[code.to_owned()]);
+        assert_eq!(accept(&mut target, "low-space"), None);
+        assert_eq!(accept(&mut target, "mass-change"), None);
+        let held = target.held.clone().unwrap();
+        assert_eq!((held.since, &held.codes[..]), (5, &["mass-removal".to_owned()][..]));
+        assert_eq!(held.why, ["one", "other"]);
+        assert_eq!((target.accept(&[]), target.runs[0].numbers.is_none()), (None, true));
+        assert!(accept(&mut target, "mass-removal").is_some() && target.held.is_none());
+        assert_eq!((target.runs[0].numbers.clone(), target.runs[0].alarming.clone()), (Some(7.into()), None));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod repository;
 mod target;
 mod words;
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -49,6 +50,9 @@ struct Runner<'c> {
     limits: Limits,
     log: Log<'c>,
     state: State,
+    /// Where that lies, and what it is called there.
+    folder: PathBuf,
+    remembered_as: String,
     report: Report,
     stop: &'static AtomicBool,
 }
@@ -125,6 +129,7 @@ impl Runner<'_> {
                     })
                     .collect();
             }
+            self.keep();
         }
         Ok(signals::code().map_or(code, |code| code as u8))
     }
@@ -213,6 +218,7 @@ fn place(wanted: &Run, settings: &Settings) -> Option<Place> {
 /// Does all that the profile says.
 pub fn run(context: &Context<'_>, wanted: &Run) -> Result<Code, Failure> {
     let name = wanted.name.as_deref().or(context.global.profile.as_deref()).unwrap_or(DEFAULT);
+    repository::refuse_typed(context)?;
     let profile = profile::load(&context.defaults, name)?;
     let settings = profile::settings(&profile, &context.defaults)?;
     let mut all = targets(&profile)?;
@@ -226,16 +232,20 @@ pub fn run(context: &Context<'_>, wanted: &Run) -> Result<Code, Failure> {
     all.retain(|(name, _)| wanted.target.is_empty() || wanted.target.contains(name));
     let stop = signals::stop();
     let folder = context.defaults.state_folder()?;
-    let _lock = match wanted.dry_run {
-        true => None,
-        false => {
-            Some(Lock::take(&folder, &profile.name).map_err(|error| state_failure(&error, &profile.name))?)
-        }
+    let remembered_as = profile::remembered_as(&profile, &context.defaults)?;
+    let lock = match wanted.dry_run {
+        true => Ok(None),
+        false => Lock::take(&folder, &remembered_as).map(Some),
     };
-    let (state, damaged) =
-        State::load(&folder, &profile.name).map_err(|error| state_failure(&error, &profile.name))?;
+    if let Err(crate::run::Error::Busy) = lock {
+        let message = format!("another run of the profile {} is at work", profile.name);
+        return Err(Failure::new(Code::Busy, message));
+    }
+    let state = lock.and_then(|lock| State::load(&folder, &remembered_as).map(|state| (state, lock)));
     let place = if wanted.dry_run { None } else { place(wanted, &settings) };
-    let repository = repository::shown(context, &profile, all.first().and_then(|(_, section)| *section))?;
+    // One that can not be named is told of by the first step, and by it to everybody who is to know.
+    let repository = repository::shown(context, &profile, all.first().and_then(|(_, section)| *section));
+    let repository = repository.unwrap_or_default();
     let host = escape(&context.host()).into_owned();
     let report = Report::begin(&notices::run_id(), &profile.name, &host, &repository, context.clock.now());
     let mut runner = Runner {
@@ -245,18 +255,36 @@ pub fn run(context: &Context<'_>, wanted: &Run) -> Result<Code, Failure> {
         settings: &settings,
         targets: all,
         limits: Limits { all: wanted.all },
-        log: Log::new(context, place.as_ref())?,
-        state,
+        log: Log::new(context, place.as_ref()),
+        state: State::default(),
+        folder,
+        remembered_as,
         report,
         stop,
     };
-    if let Some(damaged) = damaged {
-        runner.log.warn(&damaged.to_string());
-    }
+    let options = notices::Options { environment: context.environment, ..notices::Options::default() };
+    let _lock = match state {
+        Ok(((state, damaged), lock)) => {
+            runner.state = state;
+            if let Some(damaged) = damaged {
+                runner.distrust(&damaged.to_string());
+            }
+            lock
+        }
+        Err(error) => {
+            // Nothing was done: whoever waits for word of it must hear that.
+            runner.log.keep(&error.to_string());
+            runner.finish_report(Code::Failed as u8);
+            runner.report.warnings.push(error.to_string());
+            for warning in notices::tell(&runner.report, &settings.notices, None, &options) {
+                runner.log.warn(&warning);
+            }
+            return Err(Failure::new(Code::Failed, error.to_string()));
+        }
+    };
     if wanted.dry_run {
         return Ok(Code::of(runner.rehearse()?));
     }
-    let options = notices::Options { environment: context.environment, ..notices::Options::default() };
     for warning in notices::start(&runner.report.run_id, &settings.notices, &options) {
         runner.log.warn(&warning);
     }
@@ -267,18 +295,23 @@ pub fn run(context: &Context<'_>, wanted: &Run) -> Result<Code, Failure> {
     }
     runner.report.steps = with_hooks(std::mem::take(&mut runner.report.steps), &ended.hooks);
     runner.finish_report(ended.code);
-    runner.end(&folder, previous, &options)?;
+    runner.end(previous, &options)?;
     Ok(Code::of(ended.code))
 }
 
 impl Runner<'_> {
+    /// What was remembered is lost, alarms perhaps among it: nothing is taken away until somebody has looked.
+    fn distrust(&mut self, why: &str) {
+        self.log.warn(why);
+        let now = self.context.clock.now().seconds;
+        for (name, _) in self.targets.clone() {
+            let target = self.state.targets.entry(name).or_default();
+            target.hold(now, &[crate::guards::MASS_CHANGE], [why.to_owned()]);
+        }
+    }
+
     /// Tells everybody who is to know, and remembers the run.
-    fn end(
-        &mut self,
-        folder: &std::path::Path,
-        previous: Option<Outcome>,
-        options: &notices::Options<'_>,
-    ) -> Result<(), Failure> {
+    fn end(&mut self, previous: Option<Outcome>, options: &notices::Options<'_>) -> Result<(), Failure> {
         let settings = self.settings;
         for warning in notices::tell(&self.report, &settings.notices, previous, options) {
             self.log.warn(&warning);
@@ -298,22 +331,10 @@ impl Runner<'_> {
             snapshot: report.snapshot_id.clone(),
             ..Past::default()
         });
-        let name = &self.profile.name;
-        if let Err(error) = self.state.save(folder, name) {
-            self.log.warn(&error.to_string());
-        }
+        self.keep();
         if self.context.global.json {
             self.context.out.json("summary", &self.report.cleaned(&[]))?;
         }
         Ok(())
-    }
-}
-
-fn state_failure(error: &crate::run::Error, name: &str) -> Failure {
-    match error {
-        crate::run::Error::Busy => {
-            Failure::new(Code::Busy, format!("another run of the profile {name} is at work"))
-        }
-        other => Failure::new(Code::Failed, other.to_string()),
     }
 }

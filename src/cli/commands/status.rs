@@ -184,8 +184,10 @@ pub fn run(context: &Context<'_>, wanted: &Status) -> Result<Code, Failure> {
     let mut worst = 0;
     for name in &names {
         let loaded = profile::load(&context.defaults, name).map_err(|failure| failure.message);
-        let state = loaded.and_then(|_| {
-            let loaded = State::load(&folder, name).map_err(|error| error.to_string())?;
+        let state = loaded.and_then(|loaded| {
+            let name =
+                profile::remembered_as(&loaded, &context.defaults).map_err(|failure| failure.message)?;
+            let loaded = State::load(&folder, &name).map_err(|error| error.to_string())?;
             loaded.1.map_or(Ok(loaded.0), |damaged| Err(damaged.to_string()))
         });
         let of_profile = scheduled.iter().filter(|entry| entry.profile == *name);

@@ -35,6 +35,19 @@ pub fn load(defaults: &Defaults<'_>, name: &str) -> Result<Profile, Failure> {
     Ok(profile)
 }
 
+/// Under which name runs of a profile are remembered: its own, or, when it lies elsewhere than others, one that no other has.
+pub fn remembered_as(profile: &Profile, defaults: &Defaults<'_>) -> Result<String, Failure> {
+    use std::os::unix::ffi::OsStrExt;
+    let real = |path: &std::path::Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = profile.file.parent().map(real);
+    if folders(defaults)?.0.iter().any(|known| folder.as_deref() == Some(real(known).as_path())) {
+        return Ok(profile.name.clone());
+    }
+    let place = real(&profile.file);
+    let digest = blake3::hash(place.as_os_str().as_bytes()).to_hex();
+    Ok(format!("{}@{}", profile.name, &digest[..16]))
+}
+
 /// A profile that can not be used, as the end of a run.
 pub fn failure(error: &Error) -> Failure {
     let failure = Failure::usage(error.to_string());

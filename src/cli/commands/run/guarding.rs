@@ -9,26 +9,76 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
 use crate::guards::{self, Alarm, Numbers, gather};
 use crate::model::clock::Clock;
-use crate::run::{Held, Past};
+use crate::run::Past;
 
 impl Runner<'_> {
-    /// Forgets alarms that somebody looked at.
-    pub(super) fn accept(&mut self, name: &str) {
-        if !self.wanted.accept.is_empty()
-            && let Some(held) = self.state.targets.entry(name.to_owned()).or_default().held.take()
-        {
-            let why = held.why.join("; ");
-            self.log.note(&format!("accepted by a person: {why}"));
+    /// Forgets alarms that somebody looked at; whether nothing is held by them any more.
+    pub(super) fn accept(&mut self, name: &str) -> bool {
+        let target = self.state.targets.entry(name.to_owned()).or_default();
+        let Some(held) = target.accept(&self.wanted.accept) else { return false };
+        let why = held.why.join("; ");
+        self.log.note(&format!("accepted by a person: {why}"));
+        true
+    }
+
+    /// Remembers what is known so far, for good; whether that was possible. What a guard found must outlive whatever ends this run.
+    pub(super) fn keep(&mut self) -> bool {
+        let saved = self.state.save(&self.folder, &self.remembered_as);
+        if let Err(error) = &saved {
+            self.log.warn(&error.to_string());
+        }
+        saved.is_ok()
+    }
+
+    /// A run that was cut off may have left a backup that no guard has looked at: then nothing is taken away until somebody has.
+    fn hold_unjudged(&mut self, context: &Context<'_>, work: &Work) -> Result<(), Failure> {
+        let target = self.state.targets.entry(work.name.clone()).or_default();
+        let Some(since) = target.unjudged else { return Ok(()) };
+        let judged: Vec<String> = target.runs.iter().filter_map(|past| past.snapshot.clone()).collect();
+        // What can not be opened is told by the backup.
+        let Ok(found) = repository::first_since(context, work, since, &judged) else { return Ok(()) };
+        target.unjudged = None;
+        let Some(snapshot) = found else { return Ok(()) };
+        let why = format!(
+            "a run was cut off after it made snapshot {}, before guards looked at that",
+            snapshot.get(..8).unwrap_or(&snapshot)
+        );
+        target.hold(since, &[guards::MASS_CHANGE], [why.clone()]);
+        self.log.warn(&why);
+        self.shield(context, work, Some(&snapshot));
+        Ok(())
+    }
+
+    /// Protects the snapshot before an alarming one, unless that is done.
+    fn shield(&mut self, context: &Context<'_>, work: &Work, alarming: Option<&str>) {
+        let held =
+            |runner: &mut Self| runner.state.targets.entry(work.name.clone()).or_default().held.clone();
+        if held(self).is_some_and(|held| held.before.is_some()) {
+            return;
+        }
+        match repository::protect(context, alarming, &work.host, &work.sources) {
+            Ok((words, id)) => {
+                self.log.warn(&words);
+                let target = self.state.targets.entry(work.name.clone()).or_default();
+                if let Some(held) = &mut target.held {
+                    held.before = id;
+                }
+            }
+            Err(failure) => self.log.warn(&format!("the snapshot before could not be protected: {failure}")),
         }
     }
 
     fn is_passed_over(&self, alarm: &Alarm) -> bool {
-        let is = |code: &String| code == alarm.code;
-        self.wanted.accept.iter().any(is) || self.settings.guards.ignore.iter().any(is)
+        self.wanted.accept.iter().any(|code| code == alarm.code) || self.is_ignored(alarm)
+    }
+
+    fn is_ignored(&self, alarm: &Alarm) -> bool {
+        self.settings.guards.ignore.iter().any(|code| code == alarm.code)
     }
 
     /// What guards have against a backup of these sources to that repository.
     pub(super) fn before(&mut self, context: &Context<'_>, work: &Work) -> Result<Vec<Alarm>, Failure> {
+        self.hold_unjudged(context, work)?;
         // A repository that can not be opened is told by the backup, with its exit code.
         let known = repository::known(context, &work.host).ok().flatten();
         let guards = &self.settings.guards;
@@ -49,7 +99,8 @@ impl Runner<'_> {
         alarms.retain(|alarm| !self.is_passed_over(alarm));
         if alarms.is_empty() {
             let target = self.state.targets.entry(work.name.clone()).or_default();
-            target.places = serde_json::to_value(&places).ok();
+            let remembered = places.into_iter().map(|place| remembered(place, &before));
+            target.places = serde_json::to_value(remembered.collect::<Vec<_>>()).ok();
         }
         Ok(alarms)
     }
@@ -61,13 +112,20 @@ impl Runner<'_> {
         work: &Work,
         summary: &Value,
         began: i64,
+        accepted: bool,
     ) -> Result<Vec<Alarm>, Failure> {
         let now = numbers_of(summary, began);
         let target = self.state.targets.entry(work.name.clone()).or_default();
         let history = numbers(&target.runs);
         let mut alarms = guards::judge(&history, &now, &self.settings.guards.limits);
-        alarms.retain(|alarm| !self.is_passed_over(alarm));
+        // What was accepted was what held: an alarm of this run is another one.
+        alarms.retain(|alarm| !(if accepted { self.is_ignored(alarm) } else { self.is_passed_over(alarm) }));
         let target = self.state.targets.entry(work.name.clone()).or_default();
+        target.unjudged = None;
+        let snapshot = summary.get("snapshot_id").and_then(Value::as_str);
+        if let Some(past) = target.runs.last_mut() {
+            past.snapshot = snapshot.map(str::to_owned);
+        }
         if alarms.is_empty() {
             // What raised an alarm must not become what is usual.
             if let Some(past) = target.runs.last_mut() {
@@ -75,24 +133,18 @@ impl Runner<'_> {
             }
             return Ok(alarms);
         }
-        let snapshot = summary.get("snapshot_id").and_then(Value::as_str);
-        let why = alarms.iter().map(|alarm| alarm.what.clone()).collect();
-        target.held = Some(Held { since: began, before: None, why });
+        let codes: Vec<&str> = alarms.iter().map(|alarm| alarm.code).collect();
+        target.hold(began, &codes, alarms.iter().map(|alarm| alarm.what.clone()));
+        if let Some(past) = target.runs.last_mut() {
+            past.alarming = serde_json::to_value(now).ok();
+        }
+        self.keep();
         self.raise(
             work,
             "the backup was made; nothing is forgotten or pruned until somebody looked",
             &alarms,
         )?;
-        match repository::protect(context, snapshot, &work.host, &work.stored) {
-            Ok((words, id)) => {
-                self.log.warn(&words);
-                let target = self.state.targets.entry(work.name.clone()).or_default();
-                if let Some(held) = &mut target.held {
-                    held.before = id;
-                }
-            }
-            Err(failure) => self.log.warn(&format!("the snapshot before could not be protected: {failure}")),
-        }
+        self.shield(context, work, snapshot);
         Ok(alarms)
     }
 
@@ -112,6 +164,15 @@ impl Runner<'_> {
 fn numbers(runs: &[Past]) -> Vec<Numbers> {
     let numbers = runs.iter().filter_map(|past| past.numbers.clone());
     numbers.filter_map(|value| serde_json::from_value(value).ok()).collect()
+}
+
+/// A source as it is to be remembered: one that could not be looked at this time is what it was.
+fn remembered(place: guards::Place, before: &[guards::Place]) -> guards::Place {
+    let known = before.iter().find(|last| last.path == place.path);
+    match (place.found, known) {
+        (guards::Found::Unknown, Some(known)) => known.clone(),
+        _ => place,
+    }
 }
 
 fn numbers_of(summary: &Value, time: i64) -> Numbers {

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::context::{Context, eprint_line};
-use crate::cli::exit::{Code, Failure};
+use crate::cli::exit::Failure;
 use crate::model::clock::Clock;
 use crate::terminal::escape::escape;
 use crate::terminal::time;
@@ -72,20 +72,21 @@ fn shown(path: &Path) -> std::borrow::Cow<'_, str> {
 }
 
 impl<'c> Log<'c> {
-    pub fn new(context: &'c Context<'c>, place: Option<&Place>) -> Result<Log<'c>, Failure> {
-        let file = match place {
-            Some(place) => Some(open(place).map_err(|error| {
-                Failure::new(
-                    Code::Failed,
-                    format!("the log {} can not be written: {error}", shown(&place.file)),
-                )
-            })?),
-            None => None,
-        };
-        Ok(Log { context, file, lines: VecDeque::new(), warnings: Vec::new() })
+    /// A log that can not be written is told, and ends nothing: what it is about is more important.
+    pub fn new(context: &'c Context<'c>, place: Option<&Place>) -> Log<'c> {
+        let mut log = Log { context, file: None, lines: VecDeque::new(), warnings: Vec::new() };
+        match place.map(|place| (place, open(place))) {
+            None => {}
+            Some((_, Ok(file))) => log.file = Some(file),
+            Some((place, Err(error))) => {
+                log.warn(&format!("the log {} can not be written: {error}", shown(&place.file)));
+            }
+        }
+        log
     }
 
-    fn keep(&mut self, text: &str) {
+    /// A line for the file and the report alone.
+    pub fn keep(&mut self, text: &str) {
         if let Some(file) = &mut self.file {
             let line = format!("{} {text}\n", time::iso(self.context.clock.now()));
             // A full disk must not end a backup; the report has the lines all the same.

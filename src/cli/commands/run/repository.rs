@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use super::target::Work;
 use crate::backend::Space;
 use crate::cli::arguments::Arguments;
 use crate::cli::context::{Context, failure};
@@ -12,6 +13,7 @@ use crate::guards::{self, gather};
 use crate::model::{Id, Time};
 use crate::notices::hide;
 use crate::profile::{Profile, Section};
+use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
 
 /// The options for every command, of one of the profile's repositories.
@@ -22,13 +24,48 @@ pub fn words(
 ) -> Result<Vec<OsString>, Failure> {
     let mut words = profile::globals(profile, target, &context.defaults, &|_| true)?;
     // What was typed holds for each step.
-    if let Some(folder) = &context.global.cache_dir {
-        words.retain(|word| !word.as_bytes().starts_with(b"--cache-dir="));
-        let mut word = OsString::from("--cache-dir=");
-        word.push(folder);
+    let global = &context.global;
+    let mut put = |name: &str, value: OsString| {
+        let mut word = OsString::from(format!("--{name}="));
+        words.retain(|other: &OsString| !other.as_bytes().starts_with(word.as_bytes()));
+        word.push(value);
         words.push(word);
+    };
+    if let Some(folder) = &global.cache_dir {
+        put("cache-dir", folder.into());
+    }
+    let sizes = [
+        ("memory", global.memory),
+        ("limit-upload", global.limit_upload),
+        ("limit-download", global.limit_download),
+    ];
+    for (name, size) in sizes {
+        if let Some(size) = size {
+            put(name, size.to_string().into());
+        }
     }
     Ok(words)
+}
+
+/// Refuses options that say another repository or secret than the profile does: a run is of its profile.
+pub fn refuse_typed(context: &Context<'_>) -> Result<(), Failure> {
+    let global = &context.global;
+    let variable = |name: &str| (context.environment)(name);
+    let path = |path: &Option<std::path::PathBuf>| path.clone().map(OsString::from);
+    let options = [
+        ("repo", global.repo.clone(), "COPAL_REPOSITORY"),
+        ("repository-file", path(&global.repository_file), "COPAL_REPOSITORY_FILE"),
+        ("key-file", path(&global.key_file), "COPAL_KEY_FILE"),
+        ("password-file", path(&global.password_file), "COPAL_PASSWORD_FILE"),
+        ("password-command", global.password_command.clone(), "COPAL_PASSWORD_COMMAND"),
+    ];
+    match options.into_iter().find(|(_, value, name)| value.is_some() && *value != variable(name)) {
+        None => Ok(()),
+        Some((option, ..)) => {
+            Err(Failure::usage(format!("copal run takes --{option} from the profile alone"))
+                .with_hint("To save to another repository too, give the profile one more: [targets.NAME]"))
+        }
+    }
 }
 
 /// What opens that repository.
@@ -62,6 +99,26 @@ pub fn known(target: &Context<'_>, host: &[u8]) -> Result<Option<Known>, Failure
     let (repository, _) = target.open_synced()?;
     let all = select::load(target, &repository)?;
     Ok(Some(Known { space, newest: gather::newest(&all, host) }))
+}
+
+/// The first snapshot of these sources that was made since then, if any, of those that are not known.
+pub fn first_since(
+    target: &Context<'_>,
+    work: &Work,
+    since: i64,
+    known: &[String],
+) -> Result<Option<String>, Failure> {
+    let (repository, _) = target.open_synced()?;
+    let all = select::load(target, &repository)?;
+    let is_own = |named: &&Named| {
+        let snapshot = &named.snapshot;
+        snapshot.host == work.host
+            && snapshot.sources == work.sources
+            && snapshot.time.seconds >= since
+            && !known.contains(&named.name.to_string())
+    };
+    let first = all.confirmed.iter().filter(is_own).min_by_key(|named| named.snapshot.time);
+    Ok(first.map(|named| named.name.to_string()))
 }
 
 /// Keeps the newest snapshot before the alarming one from being forgotten; says what came of it, and its id.

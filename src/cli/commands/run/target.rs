@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::child::{self, Ended, Line};
 use super::{Runner, repository, words, worse};
 use crate::backup::commands::CommandSource;
+use crate::cli::arguments::{Arguments, Command};
+use crate::cli::commands::backup::inputs;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::profile;
 use crate::model::clock::Clock;
@@ -40,13 +42,18 @@ impl Runner<'_> {
         let began = self.context.clock.now().seconds;
         let context = repository::context(self.context, &work.globals)?;
         self.state.targets.entry(name.to_owned()).or_default().add(Past { began, ..Past::default() });
-        self.accept(name);
+        let accepted = self.accept(name);
         let alarms = self.before(&context, &work)?;
         if !alarms.is_empty() {
             self.raise(&work, "nothing was backed up", &alarms)?;
             return Ok(Code::Refused as u8);
         }
         let (mut code, mut may_take_away, mut reachable) = (0, true, true);
+        // From here on there may be a backup that no guard has looked at.
+        self.state.targets.entry(name.to_owned()).or_default().unjudged.get_or_insert(began);
+        if !self.keep() {
+            (code, may_take_away) = (Code::Failed as u8, false);
+        }
         let of = self.state.targets.get(name).cloned().unwrap_or_default();
         for (step, decision) in plan(&self.settings.wanted, &of, began, &self.limits) {
             if crate::cli::signals::code().is_some() {
@@ -60,8 +67,10 @@ impl Runner<'_> {
                 }
                 Decision::Held(since) => {
                     let since = time::show(crate::model::Time::new(since, 0));
+                    let codes =
+                        of.held.as_ref().map(|held| held.codes.join(" --accept ")).unwrap_or_default();
                     self.log.warn(&format!(
-                        "{} waits: a guard raised an alarm on {since}; when all is well: {} CODE",
+                        "{} waits: a guard raised an alarm on {since}; when all is well: {} {codes}",
                         step.name(),
                         self.settings.guards.limits.accept
                     ));
@@ -71,18 +80,32 @@ impl Runner<'_> {
                 Decision::Do if takes_away && !may_take_away || !reachable => continue,
                 Decision::Do => {}
             }
+            if step == Step::Forget && work.sources.is_empty() && !self.chooses()? {
+                self.log.warn("forget: the profile names no sources, so its rules are for no snapshot: say host, path or tag in [forget]");
+                code = worse(code, Code::Usage as u8);
+                continue;
+            }
             let ended = self.step(&work, step)?;
             code = worse(code, ended.code);
             match step {
                 Step::Backup => {
-                    may_take_away = matches!(ended.code, 0 | 3);
                     reachable = !matches!(ended.code, 2 | 10..=13) && ended.code < 128;
-                    if let Some(summary) = ended.summary.filter(|_| may_take_away) {
-                        let alarms = self.after(&context, &work, &summary, began)?;
-                        if !alarms.is_empty() {
-                            may_take_away = false;
-                            code = worse(code, Code::Refused as u8);
+                    match ended.summary.filter(|_| matches!(ended.code, 0 | 3)) {
+                        Some(summary) => {
+                            let alarms = self.after(&context, &work, &summary, began, accepted)?;
+                            if !alarms.is_empty() {
+                                may_take_away = false;
+                                code = worse(code, Code::Refused as u8);
+                            }
                         }
+                        // Without a summary nobody knows what was saved.
+                        None => {
+                            may_take_away = false;
+                            code = worse(code, if ended.code == 0 { Code::Failed as u8 } else { 0 });
+                        }
+                    }
+                    if !self.keep() {
+                        (code, may_take_away) = (worse(code, Code::Failed as u8), false);
                     }
                 }
                 _ => self.remember(name, step, ended.code),
@@ -101,12 +124,38 @@ impl Runner<'_> {
             Some(Ok(Some(host))) => host.as_bytes().to_vec(),
             _ => self.context.host(),
         };
-        let typed = profile::sources(self.profile, &self.context.defaults)?;
-        let sources: Vec<Vec<u8>> = typed.into_iter().map(|source| stored(source).into_vec()).collect();
+        let mut sources = match self.listed(&globals) {
+            Some(sources) => sources,
+            None => {
+                let typed = profile::sources(self.profile, &self.context.defaults)?;
+                typed.into_iter().map(|source| stored(source).into_vec()).collect()
+            }
+        };
+        sources.sort();
+        sources.dedup();
         let commands = backup.map_or(Ok(Vec::new()), |backup| backup.words("command"))?;
         let commands = commands.into_iter().filter_map(|text| CommandSource::parse(text.as_bytes()).ok());
-        let stored = sources.iter().cloned().chain(commands.map(|command| command.path())).collect();
+        let mut stored: Vec<Vec<u8>> =
+            sources.iter().cloned().chain(commands.map(|command| command.path())).collect();
+        stored.sort();
         Ok(Work { name: name.to_owned(), globals, host, sources, stored })
+    }
+
+    /// The sources of a profile that has lists of them in files, as the backup reads them; none when one of them is not there.
+    fn listed(&self, globals: &[OsString]) -> Option<Vec<Vec<u8>>> {
+        let section = self.profile.section("backup").ok()??;
+        if !section.entries.keys().any(|key| key.starts_with("files-from")) {
+            return None;
+        }
+        let mut words: Vec<OsString> = vec!["copal".into(), "backup".into()];
+        words.extend(globals.iter().cloned());
+        words.extend(profile::of_step(self.profile, "backup", &self.context.defaults).ok()?);
+        words.push("--".into());
+        words.extend(profile::sources(self.profile, &self.context.defaults).ok()?);
+        match Arguments::read(words, self.context.environment).ok()?.command {
+            Command::Backup(wanted) => inputs::sources(self.context, &wanted).ok(),
+            _ => None,
+        }
     }
 
     /// The words that a step is called with.
@@ -130,6 +179,7 @@ impl Runner<'_> {
                     OsString::from_vec(word)
                 };
                 words.push(option("host", &work.host));
+                words.push("--exact-paths".into());
                 words.extend(work.stored.iter().map(|source| option("path", source)));
             }
             _ => {}
