@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use copal::backend::Memory;
@@ -16,11 +16,12 @@ use copal::backup::touched::{Hint, Touched};
 use copal::backup::{self, Options, Outcome};
 use copal::compress::Level;
 use copal::crypto::MasterKey;
+use copal::format::note::Verb;
 use copal::format::slot::Unlock;
 use copal::model::clock::SystemClock;
 use copal::model::{Id, Id16, Node};
 use copal::patterns::PatternsBuilder;
-use copal::progress::Silent;
+use copal::progress::{Event, Listener, Silent};
 use copal::repository::{self, Repository};
 use copal::watch::{self, Watcher};
 use made::{folder, make};
@@ -415,4 +416,98 @@ fn what_was_too_fresh_is_looked_at_again_without_being_told() {
     world.check("at the start");
     fs::write(world.source().join("d/four"), "5").unwrap();
     assert_eq!(world.back_up(Touched::default()).1, [""; 0]);
+}
+
+/// Ends a backup after so many of its events.
+struct Cutter<'s> {
+    left: AtomicUsize,
+    stop: &'s AtomicBool,
+}
+
+impl Listener for Cutter<'_> {
+    fn event(&self, _: Event<'_>) {
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl World {
+    /// A backup that is cut off somewhere, or is not; how it ended.
+    fn cut_off(&self, hints: Option<Touched>, events: usize) -> Option<Outcome> {
+        let stop = AtomicBool::new(false);
+        let cutter = Cutter { left: AtomicUsize::new(events), stop: &stop };
+        let options = Options { touched: hints, checkpoint_seconds: 0.0, ..self.options() };
+        backup::backup(&self.repository, &options, &SystemClock, &cutter, &stop).ok()
+    }
+
+    /// Forgets the newest snapshot.
+    fn forget_newest(&self) {
+        let mut all = self.repository.snapshots().unwrap();
+        let named = all.confirmed.iter().rev().find(|named| named.snapshot.host == b"host").cloned();
+        let time = self.repository.storage_time().unwrap();
+        if let Some(named) = named {
+            self.repository.put_note(&mut all.notes, &named.name, Verb::Forget, &[], time).unwrap();
+        }
+    }
+}
+
+#[test]
+fn backups_beside_cut_off_ones_and_forgotten_parents_make_hints_miss_nothing() {
+    let (mut left, mut cut) = (0, 0);
+    for seed in 100..116 {
+        let excludes = if seed % 2 == 0 { Excludes::default() } else { some_excludes() };
+        let mut world = World::new(excludes);
+        let mut numbers = Numbers(seed);
+        world.check("at the start");
+        for round in 0..12 {
+            let mut done = Vec::new();
+            let mut pending = Touched::default();
+            for _ in 0..1 + numbers.below(3) {
+                done.push(edit(&mut world, &mut numbers));
+                match numbers.below(6) {
+                    // By somebody else, who reads everything.
+                    0 => {
+                        world.cut_off(None, usize::MAX).expect("a backup");
+                        done.push("a backup beside".to_owned());
+                    }
+                    1 => {
+                        let events = numbers.below(30);
+                        let whole = world.cut_off(None, events).is_some();
+                        cut += u64::from(!whole);
+                        done.push(format!("a backup beside, whole: {whole}"));
+                    }
+                    // The watch's own, whose hints are given back.
+                    2 => {
+                        let mut hints = world.watcher.take();
+                        hints.merge(&world.again);
+                        hints.merge(&pending);
+                        match world.cut_off(Some(hints.clone()), numbers.below(30)) {
+                            Some(outcome) => {
+                                world.again = outcome.again;
+                                pending = Touched::default();
+                            }
+                            None => {
+                                pending.merge(&hints);
+                                cut += 1;
+                            }
+                        }
+                        done.push("one by hints, perhaps cut off".to_owned());
+                    }
+                    3 => {
+                        world.forget_newest();
+                        done.push("the newest snapshot forgotten".to_owned());
+                    }
+                    _ => {}
+                }
+            }
+            let mut touched = world.touched();
+            touched.merge(&pending);
+            let (outcome, differing) = world.back_up(touched);
+            left += outcome.left;
+            assert!(differing.is_empty(), "seed {seed}, round {round}, {done:?}\n{}", differing.join("\n"));
+        }
+    }
+    assert!(cut > 20, "almost none was cut off ({cut})");
+    assert!(left > 100, "almost nothing was left unseen ({left}): this test shows nothing");
 }
