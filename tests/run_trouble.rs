@@ -153,6 +153,24 @@ fn what_is_remembered_and_damaged_may_have_been_an_alarm() {
 }
 
 #[test]
+fn where_nothing_is_remembered_guards_go_by_the_newest_snapshot() {
+    let sandbox = bare();
+    profile(&sandbox, &format!("{BASE}{KEEP}"));
+    for number in 0..40 {
+        sandbox.write(format!("source/f{number}.txt"), "text");
+    }
+    sandbox.run(["backup", "--profile", "home"]).expect(0);
+    std::fs::rename(sandbox.source(), sandbox.path("away")).unwrap();
+    std::fs::create_dir(sandbox.source()).unwrap();
+    sandbox.run(["run", "home"]).expect(6).warns("--accept source-empty");
+    // Nearly all is gone.
+    std::fs::remove_dir_all(sandbox.path("home/state")).unwrap();
+    sandbox.write("source/f1.txt", "text");
+    sandbox.run(["run", "home"]).expect(6).warns("--accept mass-removal");
+    assert_eq!(snapshots(&sandbox).len(), 2);
+}
+
+#[test]
 fn the_rules_of_a_profile_are_not_for_snapshots_that_have_more_sources() {
     let sandbox = bare();
     profile(&sandbox, &format!("{BASE}{KEEP}"));

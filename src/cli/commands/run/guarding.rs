@@ -80,7 +80,13 @@ impl Runner<'_> {
     pub(super) fn before(&mut self, context: &Context<'_>, work: &Work) -> Result<Vec<Alarm>, Failure> {
         self.hold_unjudged(context, work)?;
         // A repository that can not be opened is told by the backup, with its exit code.
-        let known = repository::known(context, &work.host).ok().flatten();
+        let of = self.state.targets.entry(work.name.clone()).or_default();
+        let is_first = of.places.is_none() && of.runs.iter().all(|past| past.numbers.is_none());
+        let known = repository::known(context, work, is_first).ok().flatten();
+        if let Some(numbers) = known.as_ref().and_then(|known| known.numbers) {
+            let numbers = serde_json::to_value(numbers).ok();
+            of.runs.insert(0, Past { numbers, ..Past::default() });
+        }
         let guards = &self.settings.guards;
         let places = gather::places(&work.sources);
         let seen = guards::Seen {
@@ -90,8 +96,10 @@ impl Runner<'_> {
             now: self.context.clock.now(),
         };
         let target = self.state.targets.entry(work.name.clone()).or_default();
-        let before: Vec<guards::Place> =
-            target.places.clone().and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+        let remembered_places = target.places.clone().and_then(|value| serde_json::from_value(value).ok());
+        let before: Vec<guards::Place> = remembered_places
+            .or_else(|| known.as_ref().map(|known| known.places.clone()))
+            .unwrap_or_default();
         let history = numbers(&target.runs);
         let past =
             guards::Past { places: &before, newest: known.and_then(|known| known.newest), history: &history };

@@ -9,7 +9,7 @@ use crate::cli::arguments::Arguments;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::Failure;
 use crate::cli::{profile, select};
-use crate::guards::{self, gather};
+use crate::guards::{self, Numbers, Place, gather};
 use crate::model::{Id, Time};
 use crate::notices::hide;
 use crate::profile::{Profile, Section};
@@ -87,10 +87,13 @@ pub fn shown(of: &Context<'_>, profile: &Profile, target: Option<&Section>) -> R
 pub struct Known {
     pub space: Option<Space>,
     pub newest: Option<Time>,
+    /// What the newest snapshot of these sources holds, where no run before is remembered.
+    pub places: Vec<Place>,
+    pub numbers: Option<Numbers>,
 }
 
 /// Asks for it. Nothing where the repository is not there yet.
-pub fn known(target: &Context<'_>, host: &[u8]) -> Result<Option<Known>, Failure> {
+pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option<Known>, Failure> {
     let backend = target.backend()?;
     if !backend.exists_repository().map_err(|error| failure(&error.into()))? {
         return Ok(None);
@@ -98,7 +101,14 @@ pub fn known(target: &Context<'_>, host: &[u8]) -> Result<Option<Known>, Failure
     let space = backend.space().ok().flatten();
     let (repository, _) = target.open_synced()?;
     let all = select::load(target, &repository)?;
-    Ok(Some(Known { space, newest: gather::newest(&all, host) }))
+    let is_own = |named: &&Named| named.snapshot.host == work.host && named.snapshot.sources == work.sources;
+    let last = all.confirmed.iter().filter(is_own).max_by_key(|named| named.snapshot.time);
+    let (mut places, mut numbers) = (Vec::new(), None);
+    if let Some(last) = last.filter(|_| is_first) {
+        places = gather::places_of(&repository, &last.snapshot).map_err(|error| failure(&error))?;
+        numbers = Some(Numbers::of(&last.snapshot, 0, 0));
+    }
+    Ok(Some(Known { space, newest: gather::newest(&all, &work.host), places, numbers }))
 }
 
 /// The first snapshot of these sources that was made since then, if any, of those that are not known.
