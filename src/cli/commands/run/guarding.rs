@@ -56,7 +56,7 @@ impl Runner<'_> {
         if held(self).is_some_and(|held| held.before.is_some()) {
             return;
         }
-        match repository::protect(context, alarming, &work.host, &work.sources) {
+        match repository::protect(context, alarming, &work.host, &work.stored) {
             Ok((words, id)) => {
                 self.log.warn(&words);
                 let target = self.state.targets.entry(work.name.clone()).or_default();

@@ -101,7 +101,7 @@ pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option
     let space = backend.space().ok().flatten();
     let (repository, _) = target.open_synced()?;
     let all = select::load(target, &repository)?;
-    let is_own = |named: &&Named| named.snapshot.host == work.host && named.snapshot.sources == work.sources;
+    let is_own = |named: &&Named| named.snapshot.host == work.host && named.snapshot.sources == work.stored;
     let last = all.confirmed.iter().filter(is_own).max_by_key(|named| named.snapshot.time);
     let (mut places, mut numbers) = (Vec::new(), None);
     if let Some(last) = last.filter(|_| is_first) {
@@ -123,7 +123,7 @@ pub fn first_since(
     let is_own = |named: &&Named| {
         let snapshot = &named.snapshot;
         snapshot.host == work.host
-            && snapshot.sources == work.sources
+            && snapshot.sources == work.stored
             && snapshot.time.seconds >= since
             && !known.contains(&named.name.to_string())
     };

@@ -80,7 +80,7 @@ impl Runner<'_> {
                 Decision::Do if takes_away && !may_take_away || !reachable => continue,
                 Decision::Do => {}
             }
-            if step == Step::Forget && work.sources.is_empty() && !self.chooses()? {
+            if step == Step::Forget && work.stored.is_empty() && !self.chooses()? {
                 self.log.warn("forget: the profile names no sources, so its rules are for no snapshot: say host, path or tag in [forget]");
                 code = worse(code, Code::Usage as u8);
                 continue;
