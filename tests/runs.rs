@@ -306,3 +306,23 @@ fn the_rules_of_a_profile_are_for_its_own_snapshots() {
     }
     assert_eq!(snapshots(&sandbox), 5);
 }
+
+#[test]
+fn what_commands_print_is_saved_kept_and_thinned_with_the_rest() {
+    let sandbox = bare();
+    let base = BASE.replace("sources =", "command = [\"dump.sql=cat HERE/dump\"]\nsources =");
+    profile(&sandbox, &format!("{base}[forget]\nkeep-last = 2\n"));
+    for round in 0..4 {
+        sandbox.write("dump", format!("table {round}\n"));
+        sandbox.run(["run", "home"]).expect(0);
+    }
+    assert_eq!(snapshots(&sandbox), 2);
+    let dump = |which: &str| sandbox.run(["dump", "--profile", "home", which]).expect(0).out();
+    assert_eq!(dump("latest:/.commands/dump.sql"), "table 3\n");
+    assert_eq!(dump("latest~1:/.commands/dump.sql"), "table 2\n");
+    // A dump that fails is told, and the files are saved all the same.
+    std::fs::remove_file(sandbox.path("dump")).unwrap();
+    let ended = sandbox.run(["run", "home"]).expect(3);
+    assert!(ended.err().contains("dump.sql"), "{ended}");
+    sandbox.run(["status"]).expect(3);
+}
