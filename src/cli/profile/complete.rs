@@ -6,7 +6,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory};
 
 use super::{load, options};
-use crate::cli::arguments::Arguments;
+use crate::cli::arguments::{Arguments, wants_json};
+use crate::cli::context::eprint_line;
 use crate::cli::defaults::Defaults;
 use crate::cli::environment::Lookup;
 use crate::cli::exit::Failure;
@@ -99,6 +100,16 @@ pub fn complete(typed: Vec<OsString>, environment: Lookup<'_>) -> Result<Vec<OsS
     let wanted = |argument: &Arg| {
         matches!(argument.get_action(), ArgAction::Append) || !pushed_aside(argument.get_id().as_str())
     };
+    let (variables, ids) = VARIABLES[0];
+    if let Some(variable) = variables.iter().find(|variable| environment(variable).is_some())
+        && !ids.iter().any(|id| command.is(id))
+        && options::names_repository(&profile)
+        && !wants_json(&typed)
+    {
+        eprint_line(&format!(
+            "copal: {variable} is set, and counts before the repository of the profile {name}"
+        ));
+    }
     let section = command.section();
     let mut more = Vec::new();
     if section != "schedule" {

@@ -142,6 +142,11 @@ const ROWS: [&[&str]; 3] = [
     &["cache-dir", "no-cache"],
 ];
 
+/// Whether a profile says itself where its repository is.
+pub fn names_repository(profile: &Profile) -> bool {
+    ROWS[0].iter().any(|key| profile.top.get(key).is_some())
+}
+
 /// Whether a section has that key, or one that stands for it.
 fn has_like(section: &Section, key: &str) -> bool {
     let row = ROWS.iter().find(|row| row.contains(&key));
