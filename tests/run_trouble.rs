@@ -273,6 +273,37 @@ fn something_that_a_step_leaves_behind_does_not_keep_the_run_waiting() {
 }
 
 #[test]
+fn what_prints_the_password_is_no_word_of_any_step() {
+    let sandbox = bare();
+    sandbox.write("password", "secret\n");
+    let password = sandbox.path("password");
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let other = sandbox.path("other");
+    sandbox
+        .run(["init".as_ref(), "-r".as_ref(), other.as_os_str(), "-p".as_ref(), password.as_os_str()])
+        .expect(0);
+    profile(
+        &sandbox,
+        "repository = \"HERE/other\"\npassword-command = \"tr '\\\\0' ' ' < /proc/$PPID/cmdline >> HERE/seen; echo secret\"\n[backup]\nsources = [\"SOURCE\"]\n",
+    );
+    sandbox.run(["run", "home"]).expect(0);
+    let seen = read(sandbox.path("seen"));
+    assert!(seen.contains("backup --json") && !seen.contains("echo secret"), "{seen}");
+}
+
+#[test]
+fn a_variable_that_leads_away_from_the_profiles_repository_is_told() {
+    let mut sandbox = bare();
+    profile(&sandbox, &BASE.replace("REPOSITORY", "HERE/nowhere"));
+    let repository = sandbox.repository();
+    sandbox.set("COPAL_REPOSITORY", repository);
+    let told = sandbox.run(["backup", "--profile", "home"]).expect(0).err();
+    assert!(told.contains("COPAL_REPOSITORY is set, and counts before"), "{told}");
+    // A run is of its profile.
+    sandbox.run(["run", "home"]).expect(10);
+}
+
+#[test]
 fn profiles_of_one_name_in_several_folders_do_not_share_what_is_remembered() {
     let sandbox = bare();
     profile(&sandbox, BASE);

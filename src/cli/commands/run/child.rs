@@ -1,7 +1,8 @@
 //! One step of a run: copal itself as another process, so that whatever ends it, the run goes on to tell about it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const QUEUE: usize = 1024;
 /// The longest line that is read at once; a longer one comes in pieces.
 const LINE_MAX: usize = 1 << 20;
+
+/// A word that is handed on as a variable.
+const SECRET: &[u8] = b"--password-command=";
 
 /// How a step ended.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +96,19 @@ fn follow(stream: impl Read, to: &Sender<Vec<u8>>) {
 pub fn run(words: &[OsString], stop: &AtomicBool, tell: &mut dyn FnMut(&Line)) -> std::io::Result<Ended> {
     let began = Instant::now();
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for word in words {
+        match word.as_bytes().strip_prefix(SECRET) {
+            // It may hold a password, and every user sees the words of a process, but not its variables.
+            Some(value) => {
+                command.env_remove("COPAL_KEY_FILE").env_remove("COPAL_PASSWORD_FILE");
+                command.env("COPAL_PASSWORD_COMMAND", OsStr::from_bytes(value));
+            }
+            None => {
+                command.arg(word);
+            }
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The profile was read, and stands in the words.
     command.env_remove("COPAL_PROFILE");
     // SAFETY: both calls are allowed between fork and exec. A session of its own: nobody is asked for a password, and Ctrl-C comes here
