@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -92,10 +93,15 @@ fn follow(stream: impl Read, to: &Sender<Vec<u8>>) {
     }
 }
 
+/// This program by its path; by the link to what is running when an upgrade has removed or replaced it there.
+fn program(running: PathBuf) -> PathBuf {
+    if running.exists() { running } else { PathBuf::from("/proc/self/exe") }
+}
+
 /// Runs copal with these words; `tell` gets each line as it comes.
 pub fn run(words: &[OsString], stop: &AtomicBool, tell: &mut dyn FnMut(&Line)) -> std::io::Result<Ended> {
     let began = Instant::now();
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(program(std::env::current_exe()?));
     for word in words {
         match word.as_bytes().strip_prefix(SECRET) {
             // It may hold a password, and every user sees the words of a process, but not its variables.
