@@ -2,8 +2,8 @@
 
 use std::io;
 
-use clap::CommandFactory;
-use clap_complete::Shell;
+use clap::{Command, CommandFactory, ValueEnum};
+use clap_complete::{Generator, Shell};
 
 use super::arguments::Arguments;
 use super::commands::complete::COMMANDS;
@@ -97,15 +97,70 @@ fn asking_zsh(script: &str) -> String {
     out
 }
 
+/// The completions for every shell, each with the name under which its shell looks for it.
+pub fn all_completions() -> Vec<(String, Vec<u8>)> {
+    let shells = Shell::value_variants().iter();
+    shells.map(|shell| (shell.file_name("copal"), completions(*shell))).collect()
+}
+
+/// The tree of commands as the pages have it: without `help`, which has no page.
+fn tree() -> Command {
+    let mut tree = Arguments::command().disable_help_subcommand(true);
+    tree.build();
+    tree
+}
+
 /// The manual page of the program (no words), or of one of its commands; none when there is no such command.
 pub fn page(command: &[String]) -> io::Result<Option<Vec<u8>>> {
-    let mut tree = Arguments::command();
-    tree.build();
-    let wanted = command.iter().try_fold(tree, |tree, name| tree.find_subcommand(name).cloned());
-    let Some(wanted) = wanted else { return Ok(None) };
+    let mut above = Vec::new();
+    let mut place = tree();
+    for name in command {
+        let Some(found) = place.find_subcommand(name).cloned() else { return Ok(None) };
+        above.push(page_name(&place));
+        place = found;
+    }
+    render(&place, &above).map(Some)
+}
+
+/// Every manual page with the name of its file: `copal.1`, and one for each command and each other name of it.
+pub fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut out = Vec::new();
-    clap_mangen::Man::new(wanted).render(&mut out)?;
-    Ok(Some(out))
+    collect(&tree(), &mut Vec::new(), &mut out)?;
+    Ok(out)
+}
+
+fn collect(place: &Command, above: &mut Vec<String>, out: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    let name = page_name(place);
+    out.push((format!("{name}.1"), render(place, above)?));
+    if let Some(parent) = above.last() {
+        for alias in place.get_visible_aliases() {
+            out.push((format!("{parent}-{alias}.1"), format!(".so man1/{name}.1\n").into_bytes()));
+        }
+    }
+    above.push(name);
+    for command in place.get_subcommands().filter(|command| !command.is_hide_set()) {
+        collect(command, above, out)?;
+    }
+    above.pop();
+    Ok(())
+}
+
+/// `copal-key-add` of `copal key add`.
+fn page_name(command: &Command) -> String {
+    command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
+}
+
+/// A page, which ends with the names of those above it.
+fn render(command: &Command, above: &[String]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let source = concat!("copal ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command.clone()).date(" ").source(source).manual("copal").render(&mut out)?;
+    if !above.is_empty() {
+        let names: Vec<String> =
+            above.iter().map(|name| format!("\\fB{}\\fR(1)", name.replace('-', "\\-"))).collect();
+        out.extend_from_slice(format!(".SH \"SEE ALSO\"\n{}\n", names.join(", ")).as_bytes());
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -121,6 +176,45 @@ mod tests {
         assert!(page(&["fly".to_owned()]).unwrap().is_none());
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             assert!(String::from_utf8(completions(shell)).unwrap().contains("snapshots"));
+        }
+    }
+    #[test]
+    fn every_page_that_a_page_names_is_there() {
+        let pages = pages().unwrap();
+        let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+        for name in ["copal.1", "copal-backup.1", "copal-key-add.1", "copal-cat.1"] {
+            assert!(names.contains(&name), "{name} is not among {names:?}");
+        }
+        let mut referred = 0;
+        for (name, text) in &pages {
+            let text = String::from_utf8(text.clone()).unwrap().replace("\\-", "-").replace("\\fR", "");
+            if let Some(other) = text.strip_prefix(".so man1/") {
+                assert!(names.contains(&other.trim()), "{name} stands for {other}");
+                continue;
+            }
+            let whole = |word: &str| word.contains("copal") && word.contains("(1)");
+            for word in text.split_whitespace().filter(|word| whole(word)) {
+                let other = word.split("(1)").next().unwrap().replace("\\fB", "") + ".1";
+                assert!(names.contains(&other.as_str()), "{name} names {other}");
+                referred += 1;
+            }
+        }
+        // Each but the first is named by the one above it, and names at least that.
+        assert!(referred >= 2 * (names.len() - 2), "only {referred} references in {} pages", names.len());
+    }
+
+    #[test]
+    fn a_page_says_where_it_belongs() {
+        let words = ["key".to_owned(), "add".to_owned()];
+        let text = String::from_utf8(page(&words).unwrap().unwrap()).unwrap();
+        assert!(text.ends_with(".SH \"SEE ALSO\"\n\\fBcopal\\fR(1), \\fBcopal\\-key\\fR(1)\n"), "{text}");
+    }
+
+    #[test]
+    fn completions_have_the_names_that_shells_look_for() {
+        let names: Vec<String> = all_completions().into_iter().map(|(name, _)| name).collect();
+        for name in ["copal.bash", "_copal", "copal.fish"] {
+            assert!(names.iter().any(|known| known == name), "{names:?}");
         }
     }
 }

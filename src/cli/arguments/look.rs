@@ -1,6 +1,7 @@
 //! Commands that look at a repository, or at copal itself: `snapshots`, `ls`, `check`, `doctor`, `stats`, `completions`, `man`, `version`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -102,20 +103,27 @@ pub struct Stats {
 /// Print a completion script for a shell
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example:\n  copal completions bash > ~/.local/share/bash-completion/completions/copal"
+    after_help = "Examples:\n  copal completions bash > ~/.local/share/bash-completion/completions/copal\n  copal completions --all completions/"
 )]
 pub struct Completions {
     /// The shell
-    pub shell: Shell,
+    #[arg(required_unless_present = "all")]
+    pub shell: Option<Shell>,
+    /// Write those of all shells into this folder, each under the name that its shell looks for
+    #[arg(long, value_name = "FOLDER", conflicts_with = "shell")]
+    pub all: Option<PathBuf>,
 }
 
 /// Print the manual page
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  copal man backup | man -l -")]
+#[command(after_help = "Examples:\n  copal man backup | man -l -\n  copal man --all ~/.local/share/man/man1")]
 pub struct Man {
     /// That of one command, such as `restore` or `key add`
     #[arg(value_name = "COMMAND", value_parser = values::text)]
     pub command: Vec<String>,
+    /// Write all pages into this folder: copal.1, and one for each command, such as copal-key-add.1
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    pub all: Option<PathBuf>,
 }
 
 /// Print the versions of the program and of the repository format

@@ -1,11 +1,16 @@
 //! `copal version`, `copal completions`, `copal man`.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::cli::arguments::{Completions, Man};
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::manual;
+use crate::terminal::escape::escape;
+use crate::terminal::json;
 
 #[derive(Serialize)]
 struct Version {
@@ -32,16 +37,31 @@ pub fn version(context: &Context<'_>) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-/// Writes a shell's completions.
+/// Files that were written.
+#[derive(Serialize)]
+struct Written<'a> {
+    folder: &'a str,
+    files: Vec<&'a str>,
+}
+
+/// Writes a shell's completions, or those of all.
 pub fn completions(context: &Context<'_>, completions: &Completions) -> Result<Code, Failure> {
-    context.out.write(manual::completions(completions.shell))?;
+    match (&completions.all, completions.shell) {
+        (Some(folder), _) => return write_all(context, folder, &manual::all_completions()),
+        (None, Some(shell)) => context.out.write(manual::completions(shell))?,
+        // The parser wants one of them.
+        (None, None) => return Err(Failure::usage("say which shell")),
+    }
     Ok(Code::Done)
 }
 
-/// Writes a manual page.
+/// Writes a manual page, or all of them.
 pub fn man(context: &Context<'_>, man: &Man) -> Result<Code, Failure> {
-    let page = manual::page(&man.command).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
-    match page {
+    let failed = |error: std::io::Error| Failure::new(Code::Failed, error.to_string());
+    if let Some(folder) = &man.all {
+        return write_all(context, folder, &manual::pages().map_err(failed)?);
+    }
+    match manual::page(&man.command).map_err(failed)? {
         Some(page) => {
             context.out.write(page)?;
             Ok(Code::Done)
@@ -49,4 +69,26 @@ pub fn man(context: &Context<'_>, man: &Man) -> Result<Code, Failure> {
         None => Err(Failure::usage(format!("there is no command {}", man.command.join(" ")))
             .with_hint("See them: copal --help")),
     }
+}
+
+/// Writes files into a folder, which is made when it is not there; what is there under their names is replaced.
+fn write_all(context: &Context<'_>, folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Code, Failure> {
+    let failed = |path: &Path, error: std::io::Error| {
+        let shown = escape(path.as_os_str().as_bytes());
+        Failure::new(Code::Failed, format!("{shown} can not be written: {error}"))
+    };
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| failed(&path, error))?;
+    }
+    let shown = json::text(folder.as_os_str().as_bytes());
+    if context.global.json {
+        let files = files.iter().map(|(name, _)| name.as_str()).collect();
+        context.out.json("written", &Written { folder: &shown, files })?;
+    } else {
+        let shown = escape(folder.as_os_str().as_bytes());
+        context.out.write(format!("wrote {} files into {shown}\n", files.len()))?;
+    }
+    Ok(Code::Done)
 }
