@@ -789,6 +789,24 @@ fn version_completions_and_man_need_no_repository() {
     sandbox.run(["man", "key", "add"]).expect(0).says("new\\-key\\-file");
     sandbox.run(["man", "fly"]).expect(2);
     sandbox.run(["man", "key", "fly"]).expect(2);
+    let folder = sandbox.path("pages/man1");
+    let all = |command: &str| sandbox.run([command.as_ref(), OsStr::new("--all"), folder.as_os_str()]);
+    all("man").expect(0).says("files into");
+    all("completions").expect(0);
+    for name in ["copal.1", "copal-key-add.1", "copal.bash", "_copal"] {
+        assert!(folder.join(name).exists(), "{name} is not among {:?}", files(&folder));
+    }
+    let said =
+        sandbox.run([OsStr::new("man"), "--json".as_ref(), "--all".as_ref(), folder.as_os_str()]).expect(0);
+    assert!(said.messages("written")[0]["files"].as_array().unwrap().len() > 40, "{}", said.out());
+    sandbox.run(["man", "restore", "--all", "x"]).expect(2);
+    sandbox.run(["completions"]).expect(2);
+    sandbox.run(["completions", "bash", "--all", "x"]).expect(2);
+    let file = sandbox.write("file", "");
+    sandbox
+        .run(["man".as_ref(), OsStr::new("--all"), file.as_os_str()])
+        .expect(1)
+        .warns("can not be written");
     sandbox.run([""; 0]).expect(2);
     sandbox.run(["fly"]).expect(2);
     let ended = sandbox.run(["fly", "--json"]).expect(2);
