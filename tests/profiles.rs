@@ -55,6 +55,12 @@ fn what_is_typed_counts_before_variables_and_these_before_the_profile() {
     sandbox
         .run(["snapshots", "--profile", "home", "-r", repository.to_str().unwrap(), "--key-file", "key"])
         .expect(0);
+    // What contradicts something typed is left out.
+    profile(&sandbox, "home", &format!("{HOME}[check]\nbudget = \"1m\"\n"));
+    sandbox.unset("COPAL_REPOSITORY");
+    sandbox.unset("COPAL_KEY_FILE");
+    let read = sandbox.run(["check", "--profile", "home", "--read-data", "--json"]).expect(0).summary();
+    assert_eq!(read["packs_read"], read["packs"]);
     // Another source; what may be said several times is added to.
     sandbox.unset("COPAL_REPOSITORY");
     sandbox.unset("COPAL_KEY_FILE");

@@ -313,7 +313,7 @@ fn wrong_words_are_refused() {
         world.run(words).expect(2).warns(says);
     }
     world.run("install --system -y").expect(1).warns("only root");
-    world.run("install missing -y").expect(1).warns("missing.toml").warns("copal profile new missing");
+    world.run("install missing -y").expect(2).warns("there is no profile missing in ");
     assert!(!world.units().exists());
 }
 

@@ -163,7 +163,7 @@ mod tests {
         let limits = Limits { upload: Some(1 << 40), download: None };
         let throttled = Throttled::new(super::super::Memory::new(), limits);
         throttled.create().unwrap();
-        let name = "ab".repeat(16);
+        let name = "ab".repeat(32);
         throttled.put(Kind::Packs, &name, b"abc").unwrap();
         assert_eq!(throttled.get(Kind::Packs, &name).unwrap(), b"abc");
         assert_eq!(throttled.get_range(Kind::Packs, &name, 1, 1).unwrap(), b"b");

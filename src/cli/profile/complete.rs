@@ -111,14 +111,27 @@ pub fn complete(typed: Vec<OsString>, environment: Lookup<'_>) -> Result<Vec<OsS
         ));
     }
     let section = command.section();
+    let grammar = options::grammar();
+    let command_grammar = options::command_of(&grammar, section);
+    // What contradicts something that was typed is left out: `--read-data` against a budget.
+    let contradicts = |argument: &Arg| {
+        command_grammar.is_some_and(|grammar| {
+            let conflict = |one: &Arg, other: &Arg| {
+                let all = grammar.get_arg_conflicts_with(one);
+                all.iter().any(|conflicting| conflicting.get_id() == other.get_id())
+            };
+            let mut typed = grammar.get_arguments().filter(|other| command.is(other.get_id().as_str()));
+            typed.any(|typed| conflict(typed, argument) || conflict(argument, typed))
+        })
+    };
+    let of_command = |argument: &Arg| wanted(argument) && !contradicts(argument);
     let mut more = Vec::new();
     if section != "schedule" {
         more.extend(options::globals(&profile, None, &defaults, &wanted)?);
     }
-    let grammar = options::grammar();
     let mut sources = Vec::new();
-    if let Some(command_grammar) = options::command_of(&grammar, section) {
-        more.extend(options::of_command(&profile, section, command_grammar, &defaults, &wanted)?);
+    if let Some(command_grammar) = command_grammar {
+        more.extend(options::of_command(&profile, section, command_grammar, &defaults, &of_command)?);
         if section == "watch" {
             let own = profile.section("watch")?;
             let rest = |argument: &Arg| {
