@@ -55,18 +55,27 @@ impl Repository {
                 }
                 Err(error) => return Err(error),
             };
-            let mut wrong = Vec::new();
+            let is_known = known.contains(&name);
+            let (mut wrong, mut new) = (Vec::new(), Vec::new());
             for entry in &object.packs {
                 if !self.is_removed(&entry.name) {
                     named.insert(entry.name);
                     let record = packs::record(entry);
-                    if !self.index.holds(&name, &record, sums.as_ref())? {
-                        wrong.push(record);
+                    if self.index.holds(&name, &record, sums.as_ref())? {
+                        continue;
+                    }
+                    // One that came meanwhile is only taken in: places of its chunks in other packs are right, and must stay.
+                    match is_known || !self.index.agrees(&record)? {
+                        true => wrong.push(record),
+                        false => new.push(record),
                     }
                 }
             }
+            if !new.is_empty() {
+                self.index.add_packs(Some(name), &new)?;
+            }
             // One that was not known is new, and nothing was wrong about it.
-            if known.contains(&name) && !wrong.is_empty() {
+            if is_known && !wrong.is_empty() {
                 if compared.mended == 0 {
                     self.index.check_structure()?;
                 }
