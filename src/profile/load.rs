@@ -1,7 +1,7 @@
 //! Finding profiles and reading them, with what they inherit. Nobody else may be able to write in one: it says what is run.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,10 @@ pub fn list(folders: &Folders) -> Result<Vec<(String, PathBuf)>, Error> {
             |error: std::io::Error| Error::Unreadable { file: folder.clone(), message: error.to_string() };
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            // What lies there is for others: the system's may be root's alone.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                continue;
+            }
             Err(error) => return Err(unreadable(error)),
         };
         for entry in entries {

@@ -118,7 +118,12 @@ pub fn complete(typed: Vec<OsString>, environment: Lookup<'_>) -> Result<Vec<OsS
         command_grammar.is_some_and(|grammar| {
             let conflict = |one: &Arg, other: &Arg| {
                 let all = grammar.get_arg_conflicts_with(one);
+                let excludes = |group: &clap::ArgGroup| {
+                    let has = |argument: &Arg| group.get_args().any(|id| id == argument.get_id());
+                    !group.clone().is_multiple() && has(one) && has(other) && one.get_id() != other.get_id()
+                };
                 all.iter().any(|conflicting| conflicting.get_id() == other.get_id())
+                    || grammar.get_groups().any(excludes)
             };
             let mut typed = grammar.get_arguments().filter(|other| command.is(other.get_id().as_str()));
             typed.any(|typed| conflict(typed, argument) || conflict(argument, typed))
