@@ -16,7 +16,6 @@ pub mod terminal;
 pub mod profile;
 pub mod program;
 pub mod repository;
-pub mod schedule;
 
 pub mod backup;
 pub mod catalogue;
@@ -33,6 +32,7 @@ pub mod prune;
 pub mod repair;
 pub mod restore;
 pub mod retention;
+pub mod schedule;
 
 pub mod browse;
 pub mod drill;

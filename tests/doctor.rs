@@ -873,15 +873,7 @@ fn root_a_full_disk_of_the_repository_or_the_cache_is_told() {
     demand_root();
     let sandbox = sound();
     let script = "mkdir full; mount -t tmpfs -o size=8m none full; cp -a repository/. full; $copal doctor -r full --no-cache";
-    let shell = |script: &str| {
-        let mut command = std::process::Command::new("unshare");
-        command
-            .args(["-m", "sh", "-ec", &format!("copal={}\n{script}", env!("CARGO_BIN_EXE_copal"))])
-            .current_dir(sandbox.path(""))
-            .env_clear()
-            .envs(sandbox.command([""]).get_envs().filter_map(|(name, value)| Some((name, value?))));
-        end(command)
-    };
+    let shell = |script: &str| sandbox.with_mounts(script);
     let ended = shell(script).expect(3);
     ended.says("the repository's disk is full").says("copal prune -r full --no-cache");
     let script =

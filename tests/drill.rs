@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{
-    Content, Ended, Item, Kind, NOBODY, Sandbox, demand_root, end, end_child, flip, longest, make, noise,
-    packs,
+    Content, Item, Kind, NOBODY, Sandbox, demand_root, end, end_child, flip, longest, make, noise, packs,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -135,17 +134,6 @@ fn a_source_that_changed_since_is_not_compared_and_no_alarm() {
     sandbox.run(["drill", "--host", "another"]).expect(0).says("0 were compared");
 }
 
-/// Runs a shell script that stops at its first failure, in a mount namespace of its own.
-fn with_mounts(sandbox: &Sandbox, script: &str) -> Ended {
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-ec", &format!("copal={}\n{script}", env!("CARGO_BIN_EXE_copal"))])
-        .current_dir(sandbox.path(""))
-        .env_clear()
-        .envs(sandbox.command([""]).get_envs().filter_map(|(name, value)| Some((name, value?))));
-    end(command)
-}
-
 #[test]
 fn root_a_bit_that_flips_on_the_disk_of_the_source_is_told_by_name() {
     demand_root();
@@ -154,9 +142,7 @@ fn root_a_bit_that_flips_on_the_disk_of_the_source_is_told_by_name() {
     sandbox.write("content", &content);
     let image = sandbox.path("image");
     std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-    with_mounts(
-        &sandbox,
-        "mkfs.ext4 -q -b 4096 image; mkdir disk; mount -o loop image disk; cp content disk/hit; echo right > disk/other
+    sandbox.with_mounts("mkfs.ext4 -q -b 4096 image; mkdir disk; mount -o loop image disk; cp content disk/hit; echo right > disk/other
          $copal backup -q disk; $copal drill; umount disk",
     )
     .expect(0)
@@ -169,10 +155,8 @@ fn root_a_bit_that_flips_on_the_disk_of_the_source_is_told_by_name() {
         content.starts_with(&buffer)
     });
     disk.write_all_at(&[content[100] ^ 1], place.expect("the image does not hold the file") + 100).unwrap();
-    let ended = with_mounts(
-        &sandbox,
-        "mount -o loop image disk; $copal drill || code=$?; umount disk; exit ${code:-0}",
-    );
+    let ended = sandbox
+        .with_mounts("mount -o loop image disk; $copal drill || code=$?; umount disk; exit ${code:-0}");
     let ended =
         ended.expect(3).warns("1 file on disk differs from what was stored, with the same size and times");
     let lines: Vec<String> = ended.out().lines().map(str::to_owned).collect();
@@ -186,7 +170,7 @@ fn root_where_there_is_too_little_room_nothing_is_begun() {
     let sandbox = saved();
     let script = "mkdir small; mount -t tmpfs -o size=8M none small; $copal drill --scratch small || code=$?
         ls small; umount small; exit ${code:-0}";
-    let ended = with_mounts(&sandbox, script).expect(6).warns("are needed").warns("--scratch FOLDER");
+    let ended = sandbox.with_mounts(script).expect(6).warns("are needed").warns("--scratch FOLDER");
     assert!(ended.out().is_empty(), "{ended}");
 }
 

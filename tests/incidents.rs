@@ -354,13 +354,7 @@ fn root_a_full_repository_fails_a_backup_and_can_still_be_read() {
         $copal backup source
         $copal check --read-data
         umount disk"#;
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-ec", &format!("copal={}\n{script}", env!("CARGO_BIN_EXE_copal"))])
-        .current_dir(sandbox.path(""))
-        .env_clear()
-        .envs(sandbox.command([""]).get_envs().filter_map(|(name, value)| Some((name, value?))));
-    end(command).expect(0);
+    sandbox.with_mounts(script).expect(0);
     assert_same(&sandbox.source(), &below(&sandbox.path("out"), &sandbox.source()));
 }
 

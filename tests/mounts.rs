@@ -8,17 +8,6 @@ use std::process::Command;
 
 use common::{Ended, Sandbox, below, demand_root, end, noise};
 
-/// Runs a shell script that stops at its first failure, in a mount namespace of its own, with the sandbox's environment.
-fn with_mounts(sandbox: &Sandbox, script: &str) -> Ended {
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "sh", "-ec", &format!("copal={}\n{script}", env!("CARGO_BIN_EXE_copal"))])
-        .current_dir(sandbox.path(""))
-        .env_clear()
-        .envs(sandbox.command([""]).get_envs().filter_map(|(name, value)| Some((name, value?))));
-    end(command)
-}
-
 fn run(program: &str, arguments: &[&OsStr]) {
     let mut command = Command::new(program);
     command.args(arguments);
@@ -33,9 +22,7 @@ fn twins(sandbox: &Sandbox, mkfs: &[&str], change_uuid: &[&str]) -> [PathBuf; 2]
     std::fs::File::create(&first).unwrap().set_len(320 << 20).unwrap();
     run(mkfs[0], &mkfs[1..].iter().map(OsStr::new).chain([first.as_os_str()]).collect::<Vec<_>>());
     sandbox.write("content", &content);
-    with_mounts(
-        sandbox,
-        "mkdir disk; mount -o loop first.img disk; mkdir -p disk/folder/below; cp content disk/folder/below/file; umount disk",
+    sandbox.with_mounts("mkdir disk; mount -o loop first.img disk; mkdir -p disk/folder/below; cp content disk/folder/below/file; umount disk",
     )
     .expect(0);
     run("cp", &[OsStr::new("--sparse=always"), first.as_os_str(), second.as_os_str()]);
@@ -76,9 +63,9 @@ fn file_of(sandbox: &Sandbox, target: &str, mounted: &str) -> Vec<u8> {
 fn swapped_at_one_path(sandbox: &Sandbox) {
     let script =
         |image: &str| format!("mount -o loop {image} disk; {SHOW}; $copal backup -q disk; umount disk");
-    let first = with_mounts(sandbox, &script("first.img")).expect(0).out();
+    let first = sandbox.with_mounts(&script("first.img")).expect(0).out();
     assert!(file_of(sandbox, "out 1", "disk") == noise(1, 3000), "the first one was not saved");
-    let second = with_mounts(sandbox, &script("second.img")).expect(0).out();
+    let second = sandbox.with_mounts(&script("second.img")).expect(0).out();
     assert_eq!(first, second, "the two images differ in what stat shows: the test shows nothing");
     assert!(file_of(sandbox, "out 2", "disk") == noise(2, 3000), "the first one's file was taken over");
 }
@@ -90,7 +77,7 @@ fn root_another_file_system_mounted_at_the_same_path_is_read() {
     ext4(&sandbox);
     swapped_at_one_path(&sandbox);
     // The first one again, which is known: its file is not opened, and it is what it was.
-    let ended = with_mounts(&sandbox, "mount -o loop first.img disk; $copal backup -q disk; umount disk");
+    let ended = sandbox.with_mounts("mount -o loop first.img disk; $copal backup -q disk; umount disk");
     ended.expect(0);
     assert!(file_of(&sandbox, "out 3", "disk") == noise(1, 3000), "the second one's file was taken over");
 }
@@ -114,8 +101,8 @@ fn root_a_folder_of_another_file_system_is_not_taken_for_one_that_moved() {
             "mkdir source/{place}; mount -o loop {image} source/{place}; $copal backup -q source; umount source/{place}; rmdir source/{place}"
         )
     };
-    with_mounts(&sandbox, &script("first.img", "one")).expect(0);
-    with_mounts(&sandbox, &script("second.img", "two")).expect(0);
+    sandbox.with_mounts(&script("first.img", "one")).expect(0);
+    sandbox.with_mounts(&script("second.img", "two")).expect(0);
     assert!(file_of(&sandbox, "out", "source/two") == noise(2, 3000), "the first one's file was taken over");
 }
 
@@ -125,7 +112,7 @@ fn opened(sandbox: &Sandbox, log: &Path) -> Vec<String> {
         "mount -o loop first.img disk; strace -f -qq -e trace=openat -o {} $copal backup -q disk; umount disk",
         log.display()
     );
-    with_mounts(sandbox, &script).expect(0);
+    sandbox.with_mounts(&script).expect(0);
     let text = std::fs::read_to_string(log).expect("strace wrote nothing: is it installed?");
     let calls = text.lines().filter(|line| !line.contains("O_DIRECTORY"));
     calls.filter_map(|line| Some(line.split('"').nth(1)?.rsplit('/').next()?.to_owned())).collect()
@@ -157,7 +144,7 @@ fn root_a_file_mounted_over_another_is_read() {
         )
     };
     for (number, image) in [(1, "first.img"), (2, "second.img")] {
-        with_mounts(&sandbox, &script(image)).expect(0);
+        sandbox.with_mounts(&script(image)).expect(0);
         let restored = sandbox.restore(&format!("out {number}")).join("folder/file");
         assert!(std::fs::read(restored).unwrap() == noise(number, 3000), "not what was mounted: {image}");
     }
@@ -210,7 +197,7 @@ fn root_a_full_cache_never_fails_a_backup() {
         "mkdir small; mount -t tmpfs -o size={size}k none small; cp -r home/cache/copal/. small
          $copal backup --cache-dir small source; umount small"
     );
-    works_without(&sandbox, with_mounts(&sandbox, &script));
+    works_without(&sandbox, sandbox.with_mounts(&script));
 }
 
 #[test]
@@ -218,7 +205,7 @@ fn root_a_read_only_cache_never_fails_a_backup() {
     demand_root();
     let sandbox = with_news();
     let script = "mount --bind home/cache home/cache; mount -o remount,ro,bind home/cache; $copal backup source; umount home/cache";
-    works_without(&sandbox, with_mounts(&sandbox, script));
+    works_without(&sandbox, sandbox.with_mounts(script));
 }
 
 #[test]
@@ -236,7 +223,7 @@ fn root_a_cache_of_any_size_never_fails_a_backup() {
              $copal backup --cache-dir small source; echo more >> source/1; $copal backup --cache-dir small source
              umount small"
         );
-        let ended = with_mounts(&sandbox, &script).expect(0);
+        let ended = sandbox.with_mounts(&script).expect(0);
         room = !ended.err().contains("working without the local cache");
         assert!(size < 4096, "it never fits");
         size += if size < 200 { 28 } else { size / 2 };
@@ -293,5 +280,5 @@ fn root_a_hole_longer_than_any_segment_comes_back() {
             test "$(tail -c 4 disk/out/file)" = end
         done
         umount disk"#;
-    with_mounts(&sandbox, script).expect(0);
+    sandbox.with_mounts(script).expect(0);
 }

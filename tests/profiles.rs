@@ -1,28 +1,17 @@
 //! Profiles as a person meets them: made, checked, shown, and taken by other commands.
 
 mod common;
+mod profiled;
 
 use std::os::unix::fs::PermissionsExt;
 
 use common::Sandbox;
+use profiled::profile;
 
-/// A sandbox without variables that name repository and key, so that the profile does.
 fn bare() -> Sandbox {
-    let mut sandbox = Sandbox::new();
-    sandbox.unset("COPAL_REPOSITORY");
-    sandbox.unset("COPAL_KEY_FILE");
-    sandbox.write("source/a.txt", "a");
+    let sandbox = profiled::bare(Sandbox::new());
     sandbox.write("source/b.tmp", "b");
     sandbox
-}
-
-fn profile(sandbox: &Sandbox, name: &str, text: &str) {
-    let text = text
-        .replace("SOURCE", sandbox.source().to_str().unwrap())
-        .replace("REPOSITORY", sandbox.repository().to_str().unwrap())
-        .replace("KEY", sandbox.key_file().to_str().unwrap());
-    let path = sandbox.write(format!("home/config/copal/{name}.toml"), text);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 const HOME: &str = "repository = \"REPOSITORY\"\nkey-file = \"KEY\"\n[backup]\nsources = [\"SOURCE\"]\nexclude = [\"*.tmp\"]\n";

@@ -2,74 +2,42 @@
 //! taken away that should stay, and nothing goes wrong in silence.
 
 mod common;
+mod profiled;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::Sandbox;
+use profiled::{BASE, profile_at, read, snapshots, wait_for, write_with_mode};
 use serde_json::Value;
 
-const BASE: &str = "repository = \"REPOSITORY\"\nkey-file = \"KEY\"\n[backup]\nsources = [\"SOURCE\"]\n";
 const KEEP: &str = "[forget]\nkeep-last = 1\n";
 
-/// A sandbox whose repository and key only the profile names.
 fn bare() -> Sandbox {
-    let mut sandbox = Sandbox::new().trusting_fresh_files();
-    sandbox.unset("COPAL_REPOSITORY");
-    sandbox.unset("COPAL_KEY_FILE");
-    let state = sandbox.path("home/state");
-    sandbox.set("XDG_STATE_HOME", state);
-    sandbox.write("source/a.txt", "a");
-    sandbox
-}
-
-fn profile_at(sandbox: &Sandbox, place: &str, text: &str) {
-    let text = text
-        .replace("SOURCE", sandbox.source().to_str().unwrap())
-        .replace("REPOSITORY", sandbox.repository().to_str().unwrap())
-        .replace("KEY", sandbox.key_file().to_str().unwrap())
-        .replace("HERE", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
-    let path = sandbox.write(place, text);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    profiled::bare(Sandbox::new().trusting_fresh_files())
 }
 
 fn profile(sandbox: &Sandbox, text: &str) {
-    profile_at(sandbox, "home/config/copal/home.toml", text);
+    profiled::profile(sandbox, "home", text);
+}
+
+/// A repository `other` that a password opens, which lies in the file `password`.
+fn other_with_password(sandbox: &Sandbox) {
+    let password = write_with_mode(sandbox, "password", "secret\n", 0o600);
+    let other = sandbox.path("other");
+    sandbox
+        .run(["init".as_ref(), "-r".as_ref(), other.as_os_str(), "-p".as_ref(), password.as_os_str()])
+        .expect(0);
 }
 
 fn mailer(sandbox: &Sandbox) -> String {
-    let path = sandbox.write("sendmail", "#!/bin/sh\ncat >> \"$(dirname \"$0\")/mails\"\n");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = write_with_mode(sandbox, "sendmail", "#!/bin/sh\ncat >> \"$(dirname \"$0\")/mails\"\n", 0o755);
     format!("[notices.admin]\nmail = \"root\"\nprogram = \"{}\"\n", path.display())
-}
-
-/// The sources of all snapshots.
-fn snapshots(sandbox: &Sandbox) -> Vec<String> {
-    let ended = sandbox.run(["snapshots", "--json", "--profile", "home"]).expect(0);
-    let all = ended.json();
-    let lines = match all.first() {
-        Some(Value::Array(lines)) => lines.clone(),
-        _ => all.into_iter().filter(|line| line.get("short_id").is_some()).collect(),
-    };
-    lines.iter().map(|line| line["paths"].to_string()).collect()
 }
 
 fn state(sandbox: &Sandbox) -> PathBuf {
     sandbox.path("home/state/copal/home.json")
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(path.as_ref()).unwrap_or_default()
-}
-
-fn wait_for(path: &Path) {
-    let began = Instant::now();
-    while !path.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{} never came", path.display());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// 300 files, of which runs know what is usual.
@@ -242,13 +210,7 @@ fn a_repository_whose_name_can_not_be_read_is_told_to_those_who_wait_for_word() 
 #[test]
 fn something_that_a_step_leaves_behind_does_not_keep_the_run_waiting() {
     let sandbox = bare();
-    sandbox.write("password", "secret\n");
-    let password = sandbox.path("password");
-    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let other = sandbox.path("other");
-    sandbox
-        .run(["init".as_ref(), "-r".as_ref(), other.as_os_str(), "-p".as_ref(), password.as_os_str()])
-        .expect(0);
+    other_with_password(&sandbox);
     // What agents do that are started for the first time: they stay, and keep the streams that they got.
     profile(
         &sandbox,
@@ -275,13 +237,7 @@ fn something_that_a_step_leaves_behind_does_not_keep_the_run_waiting() {
 #[test]
 fn what_prints_the_password_is_no_word_of_any_step() {
     let sandbox = bare();
-    sandbox.write("password", "secret\n");
-    let password = sandbox.path("password");
-    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let other = sandbox.path("other");
-    sandbox
-        .run(["init".as_ref(), "-r".as_ref(), other.as_os_str(), "-p".as_ref(), password.as_os_str()])
-        .expect(0);
+    other_with_password(&sandbox);
     profile(
         &sandbox,
         "repository = \"HERE/other\"\npassword-command = \"tr '\\\\0' ' ' < /proc/$PPID/cmdline >> HERE/seen; echo secret\"\n[backup]\nsources = [\"SOURCE\"]\n",

@@ -1,56 +1,25 @@
 //! `copal run` and `copal status`: everything a profile says, in order, with word of how it went.
 
 mod common;
+mod profiled;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use common::{Sandbox, end_child};
+use profiled::{BASE, read, snapshots, wait_for, write_with_mode};
 use serde_json::Value;
 
-const BASE: &str = "repository = \"REPOSITORY\"\nkey-file = \"KEY\"\n[backup]\nsources = [\"SOURCE\"]\n";
-
-/// A sandbox whose repository and key only the profile names.
 fn bare() -> Sandbox {
-    let mut sandbox = Sandbox::new().trusting_fresh_files();
-    sandbox.unset("COPAL_REPOSITORY");
-    sandbox.unset("COPAL_KEY_FILE");
-    let state = sandbox.path("home/state");
-    sandbox.set("XDG_STATE_HOME", state);
-    sandbox.write("source/a.txt", "a");
-    sandbox
+    profiled::bare(Sandbox::new().trusting_fresh_files())
 }
 
 fn profile(sandbox: &Sandbox, text: &str) {
-    let text = text
-        .replace("SOURCE", sandbox.source().to_str().unwrap())
-        .replace("REPOSITORY", sandbox.repository().to_str().unwrap())
-        .replace("KEY", sandbox.key_file().to_str().unwrap())
-        .replace("HERE", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
-    let path = sandbox.write("home/config/copal/home.toml", text);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    profiled::profile(sandbox, "home", text);
 }
 
 fn script(sandbox: &Sandbox, name: &str, text: &str) -> PathBuf {
-    let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-fn snapshots(sandbox: &Sandbox) -> usize {
-    let ended = sandbox.run(["snapshots", "--json", "--profile", "home"]).expect(0);
-    ended
-        .json()
-        .iter()
-        .filter(|line| line.get("short_id").is_some())
-        .count()
-        .max(ended.json().first().and_then(Value::as_array).map_or(0, Vec::len))
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(path.as_ref()).unwrap_or_default()
+    write_with_mode(sandbox, name, &format!("#!/bin/sh\n{text}\n"), 0o755)
 }
 
 #[test]
@@ -74,7 +43,7 @@ fn a_run_does_what_is_due_in_order_and_remembers_it() {
         assert!(said.contains("drill    not due"), "{said}");
     }
     assert!(sandbox.run(["run", "home", "--all"]).expect(0).out().contains("prune    removed"), "pruned");
-    assert_eq!(snapshots(&sandbox), 2);
+    assert_eq!(snapshots(&sandbox).len(), 2);
     let status = sandbox.run(["status"]).expect(0).out();
     assert!(status.starts_with("home: success, ") && status.contains("main: saved "), "{status}");
     let line = sandbox.run(["status", "--json", "--max-age", "1h"]).expect(0).json().remove(0);
@@ -98,7 +67,7 @@ fn a_dry_run_changes_nothing() {
     profile(&sandbox, &format!("{BASE}[forget]\nkeep-last = 1\n[hooks]\nbefore = \"touch HERE/hooked\"\n"));
     let said = sandbox.run(["run", "home", "-n"]).expect(0).out();
     assert!(said.contains("would: 1 new"), "{said}");
-    assert_eq!(snapshots(&sandbox), 0);
+    assert_eq!(snapshots(&sandbox).len(), 0);
     assert!(!sandbox.path("hooked").exists() && !sandbox.path("home/state").exists());
     sandbox.run(["status"]).expect(1).says("never run");
     sandbox.run(["run", "nobody"]).expect(2);
@@ -121,7 +90,7 @@ fn hooks_surround_a_run_and_know_how_it_went() {
     profile(&sandbox, &format!("{BASE}{}", hooks.replace("cat > HERE/before.json", "exit 7")));
     let told = sandbox.run(["run", "home"]).expect(1).err();
     assert!(told.contains("hook before"), "{told}");
-    assert_eq!(snapshots(&sandbox), 1);
+    assert_eq!(snapshots(&sandbox).len(), 1);
     assert_eq!(read(sandbox.path("order")), "finally success 0\nfailed\nfinally failure 1\n");
     // What follows can not be done: the backup stands, and the end says so.
     profile(&sandbox, &format!("{BASE}{}", hooks.replace("cat > HERE/after.json", "exit 7")));
@@ -139,7 +108,7 @@ fn most_files_encrypted_at_once_raise_an_alarm_and_nothing_is_forgotten_until_so
         sandbox.write("source/a.txt", format!("{round}"));
         sandbox.run(["run", "home"]).expect(0);
     }
-    assert_eq!(snapshots(&sandbox), 1);
+    assert_eq!(snapshots(&sandbox).len(), 1);
     let clean = sandbox.run(["ls", "-R", "--profile", "home"]).expect(0).out();
     for (seed, number) in (0..1500u64).enumerate() {
         let path = sandbox.path(format!("source/d{}/f{number}.txt", number % 20));
@@ -158,19 +127,19 @@ fn most_files_encrypted_at_once_raise_an_alarm_and_nothing_is_forgotten_until_so
     assert!(told.contains("copal run home --accept mass-"), "{told}");
     assert!(told.contains("is protected"), "{told}");
     // The backup was made; the clean one is still there, also after further runs.
-    assert_eq!(snapshots(&sandbox), 2);
+    assert_eq!(snapshots(&sandbox).len(), 2);
     sandbox.write("source/a.txt", "more");
     let told = sandbox.run(["run", "home"]).expect(6).err();
     assert!(told.contains("forget waits: a guard raised an alarm on "), "{told}");
-    assert_eq!(snapshots(&sandbox), 3);
+    assert_eq!(snapshots(&sandbox).len(), 3);
     assert_eq!(sandbox.run(["ls", "-R", "--profile", "home", "latest~2"]).expect(0).out(), clean);
     sandbox.run(["status"]).expect(1).says("waits for somebody to look");
     // An alarm is accepted by its own name.
     sandbox.run(["run", "home", "--accept", "mass-change"]).expect(6).warns("--accept mass-incompressible");
-    assert_eq!(snapshots(&sandbox), 4);
+    assert_eq!(snapshots(&sandbox).len(), 4);
     sandbox.run(["run", "home", "--accept", "mass-incompressible"]).expect(0);
     // The protected one stays until somebody takes that back.
-    assert_eq!(snapshots(&sandbox), 2);
+    assert_eq!(snapshots(&sandbox).len(), 2);
     sandbox.run(["run", "home", "--accept", "mass-exchange"]).expect(2);
     sandbox.run(["status"]).expect(0);
 }
@@ -184,7 +153,7 @@ fn a_source_that_is_empty_all_of_a_sudden_is_not_saved_as_such() {
     std::fs::create_dir(sandbox.source()).unwrap();
     let told = sandbox.run(["run", "home"]).expect(6).err();
     assert!(told.contains("--accept source-empty"), "{told}");
-    assert_eq!(snapshots(&sandbox), 1);
+    assert_eq!(snapshots(&sandbox).len(), 1);
     sandbox.run(["run", "home", "--accept", "source-empty"]).expect(0);
     // It is what is usual now.
     sandbox.run(["run", "home"]).expect(0);
@@ -207,14 +176,6 @@ fn two_runs_of_a_profile_never_overlap_and_a_killed_one_blocks_nobody() {
     sandbox.run(["run", "home"]).expect(0);
 }
 
-fn wait_for(path: &Path) {
-    let began = Instant::now();
-    while !path.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{} never came", path.display());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_run_that_is_stopped_still_does_what_comes_last_and_says_so() {
     let sandbox = bare();
@@ -234,7 +195,7 @@ fn a_run_that_is_stopped_still_does_what_comes_last_and_says_so() {
     .unwrap();
     end_child(child, "run".to_owned()).expect(143);
     assert!(sandbox.path("failed").exists() && sandbox.path("last").exists());
-    assert_eq!(snapshots(&sandbox), 0);
+    assert_eq!(snapshots(&sandbox).len(), 0);
 }
 
 #[test]
@@ -304,7 +265,7 @@ fn the_rules_of_a_profile_are_for_its_own_snapshots() {
         sandbox.run(["backup", "--profile", "home", "-H", "server"]).expect(0);
         sandbox.run(["run", "home"]).expect(0);
     }
-    assert_eq!(snapshots(&sandbox), 5);
+    assert_eq!(snapshots(&sandbox).len(), 5);
 }
 
 #[test]
@@ -316,7 +277,7 @@ fn what_commands_print_is_saved_kept_and_thinned_with_the_rest() {
         sandbox.write("dump", format!("table {round}\n"));
         sandbox.run(["run", "home"]).expect(0);
     }
-    assert_eq!(snapshots(&sandbox), 2);
+    assert_eq!(snapshots(&sandbox).len(), 2);
     let dump = |which: &str| sandbox.run(["dump", "--profile", "home", which]).expect(0).out();
     assert_eq!(dump("latest:/.commands/dump.sql"), "table 3\n");
     assert_eq!(dump("latest~1:/.commands/dump.sql"), "table 2\n");

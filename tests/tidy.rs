@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["locks", "model", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
-    &["profile", "program", "repository", "schedule"],
+    &["profile", "program", "repository"],
     &[
         "backup",
         "catalogue",
@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
         "repair",
         "restore",
         "retention",
+        "schedule",
     ],
     &["browse", "drill", "notices", "run", "watch", "web"],
     &["cli"],

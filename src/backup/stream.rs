@@ -138,24 +138,13 @@ fn save_stream(
     })?;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);
     snapshot.summary.end = clock.now();
-    let Some(session) = session else {
-        listener.event(Event::Finished);
-        return Ok(Outcome {
-            name: None,
-            snapshot,
-            parent,
-            metadata_unread: 0,
-            files_incompressible: 0,
-            healed,
-            again: Touched::default(),
-            left: 0,
-        });
+    let name = match session {
+        Some(session) => Some(repository.commit_next(&session, &mut snapshot, &all)?),
+        None => None,
     };
-    let name = repository.commit_next(&session, &mut snapshot, &all)?;
-    drop(session);
     listener.event(Event::Finished);
     Ok(Outcome {
-        name: Some(name),
+        name,
         snapshot,
         parent,
         metadata_unread: 0,

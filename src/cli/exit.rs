@@ -60,6 +60,12 @@ impl Code {
     }
 }
 
+/// The one of two exit codes that stands later in `ranks`; one that is not among them stands last.
+pub fn worse(ranks: &[u8], one: u8, other: u8) -> u8 {
+    let rank = |code: u8| ranks.iter().position(|known| *known == code).unwrap_or(ranks.len());
+    if rank(other) > rank(one) { other } else { one }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
         ExitCode::from(code as u8)

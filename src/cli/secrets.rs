@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{Code, Failure};
 use crate::files::make::rename_new;
-use crate::terminal::escape::escape;
+use crate::terminal::escape::{escape, path as shown};
 
 /// The longest password, password file or key file that is read.
 const SECRET_BYTES_MAX: usize = 64 << 10;
@@ -243,11 +243,6 @@ fn run(command: &OsStr) -> io::Result<Secret> {
     let status = child.wait()?;
     let printed = printed?;
     if status.success() { Ok(printed) } else { Err(io::Error::other(format!("it failed ({status})"))) }
-}
-
-/// A path as it is shown.
-fn shown(path: &Path) -> std::borrow::Cow<'_, str> {
-    escape(path.as_os_str().as_bytes())
 }
 
 /// A secret that cannot be had.

@@ -10,6 +10,7 @@ use crate::model::Unread;
 pub mod apply;
 pub mod filesystem;
 mod identity;
+mod lock;
 pub mod make;
 pub mod names;
 pub mod open;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use apply::{Apply, Problem, Target, apply_early_flags, apply_flags, set_mtime};
 pub use filesystem::{FileSystem, filesystem, is_local};
+pub use lock::{Busy, Lock};
 pub use make::{
     create_file, hard_link, make_device, make_directory, make_fifo, make_socket, make_special, make_symlink,
     open_existing, remove, remove_any, remove_directory, rename, rename_new, sync,

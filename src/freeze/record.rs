@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Kind, Made};
-use crate::terminal::escape::escape;
+use crate::terminal::escape::path as shown;
 
 /// Length of a run's id, in hexadecimal digits.
 const ID_LENGTH: usize = 16;
@@ -106,7 +106,7 @@ fn remove_all(made: &[Made], path: &Path, id: &str, folder: &Path) -> Vec<String
     let mut problems = Vec::new();
     for one in made.iter().rev().filter(|one| is_of_run(one, id, folder)) {
         if let Err(why) = one.kind.maker().remove(one) {
-            let (kind, what) = (one.kind.name(), escape(one.what.as_os_str().as_bytes()));
+            let (kind, what) = (one.kind.name(), shown(&one.what));
             problems.push(format!("the {kind} snapshot {what} could not be removed: {why}"));
         }
     }

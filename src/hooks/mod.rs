@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub use start::{HIDDEN_VARIABLES, Problem, What};
+pub use start::{Problem, What};
 
 /// How long a hook may take unless it says otherwise.
 pub const TIME_LIMIT: Duration = Duration::from_secs(600);

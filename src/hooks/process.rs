@@ -2,23 +2,20 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::lines::Lines;
+use crate::program::{TICK, has_ended, is_ready};
 
-/// How long a program that is told to end (SIGTERM) has for it until it is killed.
-pub const GRACE: Duration = Duration::from_secs(10);
 /// How long output is waited for that others still hold open after the program itself has ended.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often the end of the program, its limit and the wish to stop are looked at while it says nothing.
-const TICK: Duration = Duration::from_millis(20);
 /// Bytes that are taken from the pipe at once.
 const READ_BYTES: usize = 16 << 10;
 
@@ -125,18 +122,6 @@ fn file_of(bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the program has ended. It stays a zombie until it is waited for, so that its group's number belongs to nobody else meanwhile.
-fn has_ended(id: Pid) -> io::Result<bool> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    loop {
-        match waitid(WaitId::Pid(id), options) {
-            Ok(status) => return Ok(status.is_some()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 /// Tells the whole group. That nobody is left is no failure.
 fn signal(group: Pid, signal: Signal) {
     let _ = kill_process_group(group, signal);
@@ -154,7 +139,7 @@ fn listen(
         std::thread::sleep(most);
         return Ok(());
     }
-    if !is_readable(output.as_fd(), most)? {
+    if !is_ready(output.as_fd(), most)? {
         return Ok(());
     }
     let mut bytes = [0; READ_BYTES];
@@ -167,30 +152,13 @@ fn listen(
     Ok(())
 }
 
-/// Waits until there is something to read, or nobody left who could write.
-fn is_readable(pipe: BorrowedFd<'_>, most: Duration) -> io::Result<bool> {
-    let mut asked = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let millis = libc::c_int::try_from(most.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: one entry, which outlives the call, with a descriptor that is open as long as it is borrowed.
-    let found = unsafe { libc::poll(&mut asked, 1, millis) };
-    match found {
-        0 => Ok(false),
-        1.. => Ok(true),
-        _ => {
-            let error = io::Error::last_os_error();
-            if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::GRACE;
 
     fn shell(text: &str) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(text);
-        command
+        crate::program::shell(text.as_ref())
     }
 
     fn limits(seconds: u64) -> Limits<'static> {

@@ -8,14 +8,12 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::process::{Ending, GRACE, Limits, run};
+use super::process::{Ending, Limits, run};
 use super::{About, Command, Hook, Moment, Ran, is_set};
-use crate::terminal::escape::{escape, line};
+use crate::program::{GRACE, HIDDEN_VARIABLES, shell};
+use crate::terminal::escape::{escape, line, path as shown};
 use crate::terminal::size::show_duration;
 
-/// Variables of copal's environment that no hook gets, since they are secrets or may hold one. A hook's own `environment` may bring them back.
-pub const HIDDEN_VARIABLES: [&str; 4] =
-    ["COPAL_PASSWORD", "COPAL_PASSWORD_COMMAND", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// Variables that say something of this run, so never of one around it.
 const OWN_VARIABLES: [&str; 5] =
     ["COPAL_PROFILE", "COPAL_HOOK", "COPAL_EXIT_CODE", "COPAL_OUTCOME", "COPAL_SNAPSHOT"];
@@ -46,7 +44,7 @@ pub struct Problem {
 pub enum What {
     #[error("names no program; give it at least one word")]
     Nothing,
-    #[error("can not be started: its folder {} is not there", escape(.0.as_os_str().as_bytes()))]
+    #[error("can not be started: its folder {} is not there", shown(.0))]
     NoFolder(PathBuf),
     #[error(
         "can not be started: there is no such program that this user may run; write its full path, and see that what its first line names is there"
@@ -101,11 +99,7 @@ fn attempt(
     each: &mut dyn FnMut(&str),
 ) -> Result<(), What> {
     let mut command = match &hook.command {
-        Command::Shell(text) => {
-            let mut command = std::process::Command::new("/bin/sh");
-            command.arg("-c").arg(text);
-            command
-        }
+        Command::Shell(text) => shell(text.as_ref()),
         Command::Words(words) => {
             let (program, arguments) = words.split_first().ok_or(What::Nothing)?;
             let mut command = std::process::Command::new(program);
@@ -120,6 +114,7 @@ fn attempt(
         }
         command.current_dir(folder);
     }
+    // A hook's own `environment` may bring them back.
     for name in HIDDEN_VARIABLES.iter().chain(&OWN_VARIABLES) {
         command.env_remove(name);
     }

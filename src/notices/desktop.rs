@@ -39,7 +39,7 @@ impl Desktop {
         let Some(bus) = bus(user, environment, &|path| path.exists()) else { return };
         let mut command = Command::new(&self.program);
         command.args(arguments(report)).env(BUS, bus);
-        for name in crate::hooks::HIDDEN_VARIABLES {
+        for name in crate::program::HIDDEN_VARIABLES {
             command.env_remove(name);
         }
         let limits = Limits { time: TIME_LIMIT, grace: Duration::from_secs(1), stop: None };

@@ -1,6 +1,5 @@
 //! A letter through the system's mail program, which knows how mail leaves this machine.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -9,8 +8,9 @@ use super::encode::header;
 use super::report::{Outcome, Report};
 use super::run_id;
 use super::text::{letter, subject};
-use crate::hooks::process::{Ending, GRACE, Limits, run};
-use crate::terminal::escape::{escape, line};
+use crate::hooks::process::{Ending, Limits, run};
+use crate::program::GRACE;
+use crate::terminal::escape::{escape, line, path as shown};
 use crate::terminal::size::show_duration;
 use crate::terminal::time;
 
@@ -42,7 +42,7 @@ impl Mail {
         let message = self.message(report)?;
         let mut command = Command::new(&self.program);
         command.args(["-t", "-oi"]);
-        for name in crate::hooks::HIDDEN_VARIABLES {
+        for name in crate::program::HIDDEN_VARIABLES {
             command.env_remove(name);
         }
         let mut said = Vec::new();
@@ -52,7 +52,7 @@ impl Mail {
                 said.push(line(bytes));
             }
         });
-        let program = escape(self.program.as_os_str().as_bytes());
+        let program = shown(&self.program);
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join(" | ")) };
         match ending {
             Ok(Ending::Done(status)) if status.success() => Ok(()),
@@ -66,7 +66,7 @@ impl Mail {
     pub(super) fn check(&self, report: &Report) -> Result<(), String> {
         self.message(report)?;
         if !self.program.is_file() {
-            let program = escape(self.program.as_os_str().as_bytes());
+            let program = shown(&self.program);
             return Err(format!("{program} is not there; is a mail program installed?"));
         }
         Ok(())

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::report::{Outcome, Report};
 use super::run_id;
 use crate::model::Time;
-use crate::terminal::escape::escape;
+use crate::terminal::escape::path as shown;
 
 /// The exporter runs as another user.
 const MODE: u32 = 0o644;
@@ -92,7 +91,7 @@ pub fn write(report: &Report, wanted: &Path) -> Result<PathBuf, String> {
     match replace(&path, text(report).as_bytes()) {
         Ok(()) => Ok(path),
         Err(error) => {
-            let shown = escape(path.as_os_str().as_bytes()).into_owned();
+            let shown = shown(&path).into_owned();
             Err(format!(
                 "cannot write the metrics to {shown}: {error}; is the folder there, and may this user write to it?"
             ))

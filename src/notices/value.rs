@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::terminal::escape::escape;
+use crate::terminal::escape::path as shown;
 
 /// The longest value that is read from a file.
 const BYTES_MAX: u64 = 64 << 10;
@@ -55,10 +54,6 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<String, String> {
     file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() { Err("its first line is empty".to_owned()) } else { Ok(line.to_owned()) }
-}
-
-fn shown(path: &Path) -> std::borrow::Cow<'_, str> {
-    escape(path.as_os_str().as_bytes())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::terminal::escape::escape;
+use crate::terminal::escape::path as shown;
 
 pub use load::{Folders, is_name, list, load, load_file};
 pub use section::{Entry, Section, Value, nearest, quoted, shown_key};
@@ -26,7 +26,7 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", escape(std::os::unix::ffi::OsStrExt::as_bytes(self.file.as_os_str())))?;
+        write!(f, "{}", shown(&self.file))?;
         if self.line > 0 { write!(f, ":{}", self.line) } else { Ok(()) }
     }
 }
@@ -35,13 +35,13 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// There is no profile of that name in these folders.
-    #[error("there is no profile {name} in {}", shown(.folders))]
+    #[error("there is no profile {name} in {}", either(.folders))]
     Missing { name: String, folders: Vec<PathBuf>, others: Vec<String> },
     /// The system says no.
-    #[error("{}: {message}", escape(std::os::unix::ffi::OsStrExt::as_bytes(.file.as_os_str())))]
+    #[error("{}: {message}", shown(.file))]
     Unreadable { file: PathBuf, message: String },
     /// Somebody else could have written in it what is run, or may read what is secret.
-    #[error("{}: {message}", escape(std::os::unix::ffi::OsStrExt::as_bytes(.file.as_os_str())))]
+    #[error("{}: {message}", shown(.file))]
     Unsafe { file: PathBuf, message: String },
     /// What is written there means nothing.
     #[error("{place}: {message}")]
@@ -54,12 +54,8 @@ impl Error {
     }
 }
 
-fn shown(folders: &[PathBuf]) -> String {
-    let shown: Vec<String> = folders
-        .iter()
-        .map(|folder| escape(std::os::unix::ffi::OsStrExt::as_bytes(folder.as_os_str())).into_owned())
-        .collect();
-    shown.join(" or ")
+fn either(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| shown(folder)).collect::<Vec<_>>().join(" or ")
 }
 
 /// A profile with all that it inherits.

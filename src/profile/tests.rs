@@ -143,7 +143,11 @@ fn names_and_lists() {
     let files = Files::new(&[("b", ""), ("a", ""), (".hidden", "")]);
     let names: Vec<String> = list(&files.folders()).unwrap().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["a", "b"]);
-    for name in ["", ".x", "-x", "a/b", "a b", "ä"] {
+    for name in ["default", "web-1", "a.b_c", "0", &"x".repeat(64)] {
+        assert!(is_name(name), "{name}");
+    }
+    // Names of files that nothing mistakes, in crontabs and units too.
+    for name in ["", ".", "..", ".x", "-x", "a/b", "a b", "ä", "é", "a,b", "a%b", "a\n", &"x".repeat(65)] {
         assert!(!is_name(name), "{name}");
     }
     match files.load("../a b").unwrap_err() {

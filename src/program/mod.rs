@@ -15,17 +15,19 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use crate::terminal::size::show_duration;
 use pipes::{Ready, wait};
+
+pub use pipes::is_ready;
 use tail::Tail;
 
 /// Variables of copal's environment that no program gets, since they are secrets or may hold one.
 pub const HIDDEN_VARIABLES: [&str; 4] =
     ["COPAL_PASSWORD", "COPAL_PASSWORD_COMMAND", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// How long a program that is told to end (SIGTERM) has for it until it is killed.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 /// How long output is waited for that others still hold open after the program itself has ended.
 const LINGER: Duration = Duration::from_secs(5);
 /// How often the end of the program, its limit and the wish to stop are looked at while it says nothing.
-const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(20);
 /// Pieces of standard error that are still taken after the end; somebody may write to it for ever.
 const PIECES_MOST: usize = 64;
 
@@ -68,6 +70,18 @@ pub fn shell(line: &OsStr) -> Command {
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(line);
     command
+}
+
+/// Whether a child has ended. It stays a zombie until it is waited for, so that its group's number belongs to nobody else meanwhile.
+pub fn has_ended(id: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(id), options) {
+            Ok(status) => return Ok(status.is_some()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// A program at work. Reading gives its standard output; an error there means that `finish` has the reason. Dropped before that, it is ended
@@ -158,15 +172,9 @@ impl<'a> Running<'a> {
         Some(Problem::TooLong { limit, killed: false })
     }
 
-    /// Whether it has ended. It stays a zombie until it is waited for, so that its group's number belongs to nobody else meanwhile.
     fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::Pid(self.id), options) {
-            Ok(status) => status.is_some(),
-            Err(rustix::io::Errno::INTR) => false,
-            // There is no such child to wait for.
-            Err(_) => true,
-        }
+        // On an error there is no such child to wait for.
+        has_ended(self.id).unwrap_or(true)
     }
 
     /// Ends it and all that it started, first kindly.

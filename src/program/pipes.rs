@@ -1,7 +1,7 @@
-//! Waiting for two pipes at once.
+//! Waiting for pipes that have something to read.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
@@ -14,16 +14,29 @@ pub struct Ready {
 
 /// Waits until one of them has something to read or nobody left who could write, at most that long.
 pub fn wait(output: Option<&ChildStdout>, errors: Option<&ChildStderr>, most: Duration) -> io::Result<Ready> {
+    let [output, errors] = poll([output.map(AsFd::as_fd), errors.map(AsFd::as_fd)], most)?;
+    Ok(Ready { output, errors })
+}
+
+/// The same for one; whether it is so.
+pub fn is_ready(pipe: BorrowedFd<'_>, most: Duration) -> io::Result<bool> {
+    let [ready] = poll([Some(pipe)], most)?;
+    Ok(ready)
+}
+
+fn poll<const N: usize>(pipes: [Option<BorrowedFd<'_>>; N], most: Duration) -> io::Result<[bool; N]> {
     // The system passes over negative numbers.
-    let asked =
-        |number: Option<i32>| libc::pollfd { fd: number.unwrap_or(-1), events: libc::POLLIN, revents: 0 };
-    let mut both = [asked(output.map(|pipe| pipe.as_raw_fd())), asked(errors.map(|pipe| pipe.as_raw_fd()))];
+    let mut asked = pipes.map(|pipe| libc::pollfd {
+        fd: pipe.map_or(-1, |pipe| pipe.as_raw_fd()),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     let millis = libc::c_int::try_from(most.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: two entries, which outlive the call, with descriptors that are open as long as they are borrowed.
-    let found = unsafe { libc::poll(both.as_mut_ptr(), 2, millis) };
+    // SAFETY: so many entries, which outlive the call, with descriptors that are open as long as they are borrowed.
+    let found = unsafe { libc::poll(asked.as_mut_ptr(), N as libc::nfds_t, millis) };
     if found < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(Ready::default()) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted { Ok([false; N]) } else { Err(error) };
     }
-    Ok(Ready { output: both[0].revents != 0, errors: both[1].revents != 0 })
+    Ok(asked.map(|asked| asked.revents != 0))
 }

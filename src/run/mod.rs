@@ -4,4 +4,4 @@ pub mod plan;
 pub mod state;
 
 pub use plan::{Decision, Limits, Step, Wanted, plan};
-pub use state::{Error, Held, Lock, Past, State, Target};
+pub use state::{Error, Held, Past, State, Target, lock};

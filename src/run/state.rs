@@ -6,9 +6,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+
+use crate::files::{Busy, Lock};
 
 /// Runs that are remembered.
 pub const RUNS_KEPT: usize = 60;
@@ -143,6 +143,11 @@ fn file(folder: &Path, profile: &str, kind: &str) -> PathBuf {
 }
 
 impl State {
+    /// What is remembered of a repository of the profile, by its name.
+    pub fn target(&mut self, name: &str) -> &mut Target {
+        self.targets.entry(name.to_owned()).or_default()
+    }
+
     /// Reads what is remembered; nothing when there is nothing. A damaged file is put aside, which is told.
     pub fn load(folder: &Path, profile: &str) -> Result<(State, Option<Error>), Error> {
         let path = file(folder, profile, "json");
@@ -167,7 +172,7 @@ impl State {
         self.version = VERSION;
         let path = file(folder, profile, "json");
         let beside = file(folder, profile, "json.tmp");
-        make_folder(folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io(folder))?;
         let text = serde_json::to_vec_pretty(self).map_err(|error| io(&path)(error.into()))?;
         let mut made = File::options()
             .write(true)
@@ -182,33 +187,12 @@ impl State {
     }
 }
 
-fn make_folder(folder: &Path) -> Result<(), Error> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io(folder))
-}
-
 /// Keeps other runs of the profile out for as long as it is there.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    pub fn take(folder: &Path, profile: &str) -> Result<Lock, Error> {
-        make_folder(folder)?;
-        let path = file(folder, profile, "lock");
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io(&path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(Errno::WOULDBLOCK) => Err(Error::Busy),
-            Err(error) => Err(io(&path)(error.into())),
-        }
-    }
+pub fn lock(folder: &Path, profile: &str) -> Result<Lock, Error> {
+    Lock::take(folder, &format!("{profile}.lock")).map_err(|busy| match busy {
+        Busy::Held(_) => Error::Busy,
+        Busy::Io(error) => io(&file(folder, profile, "lock"))(error),
+    })
 }
 
 #[cfg(test)]
@@ -264,11 +248,11 @@ mod tests {
     #[test]
     fn one_run_keeps_another_out_until_it_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Lock::take(folder.path(), "home").unwrap();
-        assert!(matches!(Lock::take(folder.path(), "home"), Err(Error::Busy)));
-        let other = Lock::take(folder.path(), "other").unwrap();
+        let first = lock(folder.path(), "home").unwrap();
+        assert!(matches!(lock(folder.path(), "home"), Err(Error::Busy)));
+        let other = lock(folder.path(), "other").unwrap();
         drop(first);
-        Lock::take(folder.path(), "home").unwrap();
+        lock(folder.path(), "home").unwrap();
         drop(other);
     }
 }

@@ -3,14 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::terminal::escape::escape;
-use std::os::unix::ffi::OsStrExt;
+use crate::terminal::escape::path as shown;
 
 /// Why a schedule could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder could not be read or changed.
-    #[error("{} could not be {what}: {error}", escape(.path.as_os_str().as_bytes()))]
+    #[error("{} could not be {what}: {error}", shown(.path))]
     Io { path: PathBuf, what: &'static str, error: io::Error },
     /// A program that is needed failed, or is not there.
     #[error("`{command}` failed: {said}")]
@@ -25,7 +24,7 @@ pub enum Error {
     #[error("{0}")]
     NoMeans(&'static str),
     /// A path that neither a unit nor a crontab can hold.
-    #[error("the path {} holds characters that a schedule can not hold", escape(.0.as_os_str().as_bytes()))]
+    #[error("the path {} holds characters that a schedule can not hold", shown(.0))]
     Unsayable(PathBuf),
     /// The path of the running program is not known.
     #[error("the path of this program is not known: {0}")]

@@ -61,7 +61,7 @@ impl Marker {
             Some(delay) => Some(delay.strip_prefix("delay ")?.strip_suffix('m')?.parse().ok()?),
             None => None,
         };
-        super::is_profile(profile).then(|| Marker { profile: profile.to_owned(), when, jitter, delay })
+        crate::profile::is_name(profile).then(|| Marker { profile: profile.to_owned(), when, jitter, delay })
     }
 
     /// Whether a line is one of copal's, and of which profile; nothing is said about what it guards.

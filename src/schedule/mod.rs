@@ -24,9 +24,6 @@ pub use program::{doubt, program, sayable};
 pub use steps::{Step, execute};
 pub use when::{When, WhenError};
 
-/// Most letters of a profile's name: with what stands before and behind it, it is still the name of a file.
-const NAME_MOST: usize = 200;
-
 /// What is to run, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -41,14 +38,6 @@ pub struct Job {
     pub environment: Vec<(String, String)>,
     /// This machine's name.
     pub host: Vec<u8>,
-}
-
-/// Whether that may be the name of a profile: letters, digits, `-`, `_`, `.`, and no `-` or `.` first.
-pub fn is_profile(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= NAME_MOST
-        && !name.starts_with(['-', '.'])
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// What it takes for that job to be done by these means, and by no other of the same scope; nothing when all is as it should be.
@@ -85,20 +74,5 @@ fn remove_by(
     match means {
         Means::Systemd => systemd::remove(places, scope, profile, force),
         Means::Cron => cron::remove(places, scope, profile, force),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_profiles_are_those_of_files_that_nothing_mistakes() {
-        for name in ["default", "web-1", "a.b_c", "0", &"x".repeat(200)] {
-            assert!(is_profile(name), "{name}");
-        }
-        for name in ["", ".", "..", "-x", ".x", "a/b", "a b", "é", "a,b", "a%b", "a\n", &"x".repeat(201)] {
-            assert!(!is_profile(name), "{name}");
-        }
     }
 }

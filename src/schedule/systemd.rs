@@ -9,8 +9,7 @@ use super::marker::{State, state};
 use super::places::{Places, Scope};
 use super::steps::{Step, must};
 use super::{Job, units};
-use crate::terminal::escape::escape;
-use std::os::unix::ffi::OsStrExt;
+use crate::terminal::escape::path as shown;
 
 /// What a file holds; none when it is not there.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
@@ -26,7 +25,7 @@ pub fn guarded(path: &Path, force: bool) -> Result<State, Error> {
     let state = read(path)?.map_or(State::Missing, |content| state(&content));
     let foreign = state == State::Foreign;
     if !force && (foreign || matches!(state, State::Edited(_))) {
-        return Err(Error::Edited { place: escape(path.as_os_str().as_bytes()).into_owned(), foreign });
+        return Err(Error::Edited { place: shown(path).into_owned(), foreign });
     }
     Ok(state)
 }

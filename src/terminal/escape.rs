@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The name as it may be printed: control characters, bytes that are not UTF-8, invisible and direction-changing characters and the
 /// backslash are escaped (`\n`, `\x1b`, `\xff`, `\u{202e}`, `\\`), everything else stays. Different names give different texts.
@@ -22,6 +24,11 @@ pub fn escape(name: &[u8]) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// A path as it may be printed.
+pub fn path(path: &Path) -> Cow<'_, str> {
+    escape(path.as_os_str().as_bytes())
 }
 
 /// A line of what some program said, without its end: bytes that are not UTF-8 and what could move the cursor or hide are escaped; tabs and

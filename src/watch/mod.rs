@@ -3,14 +3,12 @@
 
 mod events;
 mod folders;
-mod lock;
 mod mounts;
 mod place;
 pub mod power;
 pub mod schedule;
 mod watcher;
 
-pub use lock::{Busy, Lock};
 pub use schedule::{Periods, Schedule, Step};
 pub use watcher::{NAP, Options, Pending, Watcher};
 

@@ -184,6 +184,18 @@ impl Sandbox {
         end(self.command(arguments))
     }
 
+    /// Runs a shell script that stops at its first failure, in a mount namespace of its own, with the sandbox's environment; `$copal` is the
+    /// program. Only for root.
+    pub fn with_mounts(&self, script: &str) -> Ended {
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh", "-ec", &format!("copal={}\n{script}", env!("CARGO_BIN_EXE_copal"))])
+            .current_dir(self.path(""))
+            .env_clear()
+            .envs(self.command([""]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+        end(command)
+    }
+
     /// Runs with that on standard input.
     pub fn run_with_input<A: AsRef<OsStr>>(
         &self,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::values;
-use crate::schedule::{Means, When, is_profile};
+use crate::profile::is_name;
+use crate::schedule::{Means, When};
 
 /// Run a profile at times: by systemd where it runs, else by cron
 #[derive(Clone, Debug, Args)]
@@ -122,7 +123,7 @@ impl ScheduleInstall {
 
 /// The name of a profile.
 fn profile(text: &str) -> Result<String, &'static str> {
-    match is_profile(text) {
+    match is_name(text) {
         true => Ok(text.to_owned()),
         false => Err(
             "a profile's name has letters, digits, '-', '_' and '.', and begins with a letter, a digit or '_'",

@@ -9,7 +9,7 @@ use crate::cli::arguments::{Completions, Man};
 use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::manual;
-use crate::terminal::escape::escape;
+use crate::terminal::escape;
 use crate::terminal::json;
 
 #[derive(Serialize)]
@@ -74,7 +74,7 @@ pub fn man(context: &Context<'_>, man: &Man) -> Result<Code, Failure> {
 /// Writes files into a folder, which is made when it is not there; what is there under their names is replaced.
 fn write_all(context: &Context<'_>, folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Code, Failure> {
     let failed = |path: &Path, error: std::io::Error| {
-        let shown = escape(path.as_os_str().as_bytes());
+        let shown = escape::path(path);
         Failure::new(Code::Failed, format!("{shown} can not be written: {error}"))
     };
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
@@ -87,7 +87,7 @@ fn write_all(context: &Context<'_>, folder: &Path, files: &[(String, Vec<u8>)]) 
         let files = files.iter().map(|(name, _)| name.as_str()).collect();
         context.out.json("written", &Written { folder: &shown, files })?;
     } else {
-        let shown = escape(folder.as_os_str().as_bytes());
+        let shown = escape::path(folder);
         context.out.write(format!("wrote {} files into {shown}\n", files.len()))?;
     }
     Ok(Code::Done)

@@ -12,7 +12,7 @@ use crate::cli::context::{Context, absolute};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::profile;
 use crate::profile::{Section, Value, quoted, shown_key};
-use crate::terminal::escape::escape;
+use crate::terminal::escape::{escape, path as shown};
 
 /// What root saves when nothing is said.
 const OF_ROOT: [&str; 5] = ["/etc", "/home", "/root", "/srv", "/var/lib"];
@@ -24,10 +24,6 @@ pub fn run(context: &Context<'_>, wanted: &Profile) -> Result<Code, Failure> {
         ProfileCommand::Show(wanted) => show(context, wanted),
         ProfileCommand::List(_) => list(context),
     }
-}
-
-fn shown(path: &Path) -> std::borrow::Cow<'_, str> {
-    escape(path.as_os_str().as_bytes())
 }
 
 /// What a new profile saves.

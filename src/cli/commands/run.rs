@@ -14,14 +14,14 @@ use serde::Serialize;
 
 use crate::cli::arguments::Run;
 use crate::cli::context::Context;
-use crate::cli::exit::{Code, Failure};
+use crate::cli::exit::{self, Code, Failure};
 use crate::cli::profile::{self, Settings};
 use crate::cli::signals;
 use crate::hooks::{self, About, Moment, Ran};
 use crate::model::clock::Clock;
 use crate::notices::{self, Outcome, Report};
 use crate::profile::{Profile, Section};
-use crate::run::{Limits, Lock, Past, State};
+use crate::run::{Limits, Past, State};
 use crate::terminal::escape::escape;
 
 use self::log::{Log, Place};
@@ -36,8 +36,7 @@ const RANKS: [u8; 11] = [0, 3, 11, 6, 2, 1, 10, 12, 13, 5, 130];
 
 /// The one of two exit codes that says more.
 pub(super) fn worse(one: u8, other: u8) -> u8 {
-    let rank = |code: u8| RANKS.iter().position(|known| *known == code).unwrap_or(RANKS.len());
-    if rank(other) > rank(one) { other } else { one }
+    exit::worse(&RANKS, one, other)
 }
 
 /// Everything that a run has at hand.
@@ -114,7 +113,7 @@ impl Runner<'_> {
                 }
             };
             code = worse(code, ended);
-            let target = self.state.targets.entry(name).or_default();
+            let target = self.state.target(&name);
             let now = self.context.clock.now().seconds;
             if matches!(ended, 0 | 3) {
                 target.succeeded = Some(now);
@@ -197,8 +196,7 @@ fn with_hooks(steps: Vec<notices::Step>, hooks: &[Ran]) -> Vec<notices::Step> {
 fn targets(profile: &Profile) -> Result<Vec<(String, Option<&Section>)>, Failure> {
     let mut targets = Vec::new();
     let others = profile.section("targets")?.map_or(Ok(Vec::new()), Section::sections)?;
-    let has_own = ["repository", "repo", "repository-file"].iter().any(|key| profile.top.get(key).is_some());
-    if has_own || others.is_empty() {
+    if profile::names_repository(profile) || others.is_empty() {
         targets.push((MAIN.to_owned(), None));
     }
     targets.extend(others.into_iter().map(|(name, section)| (name.to_owned(), Some(section))));
@@ -235,7 +233,7 @@ pub fn run(context: &Context<'_>, wanted: &Run) -> Result<Code, Failure> {
     let remembered_as = profile::remembered_as(&profile, &context.defaults)?;
     let lock = match wanted.dry_run {
         true => Ok(None),
-        false => Lock::take(&folder, &remembered_as).map(Some),
+        false => crate::run::lock(&folder, &remembered_as).map(Some),
     };
     if let Err(crate::run::Error::Busy) = lock {
         let message = format!("another run of the profile {} is at work", profile.name);
@@ -305,7 +303,7 @@ impl Runner<'_> {
         self.log.warn(why);
         let now = self.context.clock.now().seconds;
         for (name, _) in self.targets.clone() {
-            let target = self.state.targets.entry(name).or_default();
+            let target = self.state.target(&name);
             target.hold(now, &[crate::guards::MASS_CHANGE], [why.to_owned()]);
         }
     }

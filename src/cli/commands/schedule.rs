@@ -3,7 +3,7 @@
 mod list;
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -15,10 +15,9 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Code, Failure};
 use crate::model::clock::Clock;
 use crate::schedule::{self, Error, Job, Means, Places, Scope, Step};
-use crate::terminal::escape::escape;
+use crate::terminal::escape::path as shown;
 use crate::terminal::size::show_duration;
 use crate::terminal::time;
-use std::os::unix::ffi::OsStrExt;
 
 /// The folder that stands for `/` in tests.
 const ROOT: &str = "COPAL_TEST_ROOT";
@@ -77,11 +76,6 @@ fn whose(scope: Scope) -> &'static str {
         Scope::System => "the system",
         Scope::User => "this user",
     }
-}
-
-/// A path as it is shown.
-fn shown(path: &Path) -> String {
-    escape(path.as_os_str().as_bytes()).into_owned()
 }
 
 /// What an error means for the person and the exit code.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::arguments::Status;
 use crate::cli::context::Context;
-use crate::cli::exit::{Code, Failure};
+use crate::cli::exit::{self, Code, Failure};
 use crate::cli::profile;
 use crate::model::Time;
 use crate::model::clock::Clock;
@@ -59,8 +59,7 @@ struct TargetLine {
 
 /// The worse of two states: 0 is well, 3 wants a look, 1 is bad.
 fn worse(one: u8, other: u8) -> u8 {
-    let rank = |state: u8| [0, 3, 1].iter().position(|known| *known == state);
-    if rank(other) > rank(one) { other } else { one }
+    exit::worse(&[0, 3, 1], one, other)
 }
 
 fn state_of(code: u8) -> u8 {

@@ -19,9 +19,10 @@ use crate::cli::arguments::{OnBattery, Watch};
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::signals;
+use crate::files::{Busy, Lock};
 use crate::terminal::escape::escape;
 use crate::terminal::size::{show_count, show_duration};
-use crate::watch::{self, Busy, Lock, Periods, Schedule, Step, Watcher, power, schedule};
+use crate::watch::{self, Periods, Schedule, Step, Watcher, power, schedule};
 
 /// Where folders can not be watched, everything is walked at least that often.
 const UNWATCHED_WALK: Duration = Duration::from_secs(30 * 60);

@@ -14,7 +14,7 @@ use crate::terminal::escape::escape;
 
 pub use complete::complete;
 use options::check;
-pub use options::{globals, of_step, sources};
+pub use options::{arguments_of, globals, names_repository, of_step, sources};
 pub use settings::{Settings, settings};
 
 /// System profiles, for everybody.

@@ -14,6 +14,7 @@ use super::failure;
 use super::secret::refuse_readable;
 use crate::cli::arguments::Arguments;
 use crate::cli::defaults::Defaults;
+use crate::cli::environment::Lookup;
 use crate::cli::exit::Failure;
 use crate::profile::{Entry, Error, OWN_KEYS, Profile, Section, Value};
 use crate::terminal::escape::escape;
@@ -95,7 +96,7 @@ pub fn check(profile: &Profile, defaults: &Defaults<'_>) -> Result<(), Failure> 
     let grammar = grammar();
     profile.top.refuse_unknown(strs(&known_at_top(&grammar)))?;
     let top = typed(&grammar, &profile.top, defaults, &|_| true)?;
-    parse(&top, &["version".into()])?;
+    arguments_of(&top, &|_| None)?;
     for (name, entry) in &profile.top.entries {
         let Value::Section(section) = &entry.value else { continue };
         let Some(command) = command_of(&grammar, name) else { continue };
@@ -241,12 +242,10 @@ fn placed(argument: &Arg, value: &str, entry: &Entry, defaults: &Defaults<'_>) -
     if !is_path && name != "repo" {
         return Ok(value.into());
     }
-    let path = home(value, defaults);
     // Something like sftp:host:path is no path.
     let is_url = name == "repo" && value.contains(':') && !value.starts_with(['/', '.', '~']);
-    if is_url || path.is_absolute() || value == "-" {
-        refuse_readable(name, &path, entry)?;
-        return Ok(path.into_os_string());
+    if is_url || value == "-" {
+        return Ok(value.into());
     }
     let path = placed_beside(value, entry, defaults);
     refuse_readable(name, &path, entry)?;
@@ -283,12 +282,9 @@ fn refuse_meaningless(argument: &Arg, key: &str, value: &OsStr, entry: &Entry) -
     Err(failure(&Error::wrong(&entry.place, message)))
 }
 
-/// Refuses options that contradict each other.
-fn parse(options: &[OsString], command: &[OsString]) -> Result<(), Failure> {
-    let typed =
-        [OsString::from("copal")].into_iter().chain(command.iter().cloned()).chain(options.iter().cloned());
-    let nothing = |_: &str| None;
-    Arguments::read(typed, &nothing).map(|_| ()).map_err(|error| {
-        crate::cli::exit::from_parser(&error).err().unwrap_or_else(|| Failure::usage(String::new()))
-    })
+/// What options for every command mean; those that contradict each other are refused.
+pub fn arguments_of(options: &[OsString], environment: Lookup<'_>) -> Result<Arguments, Failure> {
+    let typed = [OsString::from("copal"), "version".into()].into_iter().chain(options.iter().cloned());
+    Arguments::read(typed, environment)
+        .map_err(|error| crate::cli::exit::from_parser(&error).err().unwrap_or_else(|| Failure::usage("")))
 }

@@ -67,13 +67,7 @@ pub fn sources(context: &Context<'_>, wanted: &Backup) -> Result<Vec<Vec<u8>>, F
                 why => Failure::new(Code::Failed, format!("{shown}: {}", why.words())),
             });
         }
-        // Folders on the way are walked as they are: a symlink among them would end the walk.
-        let path = PathBuf::from(OsString::from_vec(path));
-        let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-            (Some(Ok(parent)), Some(name)) => parent.join(name),
-            _ => path,
-        };
-        paths.push(path.into_os_string().into_vec());
+        paths.push(as_stored(PathBuf::from(OsString::from_vec(path))));
     }
     paths.sort();
     paths.dedup();
@@ -107,6 +101,15 @@ pub fn refuse_commands_folder(
         );
     }
     Ok(())
+}
+
+/// A source as it is stored: folders on the way are walked as they are, and a symlink among them would end the walk.
+pub fn as_stored(path: PathBuf) -> Vec<u8> {
+    let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path,
+    };
+    path.into_os_string().into_vec()
 }
 
 /// What the options leave out.

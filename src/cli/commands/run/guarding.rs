@@ -14,7 +14,7 @@ use crate::run::Past;
 impl Runner<'_> {
     /// Forgets alarms that somebody looked at; whether nothing is held by them any more.
     pub(super) fn accept(&mut self, name: &str) -> bool {
-        let target = self.state.targets.entry(name.to_owned()).or_default();
+        let target = self.state.target(name);
         let Some(held) = target.accept(&self.wanted.accept) else { return false };
         let why = held.why.join("; ");
         self.log.note(&format!("accepted by a person: {why}"));
@@ -32,7 +32,7 @@ impl Runner<'_> {
 
     /// A run that was cut off may have left a backup that no guard has looked at: then nothing is taken away until somebody has.
     fn hold_unjudged(&mut self, context: &Context<'_>, work: &Work) -> Result<(), Failure> {
-        let target = self.state.targets.entry(work.name.clone()).or_default();
+        let target = self.state.target(&work.name);
         let Some(since) = target.unjudged else { return Ok(()) };
         let judged: Vec<String> = target.runs.iter().filter_map(|past| past.snapshot.clone()).collect();
         // What can not be opened is told by the backup.
@@ -51,15 +51,14 @@ impl Runner<'_> {
 
     /// Protects the snapshot before an alarming one, unless that is done.
     fn shield(&mut self, context: &Context<'_>, work: &Work, alarming: Option<&str>) {
-        let held =
-            |runner: &mut Self| runner.state.targets.entry(work.name.clone()).or_default().held.clone();
+        let held = |runner: &mut Self| runner.state.target(&work.name).held.clone();
         if held(self).is_some_and(|held| held.before.is_some()) {
             return;
         }
         match repository::protect(context, alarming, &work.host, &work.stored) {
             Ok((words, id)) => {
                 self.log.warn(&words);
-                let target = self.state.targets.entry(work.name.clone()).or_default();
+                let target = self.state.target(&work.name);
                 if let Some(held) = &mut target.held {
                     held.before = id;
                 }
@@ -80,7 +79,7 @@ impl Runner<'_> {
     pub(super) fn before(&mut self, context: &Context<'_>, work: &Work) -> Result<Vec<Alarm>, Failure> {
         self.hold_unjudged(context, work)?;
         // A repository that can not be opened is told by the backup, with its exit code.
-        let of = self.state.targets.entry(work.name.clone()).or_default();
+        let of = self.state.target(&work.name);
         let is_first = of.places.is_none() && of.runs.iter().all(|past| past.numbers.is_none());
         let known = repository::known(context, work, is_first).ok().flatten();
         if let Some(numbers) = known.as_ref().and_then(|known| known.numbers) {
@@ -95,7 +94,7 @@ impl Runner<'_> {
             space: known.as_ref().and_then(|known| known.space),
             now: self.context.clock.now(),
         };
-        let target = self.state.targets.entry(work.name.clone()).or_default();
+        let target = self.state.target(&work.name);
         let remembered_places = target.places.clone().and_then(|value| serde_json::from_value(value).ok());
         let before: Vec<guards::Place> = remembered_places
             .or_else(|| known.as_ref().map(|known| known.places.clone()))
@@ -106,7 +105,7 @@ impl Runner<'_> {
         let mut alarms = guards::before(&seen, &past, &guards.limits);
         alarms.retain(|alarm| !self.is_passed_over(alarm));
         if alarms.is_empty() {
-            let target = self.state.targets.entry(work.name.clone()).or_default();
+            let target = self.state.target(&work.name);
             let remembered = places.into_iter().map(|place| remembered(place, &before));
             target.places = serde_json::to_value(remembered.collect::<Vec<_>>()).ok();
         }
@@ -123,12 +122,12 @@ impl Runner<'_> {
         accepted: bool,
     ) -> Result<Vec<Alarm>, Failure> {
         let now = numbers_of(summary, began);
-        let target = self.state.targets.entry(work.name.clone()).or_default();
+        let target = self.state.target(&work.name);
         let history = numbers(&target.runs);
         let mut alarms = guards::judge(&history, &now, &self.settings.guards.limits);
         // What was accepted was what held: an alarm of this run is another one.
         alarms.retain(|alarm| !(if accepted { self.is_ignored(alarm) } else { self.is_passed_over(alarm) }));
-        let target = self.state.targets.entry(work.name.clone()).or_default();
+        let target = self.state.target(&work.name);
         target.unjudged = None;
         let snapshot = summary.get("snapshot_id").and_then(Value::as_str);
         if let Some(past) = target.runs.last_mut() {

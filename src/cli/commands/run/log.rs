@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::context::{Context, eprint_line};
 use crate::cli::exit::Failure;
 use crate::model::clock::Clock;
-use crate::terminal::escape::escape;
+use crate::terminal::escape::path as shown;
 use crate::terminal::time;
 
 /// Lines that are kept for the report.
@@ -65,10 +64,6 @@ fn open(place: &Place) -> std::io::Result<File> {
     }
     rotate(place)?;
     File::options().append(true).create(true).mode(0o640).open(&place.file)
-}
-
-fn shown(path: &Path) -> std::borrow::Cow<'_, str> {
-    escape(path.as_os_str().as_bytes())
 }
 
 impl<'c> Log<'c> {

@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::target::Work;
 use crate::backend::Space;
-use crate::cli::arguments::Arguments;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::Failure;
 use crate::cli::{profile, select};
@@ -70,9 +69,7 @@ pub fn refuse_typed(context: &Context<'_>) -> Result<(), Failure> {
 
 /// What opens that repository.
 pub fn context<'e>(context: &'e Context<'e>, words: &[OsString]) -> Result<Context<'e>, Failure> {
-    let typed = [OsString::from("copal"), "version".into()].into_iter().chain(words.iter().cloned());
-    let arguments = Arguments::read(typed, context.environment)
-        .map_err(|error| crate::cli::exit::from_parser(&error).err().unwrap_or_else(|| Failure::usage("")))?;
+    let arguments = profile::arguments_of(words, context.environment)?;
     Ok(Context::new(arguments.global, context.environment))
 }
 

@@ -41,7 +41,7 @@ impl Runner<'_> {
         let work = self.work(name, section)?;
         let began = self.context.clock.now().seconds;
         let context = repository::context(self.context, &work.globals)?;
-        self.state.targets.entry(name.to_owned()).or_default().add(Past { began, ..Past::default() });
+        self.state.target(name).add(Past { began, ..Past::default() });
         let accepted = self.accept(name);
         let alarms = self.before(&context, &work)?;
         if !alarms.is_empty() {
@@ -50,7 +50,7 @@ impl Runner<'_> {
         }
         let (mut code, mut may_take_away, mut reachable) = (0, true, true);
         // From here on there may be a backup that no guard has looked at.
-        self.state.targets.entry(name.to_owned()).or_default().unjudged.get_or_insert(began);
+        self.state.target(name).unjudged.get_or_insert(began);
         if !self.keep() {
             (code, may_take_away) = (Code::Failed as u8, false);
         }
@@ -128,7 +128,7 @@ impl Runner<'_> {
             Some(sources) => sources,
             None => {
                 let typed = profile::sources(self.profile, &self.context.defaults)?;
-                typed.into_iter().map(|source| stored(source).into_vec()).collect()
+                typed.into_iter().map(|source| inputs::as_stored(source.into())).collect()
             }
         };
         sources.sort();
@@ -263,7 +263,7 @@ impl Runner<'_> {
     /// What was done is not due again at once.
     fn remember(&mut self, name: &str, step: Step, code: u8) {
         let now = Some(self.context.clock.now().seconds);
-        let target = self.state.targets.entry(name.to_owned()).or_default();
+        let target = self.state.target(name);
         match (step, code) {
             (Step::Prune, 0) => target.pruned = now,
             (Step::Check, 0) => target.checked = now,
@@ -284,7 +284,7 @@ impl Runner<'_> {
         };
         let _ = child::run(&words, self.stop, &mut listen);
         let is_first = self.targets.first().is_some_and(|(name, _)| *name == work.name);
-        let target = self.state.targets.entry(work.name.clone()).or_default();
+        let target = self.state.target(&work.name);
         target.repository_bytes = bytes.or(target.repository_bytes);
         if is_first {
             let at = |seconds: Option<i64>| seconds.map(|seconds| crate::model::Time::new(seconds, 0));
@@ -321,15 +321,6 @@ impl Runner<'_> {
             }
         }
         Ok(code)
-    }
-}
-
-/// A source as it is stored: folders on the way as they are, without symlinks.
-fn stored(source: OsString) -> OsString {
-    let path = std::path::PathBuf::from(source);
-    match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name).into_os_string(),
-        _ => path.into_os_string(),
     }
 }
 

@@ -56,7 +56,7 @@ fn line(entry: &Entry) -> Line<'_> {
         delay_seconds: entry.delay.map(|delay| u64::from(delay) * 60),
         means: entry.means.name(),
         scope: entry.scope.name(),
-        path: entry.path.as_deref().map(shown),
+        path: entry.path.as_deref().map(|path| shown(path).into_owned()),
         edited: entry.is_edited,
         active: entry.is_active,
         next_run: entry.next.map(time::iso),
@@ -124,7 +124,7 @@ pub fn run(context: &Context<'_>, places: &Places) -> Result<Code, Failure> {
     }
     let mut text = table.show();
     for entry in entries.iter().filter(|entry| entry.is_edited) {
-        let place = entry.path.as_deref().map_or_else(|| "your crontab".to_owned(), shown);
+        let place = entry.path.as_deref().map_or("your crontab".into(), shown);
         text += &format!("profile {}: {place} was changed by hand since copal wrote it\n", entry.profile);
     }
     text += &format!("{}\n", show_count(entries.len() as u64, "schedule"));

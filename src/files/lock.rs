@@ -1,4 +1,4 @@
-//! One watch of the same sources at a time: a lock that the system releases when its process ends, however it does.
+//! One process at a time: a lock that the system releases when the process ends, however it does.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
