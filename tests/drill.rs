@@ -135,6 +135,19 @@ fn a_source_that_changed_since_is_not_compared_and_no_alarm() {
 }
 
 #[test]
+fn root_a_scratch_folder_on_layers_of_several_file_systems_goes_with_all_that_is_in_it() {
+    demand_root();
+    let sandbox = Sandbox::new();
+    sandbox.write("source/file", "text");
+    sandbox.back_up();
+    // Its files have other device numbers than its folders then.
+    let script = "mkdir lower upper over; mount -t tmpfs none upper; mkdir upper/files upper/work
+        mount -t overlay none -o lowerdir=lower,upperdir=upper/files,workdir=upper/work over
+        $copal drill --scratch over; test -z \"$(ls -A over)\"";
+    sandbox.with_mounts(script).expect(0).says("restored 1 of 1 file");
+}
+
+#[test]
 fn root_a_bit_that_flips_on_the_disk_of_the_source_is_told_by_name() {
     demand_root();
     let sandbox = Sandbox::new().trusting_fresh_files();

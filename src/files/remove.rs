@@ -103,8 +103,9 @@ impl Removal<'_> {
         removed: &mut u64,
     ) -> Result<Option<Level>> {
         let there = stat(dir, name)?;
-        // A bind mount has the same device: the mount tells, where the system does.
-        if there.dev != home.dev || there.mount != home.mount || there.mount_root {
+        // A bind mount has the same device: the mount tells, where the system does. Files of an overlay may have the device of their layer.
+        let is_elsewhere = there.kind == NodeType::Directory && there.dev != home.dev;
+        if is_elsewhere || there.mount != home.mount || there.mount_root {
             return Err(Errno::XDEV);
         }
         if self.spared.contains(&(there.dev, there.inode)) {
