@@ -125,6 +125,10 @@ fn a_new_profile_is_sound_and_never_written_over() {
     let file = sandbox.path("home/config/copal/home.toml");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     sandbox.run(["profile", "check"]).expect(0);
+    let text = std::fs::read_to_string(&file).unwrap();
+    for section in ["backup", "forget", "prune", "check", "drill", "schedule"] {
+        assert!(text.contains(&format!("\n[{section}]\n")), "{section}: {text}");
+    }
     sandbox.run(["backup", "--profile", "home"]).expect(0);
     let before = std::fs::read(&file).unwrap();
     sandbox.run(words("home")).expect(6);

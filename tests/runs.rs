@@ -35,6 +35,9 @@ fn a_run_does_what_is_due_in_order_and_remembers_it() {
     let names: Vec<&str> = said.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["backup", "forget", "prune", "check", "drill"], "{said}");
     assert!(said.contains("1 new, 0 changed, 0 gone, 0 unchanged"), "{said}");
+    assert!(said.contains("drill    1 file (1 B) restored and compared, "), "{said}");
+    assert!(said.contains("check    1 snapshot and 1 file looked at, "), "{said}");
+    assert!(said.contains("forget   1 snapshot kept, 0 forgotten"), "{said}");
     for round in 0..2 {
         sandbox.write("source/b.txt", format!("{round}"));
         let said = sandbox.run(["run", "home"]).expect(0).out();

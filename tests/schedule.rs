@@ -296,6 +296,20 @@ fn where_nothing_runs_programs_one_line_says_what_to_do() {
 }
 
 #[test]
+fn runs_find_the_folders_that_are_found_now() {
+    let world = World::with_systemd(Sandbox::of_nobody());
+    for means in ["cron", "systemd"] {
+        let shown = world.run(&format!("install --with {means} -n")).expect(0).text();
+        for (name, below) in [("CONFIG", "config"), ("DATA", "data"), ("CACHE", "cache"), ("STATE", "state")]
+        {
+            let folder = world.sandbox.path("home").join(below);
+            let said = format!("XDG_{name}_HOME={}", folder.display());
+            assert!(shown.contains(&said), "{means}: {said}: {shown}");
+        }
+    }
+}
+
+#[test]
 fn wrong_words_are_refused() {
     let world = World::with_systemd(Sandbox::of_nobody());
     for (words, says) in [

@@ -40,8 +40,8 @@ every = "7d"
 every = "1d"
 budget = "5m"                  # reads as much as fits, the oldest first: runs add up to everything
 
-# [drill]
-# every = "30d"
+[drill]
+every = "30d"
 
 # [targets.offsite]            # a second repository that gets the same
 # repository = "/media/other/backup"
@@ -57,8 +57,8 @@ budget = "5m"                  # reads as much as fits, the oldest first: runs a
 # mail = "root"
 # when = "failure"
 
-# [schedule]
-# at = "daily 02:30"
+[schedule]
+at = "daily 02:30"
 "#,
         description = quoted(&format!("What is saved of {name}")),
         place = quoted(place),

@@ -24,8 +24,12 @@ const ROOT: &str = "COPAL_TEST_ROOT";
 /// The program that is scheduled in tests.
 const PROGRAM: &str = "COPAL_TEST_PROGRAM";
 /// What the runs need to find what is found now, and where each is below the home folder when nobody says.
-const VARIABLES: [(&str, &str); 3] =
-    [("XDG_CONFIG_HOME", ".config"), ("XDG_DATA_HOME", ".local/share"), ("XDG_CACHE_HOME", ".cache")];
+const VARIABLES: [(&str, &str); 4] = [
+    ("XDG_CONFIG_HOME", ".config"),
+    ("XDG_DATA_HOME", ".local/share"),
+    ("XDG_CACHE_HOME", ".cache"),
+    ("XDG_STATE_HOME", ".local/state"),
+];
 
 /// What was done, or would be.
 #[derive(Serialize)]

@@ -49,9 +49,12 @@ pub fn told(step: Step, summary: &Value) -> String {
             show_count(of("packs"), "pack"),
             show_size(of("bytes_read"))
         ),
-        Step::Drill => {
-            format!("{} ({}) restored and compared", show_count(of("files"), "file"), show_size(of("bytes")))
-        }
+        Step::Drill => format!(
+            "{} ({}) restored and compared, {} of them with the source too",
+            show_count(of("files_restored"), "file"),
+            show_size(of("bytes_restored")),
+            of("files_compared")
+        ),
     }
 }
 
