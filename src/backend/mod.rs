@@ -4,8 +4,10 @@ mod error;
 mod fault;
 mod kind;
 mod local;
+mod location;
 mod memory;
 mod read_only;
+mod retry;
 mod throttle;
 
 use std::sync::Arc;
@@ -16,8 +18,10 @@ pub use error::Error;
 pub use fault::{Fault, Faulty};
 pub use kind::Kind;
 pub use local::Local;
+pub use location::Location;
 pub use memory::Memory;
 pub use read_only::ReadOnly;
+pub use retry::{Failed, Patience};
 pub use throttle::{Limits, Throttled};
 
 /// One object of a listing.
@@ -166,28 +170,18 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
 }
 
-/// The backend of a location as the user writes it: a path of a folder (which need not exist). Touches nothing yet.
-/// Errors: `Unsupported` for an empty location and for every URL, of which only the scheme is told, as the rest may
-/// hold a password. A folder whose name looks like a URL can be given as `./sftp:...`.
+/// The backend of a location as the user writes it (`Location::parse`). Touches nothing yet.
+/// Errors: `Unsupported` for what is not a location.
 pub fn open(location: &str) -> Result<Box<dyn Backend>, Error> {
-    if location.is_empty() {
-        return Err(Error::Unsupported { object: "\"\"".to_owned(), reason: "is not a location".to_owned() });
+    let not_yet = |scheme: &str| Error::Unsupported {
+        object: format!("{scheme}:"),
+        reason: "not supported yet".to_owned(),
+    };
+    match Location::parse(location)? {
+        Location::Folder(path) => Ok(Box::new(Local::new(path))),
+        Location::Sftp(_) => Err(not_yet("sftp")),
+        Location::S3(_) => Err(not_yet("s3")),
     }
-    if let Some(scheme) = scheme(location) {
-        return Err(Error::Unsupported {
-            object: format!("{scheme}:"),
-            reason: "not supported yet".to_owned(),
-        });
-    }
-    Ok(Box::new(Local::new(location)))
-}
-
-/// The scheme of a location that is not a path: `sftp:` and `s3:` always, any other word before `://`.
-fn scheme(location: &str) -> Option<&str> {
-    let (scheme, rest) = location.split_once(':')?;
-    let known = matches!(scheme, "sftp" | "s3");
-    let word = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
-    (known || (word && rest.starts_with("//"))).then_some(scheme)
 }
 
 /// The name's path below the repository, or `Unsupported` when no object of this kind can have this name.
