@@ -21,6 +21,10 @@ pub enum Error {
     #[error("{object}: too short: {got} of {wanted} bytes at offset {offset}")]
     Short { object: String, offset: u64, wanted: u64, got: u64 },
 
+    /// The object is longer than anything of its kind is, and was not read.
+    #[error("{object}: it is far too long")]
+    TooLong { object: String },
+
     /// The storage is full, or its quota is used up. Not worth a retry until something is removed.
     #[error("{object}: cannot {operation}: no space left on the storage")]
     NoSpace { object: String, operation: &'static str },

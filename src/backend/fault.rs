@@ -203,6 +203,12 @@ fn spoil(fault: Fault, mut bytes: Vec<u8>) -> (bool, Vec<u8>) {
     }
 }
 
+/// The same, of bytes of any number.
+fn spoiled(fault: Fault, bytes: Vec<u8>) -> (bool, Result<Vec<u8>, Error>) {
+    let (harmed, bytes) = spoil(fault, bytes);
+    (harmed, Ok(bytes))
+}
+
 impl<B: Backend> Backend for Faulty<B> {
     fn location(&self) -> String {
         self.inner.location()
@@ -217,11 +223,11 @@ impl<B: Backend> Backend for Faulty<B> {
     }
 
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
-        let harm = |fault, bytes| {
-            let (harmed, bytes) = spoil(fault, bytes);
-            (harmed, Ok(bytes))
-        };
-        self.run(|| self.object(kind, name), GET, |inner| inner.get(kind, name), harm)
+        self.run(|| self.object(kind, name), GET, |inner| inner.get(kind, name), spoiled)
+    }
+
+    fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+        self.run(|| self.object(kind, name), GET, |inner| inner.get_at_most(kind, name, most), spoiled)
     }
 
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {

@@ -16,11 +16,12 @@ pub enum Kind {
     Notes = 10,
     Damage = 11,
     Parity = 12,
+    Copies = 13,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Config,
         Kind::Keys,
         Kind::Packs,
@@ -33,9 +34,10 @@ impl Kind {
         Kind::Notes,
         Kind::Damage,
         Kind::Parity,
+        Kind::Copies,
     ];
 
-    /// The kind number, 1 to 12, as it stands in an object's header.
+    /// The kind number, 1 to 13, as it stands in an object's header.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -60,6 +62,7 @@ impl Kind {
             Kind::Notes => "notes",
             Kind::Damage => "damage",
             Kind::Parity => "parity",
+            Kind::Copies => "copies",
         }
     }
 
@@ -91,6 +94,15 @@ impl Kind {
     }
 }
 
+/// Cuts kinds into runs that a store which lists by name gives in one listing each: their folders ascend, and no pack lies between them.
+pub fn listed_together(kinds: &[Kind]) -> impl Iterator<Item = &[Kind]> {
+    let large = |kind: &Kind| matches!(kind, Kind::Packs | Kind::Parity);
+    let side = |kind: &Kind| kind.folder() < Kind::Packs.folder();
+    kinds.chunk_by(move |one, next| {
+        one.folder() < next.folder() && side(one) == side(next) && !large(one) && !large(next)
+    })
+}
+
 /// Whether a byte is a lower-case hex digit.
 pub(super) fn is_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
@@ -103,11 +115,11 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_format_and_come_back() {
         let numbers: Vec<u8> = Kind::ALL.iter().map(|kind| kind.number()).collect();
-        assert_eq!(numbers, (1..=12).collect::<Vec<u8>>());
+        assert_eq!(numbers, (1..=13).collect::<Vec<u8>>());
         for number in 0..=255 {
             match Kind::from_number(number) {
                 Some(kind) => assert_eq!(kind.number(), number),
-                None => assert!(number == 0 || number > 12),
+                None => assert!(number == 0 || number > 13),
             }
         }
     }
@@ -123,6 +135,17 @@ mod tests {
             assert!(!kind.is_name(&name.replace('0', "/")));
             assert!(!kind.is_name(""));
         }
+    }
+
+    #[test]
+    fn kinds_are_listed_together_in_the_order_of_their_folders_and_never_across_the_packs() {
+        use Kind::*;
+        let runs = |kinds: &[Kind]| listed_together(kinds).map(<[Kind]>::to_vec).collect::<Vec<_>>();
+        let kinds = [Removals, Snapshots, Confirmed, Damage, Index, Notes];
+        assert_eq!(runs(&kinds), [&kinds[..2], &kinds[2..]]);
+        assert_eq!(runs(&[Index, Snapshots, Damage]), [[Index], [Snapshots], [Damage]]);
+        assert_eq!(runs(&[Packs, Parity, Removals]), [[Packs], [Parity], [Removals]]);
+        assert_eq!(runs(&[]), Vec::<Vec<Kind>>::new());
     }
 
     #[test]

@@ -281,9 +281,16 @@ impl Backend for Local {
     }
 
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
+        self.get_at_most(kind, name, u64::MAX)
+    }
+
+    fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
         let path = self.checked(kind, name)?;
         let Open { file, size } = self.open(&path)?;
         let object = self.folders.named(&path);
+        if size > most {
+            return Err(Error::TooLong { object });
+        }
         let mut bytes = room(&object, size)?;
         file.take(size).read_to_end(&mut bytes).map_err(|error| self.sort(&path, "read", error))?;
         let got = bytes.len() as u64;

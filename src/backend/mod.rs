@@ -16,7 +16,7 @@ use crate::model::Time;
 
 pub use error::Error;
 pub use fault::{Fault, Faulty};
-pub use kind::Kind;
+pub use kind::{Kind, listed_together};
 pub use local::Local;
 pub use location::Location;
 pub use memory::Memory;
@@ -67,6 +67,15 @@ pub trait Backend: Send + Sync {
     /// All bytes of an object. Errors: `NotFound`. The size is the storage's word: where it is not trusted, `stat` first.
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error>;
 
+    /// The same of an object of at most so many bytes, in one request where the storage has one that says the length first. Errors: also
+    /// `TooLong`, and then nothing was read.
+    fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+        if self.stat(kind, name)? > most {
+            return Err(Error::TooLong { object: format!("{}/{}", self.location(), kind.path_of(name)) });
+        }
+        self.get(kind, name)
+    }
+
     /// Exactly `length` bytes from byte `offset` on. Errors: `NotFound`; `Short` when the object ends before that.
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error>;
 
@@ -74,6 +83,12 @@ pub trait Backend: Send + Sync {
     /// and a missing folder is empty. An object put or removed meanwhile may or may not come. After an error, what
     /// came before is true, but not all.
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error>;
+
+    /// The same of several kinds, in fewer requests where the storage can: each kind is listed after those before it in `kinds`, or
+    /// together with them.
+    fn list_kinds(&self, kinds: &[Kind], each: &mut dyn FnMut(Kind, Entry)) -> Result<(), Error> {
+        kinds.iter().try_for_each(|kind| self.list(*kind, &mut |entry| each(*kind, entry)))
+    }
 
     /// An object's length in bytes. Errors: `NotFound`.
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error>;
@@ -88,6 +103,11 @@ pub trait Backend: Send + Sync {
     /// Seconds after which every listing has what was put, and not what was removed; none when that is not known.
     fn listing_lag_seconds(&self) -> Option<u64> {
         Some(0)
+    }
+
+    /// How many requests at a time are worth while: one where each is answered at once, more where answers take their time.
+    fn requests_at_once(&self) -> usize {
+        1
     }
 
     /// How much room there is; none where the storage does not tell.
@@ -135,11 +155,17 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
         (**self).get(kind, name)
     }
+    fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+        (**self).get_at_most(kind, name, most)
+    }
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         (**self).get_range(kind, name, offset, length)
     }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         (**self).list(kind, each)
+    }
+    fn list_kinds(&self, kinds: &[Kind], each: &mut dyn FnMut(Kind, Entry)) -> Result<(), Error> {
+        (**self).list_kinds(kinds, each)
     }
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
         (**self).stat(kind, name)
@@ -152,6 +178,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn listing_lag_seconds(&self) -> Option<u64> {
         (**self).listing_lag_seconds()
+    }
+    fn requests_at_once(&self) -> usize {
+        (**self).requests_at_once()
     }
     fn space(&self) -> Result<Option<Space>, Error> {
         (**self).space()

@@ -22,11 +22,17 @@ impl<B: Backend> Backend for ReadOnly<B> {
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
         self.0.get(kind, name)
     }
+    fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+        self.0.get_at_most(kind, name, most)
+    }
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         self.0.get_range(kind, name, offset, length)
     }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         self.0.list(kind, each)
+    }
+    fn list_kinds(&self, kinds: &[Kind], each: &mut dyn FnMut(Kind, Entry)) -> Result<(), Error> {
+        self.0.list_kinds(kinds, each)
     }
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
         self.0.stat(kind, name)
@@ -40,6 +46,9 @@ impl<B: Backend> Backend for ReadOnly<B> {
     }
     fn listing_lag_seconds(&self) -> Option<u64> {
         self.0.listing_lag_seconds()
+    }
+    fn requests_at_once(&self) -> usize {
+        self.0.requests_at_once()
     }
     fn remove_leftovers(&self, _: Time) -> Result<u64, Error> {
         self.refused()

@@ -100,11 +100,17 @@ impl<B: Backend> Backend for Throttled<B> {
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, Error> {
         self.down(self.inner.get(kind, name))
     }
+    fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
+        self.down(self.inner.get_at_most(kind, name, most))
+    }
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         self.down(self.inner.get_range(kind, name, offset, length))
     }
     fn list(&self, kind: Kind, each: &mut dyn FnMut(Entry)) -> Result<(), Error> {
         self.inner.list(kind, each)
+    }
+    fn list_kinds(&self, kinds: &[Kind], each: &mut dyn FnMut(Kind, Entry)) -> Result<(), Error> {
+        self.inner.list_kinds(kinds, each)
     }
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
         self.inner.stat(kind, name)
@@ -120,6 +126,9 @@ impl<B: Backend> Backend for Throttled<B> {
     }
     fn space(&self) -> Result<Option<Space>, Error> {
         self.inner.space()
+    }
+    fn requests_at_once(&self) -> usize {
+        self.inner.requests_at_once()
     }
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         self.inner.remove_leftovers(before)

@@ -141,7 +141,7 @@ fn attempt_backup(
             Some(Session::begin(repository, clock, client, &options.host, lineage.into_iter().collect())?)
         }
     };
-    let synced = repository.sync()?;
+    let synced = repository.sync_before_snapshots()?;
     tell_problems(&synced, listener);
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
@@ -270,6 +270,7 @@ fn attempt_backup(
     let _ = repository.index.set_fact(&absence_fact, &known(Some(name)));
     let _ = repository.index.set_lineage(&source, Some(name));
     let _ = repository.index.remove_fact(&encrypted_fact(&source));
+    repository.renew_wanted_copies();
     drop(session);
     listener.event(Event::Finished);
     outcome(Some(name), snapshot, parent)

@@ -49,7 +49,7 @@ fn save_stream(
         true => None,
         false => Some(Session::begin(repository, clock, client, &options.host, Vec::new())?),
     };
-    let synced = repository.sync()?;
+    let synced = repository.sync_before_snapshots()?;
     tell_problems(&synced, listener);
     if !options.dry_run {
         synced.check_writable()?;

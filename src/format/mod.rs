@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod content;
+pub mod copies;
 pub mod header;
 pub mod index;
 pub mod limits;

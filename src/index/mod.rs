@@ -19,6 +19,7 @@ mod hidden;
 mod load;
 mod open;
 mod packs;
+pub mod pages;
 mod peek;
 mod pending;
 mod reading;

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::hidden::Hidden;
-use super::schema::{self, Found, INDEX, READER_CACHE_KIB, WRITER_CACHE_KIB};
+use super::schema::{self, Found, INDEX, Layout, READER_CACHE_KIB, WRITER_CACHE_KIB};
 use super::{Error, Index};
 use crate::model::Id16;
 
@@ -124,6 +124,42 @@ fn open_shared(folder: &Path, repository: &Id16) -> Result<(Index, Opened), Erro
         other => other?,
     };
     Ok((Index::assemble(set, Place::Shared { _lock: lock }), opened))
+}
+
+/// Another database beside the index, of that layout, and its lock file, locked shared. Made when it is not there; one that is damaged or of
+/// another version is put aside.
+pub(super) fn open_beside(
+    folder: &Path,
+    path: &Path,
+    repository: &Id16,
+    layout: &Layout,
+    cache_kib: i64,
+) -> Result<(Connection, File), Error> {
+    let connect = || {
+        drop(owned_file(path)?);
+        let mut connection = schema::connect(Some(path), cache_kib)?;
+        let found = schema::examine(&connection, repository, layout)?;
+        schema::settle(&connection)?;
+        if let Found::Empty = found {
+            schema::create(&mut connection, repository, layout)?;
+        }
+        Ok(connection)
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let lock = lock_file(path)?;
+    lock_shared(&lock)?;
+    let connection = match connect() {
+        Err(Error::Damaged(reason) | Error::Sql(reason)) => {
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)
+                .map_err(|_| Error::Io(format!("{reason}, and another process has it open")))?;
+            move_aside(path)?;
+            let connection = connect()?;
+            lock_shared(&lock)?;
+            connection
+        }
+        other => other?,
+    };
+    Ok((connection, lock))
 }
 
 /// An index in a new folder below the system's temporary one.

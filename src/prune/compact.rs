@@ -37,6 +37,7 @@ fn pieces(run: &Run<'_>) -> Result<Vec<(Id, Removal)>, Error> {
 /// old ones go.
 pub(super) fn compact(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error> {
     run.check_stop()?;
+    run.repository.renew_copies();
     let index_objects = run.repository.merge_index(run.options.pieces.max(2))?;
     let pieces = pieces(run)?;
     if index_objects.is_empty() && pieces.is_empty() {

@@ -108,7 +108,7 @@ impl Repository {
 
     /// One page of a list of contents.
     pub fn load_content_page(&self, id: &Id) -> Result<ContentPage, Error> {
-        content::decode_page(&self.read_chunk(Contents::Trees, id)?).map_err(|error| wrong(id, error))
+        content::decode_page(&self.read_page(id)?).map_err(|error| wrong(id, error))
     }
 
     /// The same from where it is believed to lie.

@@ -82,6 +82,7 @@ impl Error {
                 | backend::Error::Denied { .. }
                 | backend::Error::NotFound { .. }
                 | backend::Error::Short { .. }
+                | backend::Error::TooLong { .. }
         );
         if !of_one_object || matches!(kind, Kind::Config | Kind::Keys) {
             return Error::Backend(error);
@@ -109,6 +110,7 @@ impl Error {
         match error {
             backend::Error::NotFound { .. } => "missing".to_owned(),
             backend::Error::Denied { .. } => "cannot be read: permission denied".to_owned(),
+            backend::Error::TooLong { .. } => "it is far too long".to_owned(),
             backend::Error::Io { source, .. } => format!("cannot be read: {source}"),
             backend::Error::Short { wanted, got, offset, .. } => {
                 format!("too short: {got} of {wanted} bytes at offset {offset}")

@@ -7,21 +7,35 @@ use crate::crypto::password::Cost;
 use crate::format::slot::{self, Derivation, Description, Unlock};
 use crate::model::{Id, Id16};
 
+/// A key slot, and its bytes unless storage did not give them.
+pub(super) struct Fetched {
+    pub name: Id,
+    pub object: Option<Vec<u8>>,
+}
+
+/// Fetches the key slots of these names.
+pub(super) fn fetch(backend: &dyn Backend, names: Vec<Id>) -> Vec<Fetched> {
+    names.into_iter().map(|name| Fetched { name, object: get_slot(backend, &name).ok() }).collect()
+}
+
 /// Finds the slot that opens; `remembered` (a slot's name) is tried first, since every password slot costs half a second.
 pub(super) fn unlock(
     backend: &dyn Backend,
+    slots: &[Fetched],
     repository: Id16,
     unlock: Unlock<'_>,
     remembered: Option<Vec<u8>>,
 ) -> Result<(Keys, Id), Error> {
-    let mut names = list_names(backend, Kind::Keys)?;
+    let mut slots: Vec<&Fetched> = slots.iter().collect();
     if let Some(first) = remembered.and_then(|bytes| bytes.try_into().ok()).map(Id) {
-        names.sort_by_key(|name| *name != first);
+        slots.sort_by_key(|slot| slot.name != first);
     }
     let mut problem = None;
-    for name in &names {
+    for Fetched { name, object } in &slots {
         let text = name.to_string();
-        let opened = get_slot(backend, name).and_then(|object| {
+        // What was not given may be given now, or else what is wrong with it is told.
+        let object = object.clone().map_or_else(|| get_slot(backend, name), Ok);
+        let opened = object.and_then(|object| {
             let slot = slot::decode(&object).map_err(|error| Error::decode(Kind::Keys, &text, error))?;
             if slot.repository != repository {
                 return Err(Error::damaged(Kind::Keys, &text, "it is of another repository"));
@@ -41,7 +55,7 @@ pub(super) fn unlock(
         }
     }
     // A damaged slot may be the one that fits: saying "wrong password" would mislead.
-    Err(problem.unwrap_or_else(|| match names.is_empty() {
+    Err(problem.unwrap_or_else(|| match slots.is_empty() {
         true => Error::damaged(Kind::Keys, "", "there is no key slot at all"),
         false => Error::WrongKey { location: backend.location() },
     }))

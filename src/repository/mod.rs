@@ -4,13 +4,16 @@ mod again;
 pub mod build;
 mod chain;
 pub mod contents;
+mod copies;
 pub mod doubt;
 mod error;
 pub mod folders;
 pub mod healing;
 pub mod index_objects;
+mod kept;
 pub mod keys;
 pub mod lease;
+mod listing;
 pub mod notes;
 mod open;
 pub mod packs;
@@ -38,7 +41,7 @@ use again::again;
 
 pub use error::{Error, caught};
 pub(crate) use open::GENERATION_FACT;
-pub use open::open;
+pub use open::{Found, find, open, open_found};
 pub use sync::Synced;
 pub use unfinished::is_unfinished;
 
@@ -59,6 +62,8 @@ pub struct Repository {
     pub config_warnings: Vec<Error>,
     pub index: Index,
     pub(crate) blocks: reader::BlockCache,
+    /// Pages of trees that are kept on this machine.
+    pages: Option<index::pages::Pages>,
     pub(crate) mended: Mutex<parity::Mended>,
     /// What was said about the cache when it was opened.
     pub cache: Opened,
@@ -126,12 +131,10 @@ pub(crate) fn put_named(backend: &dyn Backend, kind: Kind, bytes: &[u8]) -> Resu
 pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<Vec<u8>, Error> {
     let text = name.to_string();
     let wrong = |error| Error::reading(backend, kind, &text, error);
-    let length = || again(|| backend.stat(kind, &text)).map_err(wrong);
-    if kind != Kind::Packs && length()? > format::limits::SMALL_MAX as u64 {
-        return Err(Error::damaged(kind, &text, "it is far too long"));
-    }
     let is_whole = |bytes: &[u8]| crypto::object_name(bytes) == *name;
-    let bytes = again::get(|| again(|| backend.get(kind, &text)), is_whole).map_err(wrong)?;
+    let most = if kind == Kind::Packs { format::limits::PACK_MAX } else { format::limits::SMALL_MAX as u64 };
+    let fetch = || again(|| backend.get_at_most(kind, &text, most));
+    let bytes = again::get(fetch, is_whole).map_err(wrong)?;
     if is_whole(&bytes) {
         return Ok(bytes);
     }
@@ -142,11 +145,12 @@ pub(crate) fn get_named(backend: &dyn Backend, kind: Kind, name: &Id) -> Result<
 /// keys name it as damaged.
 pub(crate) fn get_slot(backend: &dyn Backend, name: &Id) -> Result<Vec<u8>, Error> {
     let text = name.to_string();
-    if again(|| backend.stat(Kind::Keys, &text))? > format::limits::SLOT_MAX as u64 {
-        return Err(Error::damaged(Kind::Keys, &text, "it is far too long"));
-    }
     let is_whole = |bytes: &[u8]| crypto::object_name(bytes) == *name;
-    Ok(again::get(|| again(|| backend.get(Kind::Keys, &text)), is_whole)?)
+    let fetch = || again(|| backend.get_at_most(Kind::Keys, &text, format::limits::SLOT_MAX as u64));
+    match again::get(fetch, is_whole) {
+        Err(backend::Error::TooLong { .. }) => Err(Error::damaged(Kind::Keys, &text, "it is far too long")),
+        other => Ok(other?),
+    }
 }
 
 /// Names of all objects of a kind that are named by hash, in the order in which the storage lists them.

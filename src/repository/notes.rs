@@ -154,8 +154,18 @@ impl Notes {
 impl Repository {
     /// Loads every note. What can not be read is told among `problems`, and passed over.
     pub fn notes(&self, from: Origin, problems: &mut Vec<Error>) -> Result<Notes, Error> {
+        self.notes_named(&list_names(&*self.backend, Kind::Notes)?, from, problems)
+    }
+
+    /// The same, of those that were just listed.
+    pub(super) fn notes_named(
+        &self,
+        listed: &[Id],
+        from: Origin,
+        problems: &mut Vec<Error>,
+    ) -> Result<Notes, Error> {
         let mut notes = Notes::default();
-        for name in list_names(&*self.backend, Kind::Notes)? {
+        for name in listed.iter().copied() {
             match self.load_note(&name, from) {
                 Ok(note) => notes.add(name, note),
                 // Removed meanwhile, with its snapshot.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::{Error, Repository, again, config_name, get_slot, keys, list_names, reader};
+use super::{Error, Repository, again, config_name, keys, reader};
 use crate::backend::{Backend, Kind};
 use crate::crypto::{Hasher, Keys};
 use crate::format::config::{self, Config};
@@ -30,18 +30,41 @@ struct Candidate {
     bytes: Vec<u8>,
 }
 
-/// Every copy of `config` that can be fetched, the repositories that key slots say they are of, and what could not be fetched.
+/// Every copy of `config` that can be fetched, the key slots, the repositories that those say they are of, and what could not be fetched.
 #[derive(Default)]
-struct Found {
+pub struct Found {
     candidates: Vec<Candidate>,
+    slots: Vec<keys::Fetched>,
     repositories: Vec<Id16>,
     problems: Vec<Error>,
 }
 
-fn find(backend: &dyn Backend) -> Result<Found, Error> {
+impl Found {
+    /// Whether there is nothing at all of a repository.
+    fn is_empty(&self) -> bool {
+        self.candidates.is_empty() && self.slots.is_empty() && self.problems.is_empty()
+    }
+}
+
+/// Looks for a repository: what there is before anything is opened.
+///
+/// Errors: `NoRepository`.
+pub fn find(backend: &dyn Backend) -> Result<Found, Error> {
+    let found = fetch(backend)?;
+    if found.is_empty() {
+        return Err(Error::NoRepository { location: backend.location() });
+    }
+    Ok(found)
+}
+
+fn fetch(backend: &dyn Backend) -> Result<Found, Error> {
     let mut found = Found::default();
     let mut names = Vec::new();
-    backend.list(Kind::Config, &mut |entry| names.push((entry.name, entry.size)))?;
+    let mut slots = Vec::new();
+    backend.list_kinds(&[Kind::Config, Kind::Keys], &mut |kind, entry| match kind {
+        Kind::Config => names.push((entry.name, entry.size)),
+        _ => slots.extend(Id::parse(&entry.name)),
+    })?;
     names.sort_unstable_by(|a, b| b.cmp(a));
     for (name, size) in names {
         let object = format!("{}/{name}", Kind::Config.folder());
@@ -59,18 +82,19 @@ fn find(backend: &dyn Backend) -> Result<Found, Error> {
             Err(error) => found.problems.push(error.into()),
         }
     }
-    for name in list_names(backend, Kind::Keys)? {
-        let Ok(bytes) = get_slot(backend, &name) else { continue };
-        if let Ok(repository) = header::decode(&bytes, slot::KIND)
+    found.slots = keys::fetch(backend, slots);
+    for keys::Fetched { name, object } in &found.slots {
+        let Some(bytes) = object else { continue };
+        if let Ok(repository) = header::decode(bytes, slot::KIND)
             && !found.repositories.contains(&repository)
         {
             found.repositories.push(repository);
         }
-        if let Ok(slot) = slot::decode(&bytes)
+        if let Ok(slot) = slot::decode(bytes)
             && !slot.config.is_empty()
         {
             let object = format!("the copy of config in {}/{name}", Kind::Keys.folder());
-            let whole = crate::crypto::object_name(&bytes) == name;
+            let whole = crate::crypto::object_name(bytes) == *name;
             found.candidates.push(Candidate {
                 object,
                 generation: None,
@@ -106,12 +130,13 @@ fn open_index(repository: Id16, cache: Option<&Path>) -> Result<(Index, Opened),
 /// The index of a repository, and its keys, by the slot that opens.
 fn unlock(
     backend: &dyn Backend,
+    slots: &[keys::Fetched],
     repository: Id16,
     unlock: Unlock<'_>,
     cache: Option<&Path>,
 ) -> Result<(Keys, Id, Index, Opened), Error> {
     let (index, opened) = open_index(repository, cache)?;
-    let (keys, slot) = keys::unlock(backend, repository, unlock, index.fact("slot").ok().flatten())?;
+    let (keys, slot) = keys::unlock(backend, slots, repository, unlock, index.fact("slot").ok().flatten())?;
     Ok((keys, slot, index, opened))
 }
 
@@ -184,14 +209,21 @@ pub fn open(
     secret: Unlock<'_>,
     cache: Option<&Path>,
 ) -> Result<Repository, Error> {
-    if !backend.exists_repository()? {
-        return Err(Error::NoRepository { location: backend.location() });
-    }
-    let mut found = find(&*backend)?;
+    let found = find(&*backend)?;
+    open_found(backend, found, secret, cache)
+}
+
+/// The same of what was found.
+pub fn open_found(
+    backend: Box<dyn Backend>,
+    mut found: Found,
+    secret: Unlock<'_>,
+    cache: Option<&Path>,
+) -> Result<Repository, Error> {
     let mut failure = None;
     let mut unlocked = None;
     for repository in &found.repositories {
-        match unlock(&*backend, *repository, secret, cache) {
+        match unlock(&*backend, &found.slots, *repository, secret, cache) {
             Ok(opened) => {
                 unlocked = Some(opened);
                 break;
@@ -204,7 +236,7 @@ pub fn open(
         // No slot says of which repository it is: what is wrong with them is the answer.
         return Err(match failure {
             Some(error) => error,
-            None => keys::unlock(&*backend, Id16::default(), secret, None)
+            None => keys::unlock(&*backend, &found.slots, Id16::default(), secret, None)
                 .err()
                 .unwrap_or_else(|| Error::damaged(Kind::Keys, "", "no key slot can be read")),
         });
@@ -254,6 +286,7 @@ pub fn open(
         slot: slot_name,
         index,
         blocks: reader::BlockCache::default(),
+        pages: None,
         mended: Mutex::default(),
         cache,
         seen: Mutex::default(),

@@ -87,6 +87,14 @@ pub struct Chunk {
     range: Range<usize>,
 }
 
+impl Chunk {
+    /// All of these bytes.
+    pub(super) fn whole(block: Arc<Vec<u8>>) -> Chunk {
+        let range = 0..block.len();
+        Chunk { block, range }
+    }
+}
+
 impl std::ops::Deref for Chunk {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

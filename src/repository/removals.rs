@@ -96,11 +96,15 @@ impl Repository {
 
     /// The same, from where it is said.
     pub fn removals_from(&self, from: Origin) -> Result<Removals, Error> {
+        self.removals_named(&list_names(&*self.backend, Kind::Removals)?, from)
+    }
+
+    /// The same, of those that were just listed.
+    pub(super) fn removals_named(&self, listed: &[Id], from: Origin) -> Result<Removals, Error> {
         let mut removals = Removals::default();
         let mut answered = HashSet::new();
-        let listed = list_names(&*self.backend, Kind::Removals)?;
-        self.drop_gone_removals(&listed);
-        for name in listed {
+        self.drop_gone_removals(listed);
+        for name in listed.iter().copied() {
             match self.removal(&name, from) {
                 Ok(None) => continue,
                 Ok(Some(removal)) if removal.done => {

@@ -78,6 +78,8 @@ impl<'r> Session<'r> {
         *session.lock() = (begun, clock.now());
         session.put(State::Begin, Some(begun))?;
         session.begun = true;
+        // What was listed before others could see this session may be gone by now.
+        repository.take_listing();
         if role == Role::Writer {
             // That it can not be put back is no reason not to write: the key slots have it, or this client.
             let _ = repository.put_back_config();
@@ -189,7 +191,9 @@ impl<'r> Session<'r> {
             .map_err(|error| Error::format("the confirmation", error))?;
         // Once more when that fails: did only the reply get lost, it would count as saved and be told as failed.
         again(|| repository.backend.put(Kind::Confirmed, &name.to_string(), &confirmation))?;
-        let _ = repository.index.cache_object(Kind::Snapshots.number(), &name, &bytes);
+        for (kind, bytes) in [(Kind::Snapshots, &bytes), (Kind::Confirmed, &confirmation)] {
+            let _ = repository.index.cache_object(kind.number(), &name, bytes);
+        }
         Ok(name)
     }
 }

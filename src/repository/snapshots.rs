@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::again::{self, again};
+use super::listing::SNAPSHOTS;
 use super::notes::{Notes, Standing};
-use super::{Error, Repository, list_names};
+use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::format;
 use crate::model::{Id, Snapshot, Time};
@@ -115,9 +116,15 @@ impl Repository {
 
     /// Loads every snapshot.
     pub fn snapshots_from(&self, from: Origin) -> Result<Snapshots, Error> {
+        let taken = if from == Origin::Cache { self.take_listing() } else { None };
+        // Should one of the three be listed before what the next one says of it came, that is looked for once more below.
+        let listing = taken.map_or_else(|| self.listing(&SNAPSHOTS), Ok)?;
+        if from == Origin::Cache {
+            self.fetch_ahead(&listing);
+        }
+        let confirmations = listing.of(Kind::Confirmed);
         let mut all = Snapshots::default();
-        let confirmations = list_names(&*self.backend, Kind::Confirmed)?;
-        for name in &confirmations {
+        for name in confirmations {
             let confirmed = match self.confirmed_at(name, from) {
                 Ok(time) => Confirmed::At(time),
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Confirmed, name)? => continue,
@@ -130,9 +137,9 @@ impl Repository {
             };
             all.confirmations.insert(*name, confirmed);
         }
-        all.notes = self.notes(from, &mut all.problems)?;
+        all.notes = self.notes_named(listing.of(Kind::Notes), from, &mut all.problems)?;
         let mut seen = HashSet::new();
-        for name in list_names(&*self.backend, Kind::Snapshots)? {
+        for name in listing.of(Kind::Snapshots).iter().copied() {
             seen.insert(name);
             if all.notes.is_removed(&name) {
                 all.removed.push(name);
@@ -162,7 +169,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        for name in &confirmations {
+        for name in confirmations {
             // Looked for once more: it may have come after the snapshots were listed.
             // One that was removed for good meanwhile has lost its confirmation first.
             if !seen.contains(name)
@@ -187,7 +194,7 @@ impl Repository {
 
     /// When a snapshot was confirmed. The confirmation must be one of that very snapshot: the storage could have copied it from another's
     /// name.
-    fn confirmed_at(&self, name: &Id, from: Origin) -> Result<Time, Error> {
+    pub(super) fn confirmed_at(&self, name: &Id, from: Origin) -> Result<Time, Error> {
         let kind = Kind::Confirmed.number();
         let cached =
             if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
@@ -201,11 +208,8 @@ impl Repository {
             None => {
                 let text = name.to_string();
                 let wrong = |error| Error::reading(&*self.backend, Kind::Confirmed, &text, error);
-                let length = again(|| self.backend.stat(Kind::Confirmed, &text)).map_err(wrong)?;
-                if length > format::limits::SMALL_MAX as u64 {
-                    return Err(Error::damaged(Kind::Confirmed, &text, "it is far too long"));
-                }
-                let fetch = || again(|| self.backend.get(Kind::Confirmed, &text));
+                let most = format::limits::SMALL_MAX as u64;
+                let fetch = || again(|| self.backend.get_at_most(Kind::Confirmed, &text, most));
                 let object = again::get(fetch, |object| decode(object).is_ok()).map_err(wrong)?;
                 let confirmation = decode(&object)?;
                 let _ = self.index.cache_object(kind, name, &object);

@@ -280,6 +280,9 @@ impl<'r> Store<'r> {
             return Ok(false);
         }
         self.count_healed(contents, &id, plain.len())?;
+        if contents == Contents::Trees {
+            self.repository.keep_page(&id, plain);
+        }
         self.add(worker, contents, id, plain)?;
         Ok(true)
     }

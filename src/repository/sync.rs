@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use super::index_objects::{PACKS_PER_INDEX, fitting};
+use super::listing::{Listing, SYNCED, WHOLE};
 use super::snapshots::Origin;
-use super::{Error, Repository, list_names, packs};
+use super::{Error, Repository, packs};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::index::{self, Intake};
@@ -27,8 +28,14 @@ pub(crate) struct Seen {
     marked: HashSet<Id>,
     /// Packs that a damage record names.
     damaged: HashSet<Id>,
+    /// Names of the damage records.
+    damage: Vec<Id>,
     /// Index objects that can not be read.
     unreadable: Vec<Id>,
+    /// What was listed of snapshots with it, until it is used.
+    listing: Option<Listing>,
+    /// Many small objects had to be fetched one by one.
+    pub(super) lacks_copies: bool,
     /// Packs that no readable index object names, read themselves: a writer names them again before it relies on them.
     adopted: Vec<PackEntry>,
 }
@@ -76,20 +83,34 @@ impl Repository {
     ///
     /// Errors: `Index` when the cache can not take it. What was synchronised then is not to be relied on: go on `with_index` of another.
     pub fn sync(&self) -> Result<Synced, Error> {
-        for _ in 1..TRIES {
-            match self.sync_once() {
-                Err(Error::Index(index::Error::Busy)) => {}
-                Ok(synced) if synced.moved => {}
-                other => return other,
-            }
-        }
-        self.sync_once()
+        self.sync_listing(&SYNCED)
     }
 
-    fn sync_once(&self) -> Result<Synced, Error> {
+    /// The same, for who loads the snapshots next: what it listed of them is there for the next `snapshots`, once.
+    pub fn sync_before_snapshots(&self) -> Result<Synced, Error> {
+        self.sync_listing(&WHOLE)
+    }
+
+    fn sync_listing(&self, kinds: &[Kind]) -> Result<Synced, Error> {
+        let mut tries = 1;
+        loop {
+            let listing = self.listing(kinds)?;
+            match self.sync_once(&listing) {
+                Err(Error::Index(index::Error::Busy)) if tries < TRIES => {}
+                Ok(synced) if synced.moved && tries < TRIES => {}
+                other => {
+                    self.seen().listing = listing.has(Kind::Snapshots).then_some(listing);
+                    return other;
+                }
+            }
+            tries += 1;
+        }
+    }
+
+    fn sync_once(&self, listing: &Listing) -> Result<Synced, Error> {
         let mut synced = Synced::default();
-        let (removals, hidden_packs) = self.absent(&mut synced)?;
-        let listed = list_names(&*self.backend, Kind::Index)?;
+        let (removals, hidden_packs) = self.absent(listing, &mut synced)?;
+        let listed = listing.of(Kind::Index);
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let present: HashSet<Id> = listed.iter().copied().collect();
         let gone: Vec<Id> = known.difference(&present).copied().collect();
@@ -168,6 +189,11 @@ impl Repository {
             self.index.take_in(std::mem::take(intake))?;
         }
         Ok(())
+    }
+
+    /// What the last synchronisation listed for who loads the snapshots next.
+    pub(super) fn take_listing(&self) -> Option<Listing> {
+        self.seen().listing.take()
     }
 
     /// What the last synchronisation saw.
@@ -261,9 +287,9 @@ impl Repository {
     }
 
     /// What removal records say, and packs that count as absent for writers.
-    fn absent(&self, synced: &mut Synced) -> Result<(Removed, Vec<Id>), Error> {
+    fn absent(&self, listing: &Listing, synced: &mut Synced) -> Result<(Removed, Vec<Id>), Error> {
         let (mut removed, mut hidden_packs) = (Removed::default(), Vec::new());
-        let removals = self.removals()?;
+        let removals = self.removals_named(listing.of(Kind::Removals), Origin::Cache)?;
         for (_, removal) in &removals.tombstones {
             removed.packs.extend(&removal.packs);
             removed.index_objects.extend(&removal.index_objects);
@@ -277,24 +303,28 @@ impl Repository {
             seen.marked = hidden_packs.iter().copied().collect();
         }
         let mut damaged = HashSet::new();
-        for name in list_names(&*self.backend, Kind::Damage)? {
-            match self.damage(&name) {
+        for name in listing.of(Kind::Damage) {
+            match self.damage(name) {
                 Ok(damage) => damaged.extend(damage.packs),
                 Err(error) => synced.problems.push(error),
             }
         }
         hidden_packs.extend(&damaged);
-        self.seen().damaged = damaged;
+        {
+            let mut seen = self.seen();
+            seen.damaged = damaged;
+            seen.damage = listing.of(Kind::Damage).to_vec();
+        }
         Ok((removed, hidden_packs))
     }
 
     /// Digest of everything that counts as absent, or may be since an index object was lost: when it moves, nothing is taken over without being looked up.
     pub fn absence(&self) -> Result<[u8; 32], Error> {
-        let mut damage = list_names(&*self.backend, Kind::Damage)?;
-        let (mut packs, mut unreadable) = {
+        let (mut packs, mut damage, mut unreadable) = {
             let seen = self.seen();
             // What is marked, and removed later, is absent all the time; so is what tombstones say that are put together.
-            (seen.removed.union(&seen.marked).copied().collect::<Vec<Id>>(), seen.unreadable.clone())
+            let packs = seen.removed.union(&seen.marked).copied().collect::<Vec<Id>>();
+            (packs, seen.damage.clone(), seen.unreadable.clone())
         };
         let mut hasher = blake3::Hasher::new();
         for names in [&mut packs, &mut damage, &mut unreadable] {
@@ -310,14 +340,15 @@ impl Repository {
 
     /// Whether something is known to be missing or damaged, so that packs may be there that no index object names.
     pub fn knows_of_losses(&self) -> Result<bool, Error> {
-        Ok(!self.seen().unreadable.is_empty()
-            || self.index.fact(LOST_INDEX_FACT)?.is_some()
-            || !list_names(&*self.backend, Kind::Damage)?.is_empty())
+        let seen = self.seen();
+        let known = !seen.unreadable.is_empty() || !seen.damage.is_empty();
+        drop(seen);
+        Ok(known || self.index.fact(LOST_INDEX_FACT)?.is_some())
     }
 
     /// Whether packs are about to go, or gone, of which the last synchronisation did not know.
     pub(super) fn removals_moved(&self) -> Result<bool, Error> {
-        for name in list_names(&*self.backend, Kind::Removals)? {
+        for name in super::list_names(&*self.backend, Kind::Removals)? {
             if self.seen().removals.contains(&name) {
                 continue;
             }

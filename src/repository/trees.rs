@@ -96,7 +96,7 @@ impl Repository {
 
     /// One page.
     pub fn load_tree(&self, id: &Id) -> Result<Tree, Error> {
-        let chunk = self.read_chunk(Contents::Trees, id)?;
+        let chunk = self.read_page(id)?;
         tree::decode(&chunk).map_err(|error| wrong(id, error))
     }
 

@@ -46,7 +46,7 @@ impl Shelf {
         {
             return Ok(all.clone());
         }
-        self.repository.sync()?;
+        self.repository.sync_before_snapshots()?;
         let all = Arc::new(self.repository.snapshots()?);
         *known = Some((Instant::now(), all.clone()));
         Ok(all)

@@ -73,6 +73,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::positive_size)]
     pub limit_download: Option<u64>,
 
+    /// How much of what a repository on another machine says of files and folders is kept on this one: 1G unless said, 0 for nothing
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]
+    pub cache_size: Option<u64>,
+
     /// Give way to everything else on this machine: only processor time and disk that nobody else wants
     #[arg(long, global = true)]
     pub background: bool,

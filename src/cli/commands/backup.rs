@@ -189,13 +189,14 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     give_back_memory();
     let is_stream = wanted.stdin || wanted.stdin_from_command;
     let sources = if is_stream { Vec::new() } else { inputs::sources(context, wanted)? };
-    let missing = !context.backend()?.exists_repository().map_err(|error| failure(&error.into()))?;
-    if missing && context.is_default_repository() && context.global.origin().is_empty() && !wanted.dry_run {
+    let may_make = context.is_default_repository() && context.global.origin().is_empty() && !wanted.dry_run;
+    if may_make && !context.backend()?.exists_repository().map_err(|error| failure(&error.into()))? {
         init::create_default(context)?;
     }
     let stop = signals::stop();
     let began = std::time::Instant::now();
-    let (mut repository, _) = context.open_synced()?;
+    // A stream comes once: what is wrong with the cache has to be found before.
+    let mut repository = if is_stream { context.open_to_read()?.0 } else { context.open_to_write()? };
     refuse_own(&repository, &sources)?;
     let own = context.own_files();
     for (path, _) in &own {
@@ -229,8 +230,12 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
             })
         };
         let mut outcome = back_up(&repository);
+        // What was stored so far is found again.
         if let Err(Error::Index(error)) = &outcome {
-            // What was stored so far is found again.
+            repository = context.with_cache_anew(repository, error)?.0;
+            outcome = back_up(&repository);
+        }
+        if let Err(Error::Index(error)) = &outcome {
             repository = context.without_cache(repository, error)?.0;
             outcome = back_up(&repository);
         }

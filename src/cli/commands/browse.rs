@@ -22,7 +22,7 @@ pub fn run(context: &Context<'_>, wanted: &Browse) -> Result<Code, Failure> {
             .with_hint("Without one: copal snapshots, copal ls, copal dump, copal restore."));
     }
     let stop = signals::stop();
-    let (repository, synced) = context.open_synced()?;
+    let (repository, synced) = context.open_to_read()?;
     for problem in &synced.problems {
         context.warn(&problem.to_string());
     }

@@ -21,7 +21,7 @@ use sides::{Sides, find};
 /// Compares what the options say.
 pub fn run(context: &Context<'_>, wanted: &Diff) -> Result<Code, Failure> {
     let stop = signals::stop();
-    let (repository, _) = context.open_synced()?;
+    let (repository, _) = context.open_to_read()?;
     let all = select::load(context, &repository)?;
     let sides = find(context, &repository, &all, wanted)?;
     if wanted.patch {

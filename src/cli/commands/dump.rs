@@ -194,7 +194,7 @@ fn write(
 /// Dumps what the options say.
 pub fn run(context: &Context<'_>, wanted: &Dump) -> Result<Code, Failure> {
     signals::stop();
-    let (repository, _) = context.open_synced()?;
+    let (repository, _) = context.open_to_read()?;
     let all = select::load(context, &repository)?;
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
     let Meant { named, names, is_doubtful: doubtful } =

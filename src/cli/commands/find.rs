@@ -62,7 +62,7 @@ pub fn run(context: &Context<'_>, find: &Find) -> Result<Code, Failure> {
         older: moment(&find.older)?,
         deleted: find.deleted,
     };
-    let (repository, _) = context.open_synced()?;
+    let (repository, _) = context.open_to_read()?;
     let all = select::load(context, &repository)?;
     if let Some(host) = &wanted.host
         && !all.confirmed.iter().any(|named| named.snapshot.host == *host)

@@ -151,7 +151,7 @@ fn show(
 
 /// Lists a folder of a snapshot, or shows one entry.
 pub fn run(context: &Context<'_>, ls: &Ls) -> Result<Code, Failure> {
-    let (repository, _) = context.open_synced()?;
+    let (repository, _) = context.open_to_read()?;
     let all = select::load(context, &repository)?;
     let (snapshot, path) = match (&ls.wanted, &ls.at) {
         (Some(wanted), at) => paths::wanted(wanted.as_bytes(), at.as_deref()),

@@ -89,7 +89,7 @@ pub fn run(context: &Context<'_>, wanted: &Mount) -> Result<Code, Failure> {
     // Before a password is asked for.
     let place = mount::check(&wanted.place).map_err(refused)?;
     let stop = signals::stop();
-    let (repository, synced) = context.open_synced()?;
+    let (repository, synced) = context.open_to_read()?;
     for problem in &synced.problems {
         context.warn(&problem.to_string());
     }

@@ -96,7 +96,7 @@ pub fn run(context: &Context<'_>, wanted: &Restore) -> Result<Code, Failure> {
     let began = std::time::Instant::now();
     let include = patterns(context, &wanted.include)?;
     let exclude = patterns(context, &wanted.exclude)?;
-    let (repository, _) = context.open_synced()?;
+    let (repository, _) = context.open_to_read()?;
     let all = select::load(context, &repository)?;
     let mut sum = Restored::default();
     let mut targets = Vec::new();

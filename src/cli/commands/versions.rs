@@ -52,7 +52,7 @@ struct Line<'a> {
 
 /// Shows the versions of a path.
 pub fn run(context: &Context<'_>, wanted: &Versions) -> Result<Code, Failure> {
-    let (repository, _) = context.open_synced()?;
+    let (repository, _) = context.open_to_read()?;
     let all = select::load(context, &repository)?;
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
     let found = Found::new(context, &repository, &all, wanted.path.as_bytes(), host, wanted.all)?;

@@ -37,7 +37,7 @@ pub fn run(context: &Context<'_>, wanted: &Web) -> Result<Code, Failure> {
     let server = Server::bind(wanted.listen).map_err(|error| {
         Failure::new(Code::Failed, format!("{} can not be listened on: {error}", wanted.listen))
     })?;
-    let (repository, synced) = context.open_synced()?;
+    let (repository, synced) = context.open_to_read()?;
     for problem in &synced.problems {
         context.warn(&problem.to_string());
     }

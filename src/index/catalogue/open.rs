@@ -1,17 +1,15 @@
 //! Opening the catalogue's file, as the index opens its own.
 
-use std::fs::{DirBuilder, remove_file};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::remove_file;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Catalogue;
 use crate::index::Error;
-use crate::index::open::{lock_file, lock_shared, move_aside, owned_file};
-use crate::index::schema::{self, Found, Layout};
+use crate::index::open::{lock_file, move_aside, open_beside};
+use crate::index::schema::{self, Layout};
 use crate::model::Id16;
 
 /// Page cache, KiB.
@@ -51,20 +49,7 @@ impl Catalogue {
         if !make && !path.try_exists()? {
             return Ok(None);
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let lock = lock_file(&path)?;
-        lock_shared(&lock)?;
-        let connection = match connect(&path, repository) {
-            Err(Error::Damaged(reason) | Error::Sql(reason)) => {
-                flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                    .map_err(|_| Error::Io(format!("{reason}, and another process has it open")))?;
-                move_aside(&path)?;
-                let connection = connect(&path, repository)?;
-                lock_shared(&lock)?;
-                connection
-            }
-            other => other?,
-        };
+        let (connection, lock) = open_beside(folder, &path, repository, &LAYOUT, CACHE_KIB)?;
         Ok(Some(Catalogue { connection: Mutex::new(connection), _lock: Some(lock) }))
     }
 
@@ -89,15 +74,4 @@ impl Catalogue {
             _ => Ok(()),
         }
     }
-}
-
-fn connect(path: &Path, repository: &Id16) -> Result<Connection, Error> {
-    drop(owned_file(path)?);
-    let mut connection = schema::connect(Some(path), CACHE_KIB)?;
-    let found = schema::examine(&connection, repository, &LAYOUT)?;
-    schema::settle(&connection)?;
-    if let Found::Empty = found {
-        schema::create(&mut connection, repository, &LAYOUT)?;
-    }
-    Ok(connection)
 }

@@ -35,6 +35,7 @@ pub fn words(
     }
     let sizes = [
         ("memory", global.memory),
+        ("cache-size", global.cache_size),
         ("limit-upload", global.limit_upload),
         ("limit-download", global.limit_download),
     ];

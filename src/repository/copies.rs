@@ -1,0 +1,184 @@
+//! Many small objects fetched in few requests: copies of them, many in one object, for who comes with an empty cache, and several at a
+//! time. Copies are only a help: what is listed decides what there is, and each copy is held to its name like the object itself.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::listing::{Listing, SNAPSHOTS};
+use super::snapshots::Origin;
+use super::{Error, Repository, get_named, put_named};
+use crate::backend::Kind;
+use crate::format::copies::{self, Copied};
+use crate::format::limits::LIST_MAX;
+use crate::model::Id;
+
+/// Kinds of which copies are made.
+const COPIED: [Kind; 3] = [Kind::Snapshots, Kind::Confirmed, Kind::Notes];
+/// Objects that the cache lacks from which on copies are looked for, and objects without copy from which on they are made.
+const MANY: usize = 64;
+/// Bytes of copies in one object.
+const BYTES_MOST: usize = 16 << 20;
+/// Under which it is remembered how many objects have a copy, and in which objects.
+const COVERED_FACT: &str = "objects with copies";
+
+impl Repository {
+    /// Whether storage takes its time to answer, so that it is asked for many things at once.
+    fn is_far(&self) -> bool {
+        self.backend.requests_at_once() > 1
+    }
+
+    /// Brings into the cache what it lacks of these, many at a time. Whatever fails is told when the object itself is read.
+    pub(super) fn fetch_ahead(&self, listing: &Listing) {
+        if !self.is_far() || self.missing(listing).len() < 2 {
+            return;
+        }
+        if self.missing(listing).len() >= MANY {
+            listing.of(Kind::Copies).iter().for_each(|name| {
+                let _ = self.take_copies(name);
+            });
+        }
+        let missing = self.missing(listing);
+        if missing.len() >= MANY {
+            self.seen().lacks_copies = true;
+        }
+        self.at_once(&missing, &|(kind, name)| {
+            let _ = match kind {
+                Kind::Confirmed => self.confirmed_at(name, Origin::Cache).map(drop),
+                _ => self.small_object(*kind, name, Origin::Cache).map(drop),
+            };
+        });
+    }
+
+    /// Does `work` of each, as many at a time as are worth while.
+    pub(super) fn at_once<T: Sync>(&self, all: &[T], work: &(dyn Fn(&T) + Sync)) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.backend.requests_at_once().min(all.len()) {
+                scope.spawn(|| {
+                    while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        work(one);
+                    }
+                });
+            }
+        });
+    }
+
+    /// What is listed of the kinds of which there are copies, and not in the cache.
+    fn missing(&self, listing: &Listing) -> Vec<(Kind, Id)> {
+        let mut missing = Vec::new();
+        for kind in COPIED {
+            let cached = self.index.cached_names(kind.number()).unwrap_or_default();
+            let cached: HashSet<Id> = cached.into_iter().collect();
+            let lacking = listing.of(kind).iter().filter(|name| !cached.contains(name));
+            missing.extend(lacking.map(|name| (kind, *name)));
+        }
+        missing
+    }
+
+    fn load_copies(&self, name: &Id) -> Result<Vec<Copied>, Error> {
+        let object = get_named(&*self.backend, Kind::Copies, name)?;
+        copies::decode(&self.keys, &object)
+            .map_err(|error| Error::decode(Kind::Copies, &name.to_string(), error))
+    }
+
+    fn take_copies(&self, name: &Id) -> Result<(), Error> {
+        let copies = self.load_copies(name)?;
+        for kind in COPIED {
+            let own = copies.iter().filter(|copied| copied.kind == kind.number());
+            let objects: Vec<(Id, &[u8])> = own.map(|copied| (copied.name, &copied.bytes[..])).collect();
+            self.index.cache_objects(kind.number(), &objects)?;
+        }
+        Ok(())
+    }
+
+    /// Makes copies of all snapshots, confirmations and notes, in the place of earlier ones, once there are many that have none and storage
+    /// is far. Nothing depends on it: whatever fails is passed over.
+    pub fn renew_copies(&self) {
+        if self.is_far() {
+            let _ = self.try_renew_copies();
+        }
+    }
+
+    /// The same for who found in this run that they are wanted: no request else.
+    pub fn renew_wanted_copies(&self) {
+        if std::mem::take(&mut self.seen().lacks_copies) {
+            self.renew_copies();
+        }
+    }
+
+    fn try_renew_copies(&self) -> Result<(), Error> {
+        let listing = self.listing(&SNAPSHOTS)?;
+        let listed: usize = COPIED.iter().map(|kind| listing.of(*kind).len()).sum();
+        let old = listing.of(Kind::Copies);
+        if listed < MANY + self.covered(&listing)? {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        for kind in COPIED {
+            for name in listing.of(kind) {
+                let object = match kind {
+                    Kind::Confirmed => {
+                        self.confirmed_at(name, Origin::Cache)?;
+                        self.index.cached_object(kind.number(), name)?
+                    }
+                    _ => self.small_object(kind, name, Origin::Cache).ok(),
+                };
+                all.extend(object.map(|bytes| Copied { kind: kind.number(), name: *name, bytes }));
+            }
+        }
+        let mut new = Vec::new();
+        let mut rest = &all[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |copied: &&Copied| {
+                bytes += copied.bytes.len() + 64;
+                bytes <= BYTES_MOST
+            };
+            let count = rest.iter().take(LIST_MAX).take_while(fits).count().max(1);
+            let object = copies::encode(&self.keys, &rest[..count])
+                .map_err(|error| Error::format("copies of small objects", error))?;
+            new.push(put_named(&*self.backend, Kind::Copies, &object)?);
+            rest = &rest[count..];
+        }
+        self.remember_covered(&new, all.len())?;
+        old.iter().try_for_each(|name| self.remove_object(Kind::Copies, name))
+    }
+
+    /// How many of the objects that are listed have a copy.
+    fn covered(&self, listing: &Listing) -> Result<usize, Error> {
+        let names = listing.of(Kind::Copies);
+        if names.is_empty() {
+            return Ok(0);
+        }
+        if let Some(fact) = self.index.fact(COVERED_FACT)?
+            && let Some((count, known)) = fact.split_first_chunk::<8>()
+            && known == joined(names)
+        {
+            return Ok(usize::try_from(u64::from_le_bytes(*count)).unwrap_or(usize::MAX));
+        }
+        let mut covered = HashSet::new();
+        for name in names {
+            // One that can not be read covers nothing, and goes with the others when there are new ones.
+            for copied in self.load_copies(name).unwrap_or_default() {
+                covered.insert((copied.kind, copied.name));
+            }
+        }
+        let of = |kind: Kind| {
+            listing.of(kind).iter().filter(|name| covered.contains(&(kind.number(), **name))).count()
+        };
+        let count = COPIED.into_iter().map(of).sum();
+        self.remember_covered(names, count)?;
+        Ok(count)
+    }
+
+    fn remember_covered(&self, names: &[Id], count: usize) -> Result<(), Error> {
+        let fact = [&(count as u64).to_le_bytes()[..], &joined(names)].concat();
+        Ok(self.index.set_fact(COVERED_FACT, &fact)?)
+    }
+}
+
+fn joined(names: &[Id]) -> Vec<u8> {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names.iter().flat_map(|name| name.0).collect()
+}
