@@ -36,6 +36,7 @@ use copal::compress::Level;
 use copal::crypto::MasterKey;
 use copal::format::note::Verb;
 use copal::format::slot::Unlock;
+use copal::index::Index;
 use copal::model::clock::Clock;
 use copal::model::{Contents, Id, SegmentKind, Time};
 use copal::progress::Silent;
@@ -369,6 +370,43 @@ fn what_comes_while_a_cache_is_compared_takes_no_places_from_packs_that_hold_the
             })
             .unwrap();
         assert!(all > 2, "{all}");
+    }
+}
+
+#[test]
+fn a_pack_whose_rows_in_a_cache_are_wrong_takes_no_places_from_packs_that_hold_the_same() {
+    let (place, ..) = one_forgotten();
+    // What is needed of packs that wait is there twice from here on.
+    place.mark_while_somebody_is_at_work();
+    let mut packs = Vec::new();
+    place.storage.list(Kind::Packs, &mut |entry| packs.push((Id::parse(&entry.name).unwrap(), entry.size))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let reader = place.open_cached(place.storage.clone(), folder.path());
+    reader.sync().unwrap();
+    let file = Index::path(folder.path(), &reader.id());
+    drop(reader);
+    for change in [
+        "UPDATE packs SET salt = zeroblob(32) WHERE name = ?1",
+        "UPDATE packs SET name = zeroblob(32) WHERE name = ?1",
+        "UPDATE chunks SET offset = offset + 1 WHERE pack = (SELECT id FROM packs WHERE name = ?1)",
+        "DELETE FROM pack_sources WHERE pack = (SELECT id FROM packs WHERE name = ?1)",
+    ] {
+        // Index objects are gone through in the order of their names: each pack in turn is also the last one that is mended.
+        let mut changed = 0;
+        for (wrong, _) in &packs {
+            let cache = rusqlite::Connection::open(&file).unwrap();
+            changed += cache.execute(change, [&wrong.0[..]]).unwrap();
+            drop(cache);
+            let reader = place.open_cached(place.storage.clone(), folder.path());
+            reader.compare_index(&AtomicBool::new(false)).unwrap();
+            for (name, length) in &packs {
+                let record = repository::packs::record(&reader.read_pack_entry(name, *length).unwrap());
+                assert!(reader.index.agrees(&record).unwrap(), "{change}: places in {name} were forgotten");
+            }
+            let compared = reader.compare_index(&AtomicBool::new(false)).unwrap();
+            assert_eq!(compared.mended, 0, "{change}: not all of it was mended");
+        }
+        assert!(changed >= 2, "{change}: changed {changed}");
     }
 }
 

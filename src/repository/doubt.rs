@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Error, Repository, list_names, packs, sync::Synced};
 use crate::backend::Kind;
+use crate::format::index::IndexObject;
 use crate::index::{Location, Opened, PackRecord};
 use crate::locks::lock;
 use crate::model::{Contents, Id};
@@ -33,59 +34,53 @@ impl Repository {
         let last_row = self.index.last_pack_row()?;
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let (mut named, mut unreadable) = (HashSet::new(), Vec::new());
-        let mut gone_meanwhile = false;
+        let mut has_forgotten = false;
         // What sums say of rows holds for single look-ups only while each row is where it is looked for.
         self.index.check_order()?;
-        let mut sums = Some(self.index.sums(stop)?);
-        for name in list_names(&*self.backend, Kind::Index)? {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Stopped);
-            }
-            let object = match self.load_index_object(&name) {
+        let sums = self.index.sums(stop)?;
+        let gone_meanwhile = self.each_index_object(stop, &mut |name, object| {
+            let object = match object {
                 Ok(object) => object,
-                // A pruner removed it meanwhile.
-                Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => {
-                    gone_meanwhile = true;
-                    continue;
-                }
-                Err(error) if error.is_damage() => {
+                Err(error) => {
                     unreadable.push(name);
                     compared.problems.push(error);
-                    continue;
+                    return Ok(());
                 }
-                Err(error) => return Err(error),
             };
             let is_known = known.contains(&name);
             let (mut wrong, mut new) = (Vec::new(), Vec::new());
-            for entry in &object.packs {
-                if !self.is_removed(&entry.name) {
-                    named.insert(entry.name);
-                    let record = packs::record(entry);
-                    if self.index.holds(&name, &record, sums.as_ref())? {
-                        continue;
-                    }
-                    // One that came meanwhile is only taken in: places of its chunks in other packs are right, and must stay.
-                    match is_known || !self.index.agrees(&record)? {
-                        true => wrong.push(record),
-                        false => new.push(record),
-                    }
+            for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
+                named.insert(entry.name);
+                let record = packs::record(entry);
+                if self.index.holds(&name, &record, Some(&sums))? {
+                    continue;
+                }
+                // One that came meanwhile is only taken in: nothing is wrong.
+                match is_known || !self.index.agrees(&record)? {
+                    true => wrong.push(record),
+                    false => new.push(record),
                 }
             }
             if !new.is_empty() {
                 self.index.add_packs(Some(name), &new)?;
             }
+            if wrong.is_empty() {
+                return Ok(());
+            }
             // One that was not known is new, and nothing was wrong about it.
-            if is_known && !wrong.is_empty() {
+            if is_known {
                 if compared.mended == 0 {
                     self.index.check_structure()?;
                 }
                 compared.mended += wrong.len() as u64;
             }
-            if !wrong.is_empty() {
-                self.replace(name, &wrong)?;
-                // Of chunks that lie in other packs too, their places there are forgotten with it.
-                sums = None;
-            }
+            has_forgotten = true;
+            self.index.forget_places(&wrong)?;
+            self.replace(name, &wrong)
+        })?;
+        if has_forgotten {
+            // Of their chunks, the places in other packs were forgotten too, of which many are right.
+            self.give_places_back(stop)?;
         }
         if !unreadable.is_empty() {
             self.drop_unreadable(&unreadable)?;
@@ -108,6 +103,53 @@ impl Repository {
         Ok(compared)
     }
 
+    /// Enters anew every pack that is not here as index objects list it, and forgets nothing of others. A cache that was wrong is read
+    /// anew in its place and not put aside: others may be using it, and what it knows of unchanged files stays.
+    fn give_places_back(&self, stop: &AtomicBool) -> Result<(), Error> {
+        let sums = self.index.sums(stop)?;
+        self.each_index_object(stop, &mut |name, object| {
+            let Ok(object) = object else { return Ok(()) };
+            let (mut lacking, mut unlinked) = (Vec::new(), Vec::new());
+            for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
+                let record = packs::record(entry);
+                if self.index.holds(&name, &record, Some(&sums))? {
+                    continue;
+                }
+                match self.index.agrees(&record)? {
+                    true => unlinked.push(record),
+                    false => lacking.push(record),
+                }
+            }
+            if !unlinked.is_empty() {
+                self.index.add_packs(Some(name), &unlinked)?;
+            }
+            self.replace(name, &lacking)
+        })?;
+        Ok(())
+    }
+
+    /// Reads every index object in storage, one after the other; whether one went away meanwhile. `each` is given what is wrong with one
+    /// that is damaged.
+    fn each_index_object(
+        &self,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Id, Result<IndexObject, Error>) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let mut gone_meanwhile = false;
+        for name in list_names(&*self.backend, Kind::Index)? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            match self.load_index_object(&name) {
+                Err(error) if !error.is_damage() => return Err(error),
+                // A pruner removed it meanwhile.
+                Err(_) if !self.backend_has(Kind::Index, &name)? => gone_meanwhile = true,
+                object => each(name, object)?,
+            }
+        }
+        Ok(gone_meanwhile)
+    }
+
     /// Says of these packs what this index object says, where the local index says otherwise: a repair put it in the place of one that was
     /// wrong, and the local index keeps what it heard first.
     pub(super) fn put_right(&self, object: Id, records: Vec<PackRecord>) -> Result<(), Error> {
@@ -120,13 +162,13 @@ impl Repository {
         self.replace(object, &wrong)
     }
 
+    /// Enters packs anew; what was said of their own chunks before answers nothing any more.
     fn replace(&self, object: Id, records: &[PackRecord]) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
         }
         let names: Vec<Id> = records.iter().map(|record| record.name).collect();
         self.index.drop_packs(&names)?;
-        self.index.forget_places(records)?;
         Ok(self.index.add_packs(Some(object), records)?)
     }
 
