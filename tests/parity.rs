@@ -688,18 +688,57 @@ fn what_is_found_damaged_while_packs_are_healed_stays_said() {
     assert!(place.open().damaged_packs().unwrap().contains(&name));
 }
 
+/// Says of all packs that they are to go, or that they are gone.
+fn put_removal_of_all(place: &Place, done: bool) {
+    let packs = place.objects(Kind::Packs).into_keys().collect();
+    let removal = Removal { packs, time: SystemClock.now(), done, ..Removal::default() };
+    place.open().put_removal(&removal).unwrap();
+}
+
 #[test]
-fn a_pack_that_is_to_go_is_not_put_back() {
+fn a_pack_that_is_gone_is_not_put_back() {
     let place = Place::with_parity(100);
     let (name, _) = place.pack();
     place.damage(&name, |bytes| bytes[3000] ^= 1);
     let damaged = place.objects(Kind::Packs);
-    place
-        .open()
-        .put_removal(&Removal { packs: vec![name], time: SystemClock.now(), ..Removal::default() })
-        .unwrap();
+    put_removal_of_all(&place, true);
     assert_eq!(place.open().heal(&name).unwrap(), Healed::Going);
     assert!(place.objects(Kind::Packs) == damaged);
+}
+
+#[test]
+fn a_pack_that_is_to_go_and_can_not_be_put_back_is_passed_over() {
+    let place = Place::with_parity(0);
+    let (name, _) = place.pack();
+    place.damage(&name, |bytes| bytes[3000] ^= 1);
+    put_removal_of_all(&place, false);
+    assert_eq!(place.open().heal(&name).unwrap(), Healed::Going);
+}
+
+#[test]
+fn a_damaged_pack_that_is_to_go_and_is_still_needed_comes_back_and_goes_then() {
+    let spoil = |place: &Place, name: &Id| place.damage(name, |bytes| bytes[3000] ^= 1);
+    let lose = |place: &Place, name: &Id| place.memory.remove(Kind::Packs, &name.to_string()).unwrap();
+    let ways: [(u16, &dyn Fn(&Place, &Id)); 2] = [(100, &spoil), (1000, &lose)];
+    for (per_mille, hit) in ways {
+        let place = Place::with_parity(per_mille);
+        let (name, _) = place.pack();
+        // As a pruner says that saw no need of them, before somebody committed what needs them.
+        put_removal_of_all(&place, false);
+        hit(&place, &name);
+        let prune = || {
+            prune::prune(&place.open(), &prune::Options::default(), &SystemClock, &Silent, &GO_ON)
+                .is_ok_and(|outcome| outcome.stuck.is_empty())
+        };
+        assert!(!prune(), "{per_mille}: nothing was in the way");
+        assert_eq!(place.check(Reading::Everything).findings.len(), 1, "{per_mille}");
+        assert_eq!(place.repair(&Wanted::All).unwrap().healed, [name], "{per_mille}");
+        assert!(place.open().damage_records().unwrap().is_empty(), "{per_mille}");
+        assert!(prune(), "{per_mille}: the mark still waits");
+        assert!(!place.objects(Kind::Packs).contains_key(&name), "{per_mille}");
+        place.assert_whole();
+        assert!(place.check(Reading::Everything).findings.is_empty(), "{per_mille}");
+    }
 }
 
 #[test]

@@ -103,23 +103,42 @@ struct Check<'r> {
     met: Mutex<Option<Gather>>,
     /// Chunks that snapshots need and no pack gives.
     lost: Mutex<HashSet<(Contents, Id)>>,
-    /// Names of the removal records when they were read last, and the packs that they name.
-    going: Mutex<(HashSet<Id>, HashSet<Id>)>,
+    going: Mutex<Going>,
+}
+
+/// What removal records said when they were read last.
+#[derive(Default)]
+struct Going {
+    records: HashSet<Id>,
+    removed: HashSet<Id>,
+    marked: HashSet<Id>,
 }
 
 impl Check<'_> {
-    /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it. The records
-    /// are read again only when others are there than when this was asked last.
+    /// Whether a pack is being removed, or was since the index was read: nothing needs it then, and nothing is wrong with it.
     fn is_going(&self, pack: &Id) -> Result<bool, Error> {
+        self.is_named(pack, true)
+    }
+
+    /// Whether a pack that is not there was removed: its tombstone was put before, and a mark alone removes nothing. Where listings are
+    /// late, a mark says the same as a tombstone that is not listed yet.
+    fn was_removed(&self, pack: &Id) -> Result<bool, Error> {
+        self.is_named(pack, self.repository.backend.listing_lag_seconds() != Some(0))
+    }
+
+    /// Whether a tombstone, or also a mark, names the pack. The records are read again only when others are there than when this was
+    /// asked last.
+    fn is_named(&self, pack: &Id, marks_count: bool) -> Result<bool, Error> {
         let mut going = lock(&self.going);
-        if !going.1.contains(pack) {
-            let names = self.repository.removal_names()?;
-            if going.0 != names {
+        let names = |going: &Going| going.removed.contains(pack) || marks_count && going.marked.contains(pack);
+        if !names(&going) {
+            let records = self.repository.removal_names()?;
+            if going.records != records {
                 let removals = self.repository.removals()?;
-                *going = (names, &removals.removed() | &removals.marked());
+                *going = Going { records, removed: removals.removed(), marked: removals.marked() };
             }
         }
-        Ok(going.1.contains(pack))
+        Ok(names(&going))
     }
 
     fn check_stop(&self) -> Result<(), Error> {
@@ -293,7 +312,7 @@ pub fn check(
             None => repository.stored_length(&pack.name)?,
         };
         match length {
-            None if check.is_going(&pack.name)? => {}
+            None if check.was_removed(&pack.name)? => {}
             None => {
                 check.find_bad_pack(pack.name, "missing".to_owned())?;
             }

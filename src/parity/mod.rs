@@ -54,11 +54,18 @@ fn check_stop(stop: &AtomicBool) -> Result<(), Error> {
 
 /// Packs that the index names and nobody removes, by name.
 fn packs(repository: &Repository) -> Result<Vec<Arc<PackInfo>>, Error> {
-    let removals = repository.removals()?;
-    let (removed, marked) = (removals.removed(), removals.marked());
+    let marked = repository.removals()?.marked();
+    let mut packs = packs_there(repository)?;
+    packs.retain(|pack| !marked.contains(&pack.name));
+    Ok(packs)
+}
+
+/// The same, and those that are marked for removal: something may be needed of them still.
+fn packs_there(repository: &Repository) -> Result<Vec<Arc<PackInfo>>, Error> {
+    let removed = repository.removals()?.removed();
     let mut packs = Vec::new();
     repository.index.packs(&mut |pack| {
-        if !removed.contains(&pack.name) && !marked.contains(&pack.name) {
+        if !removed.contains(&pack.name) {
             packs.push(pack);
         }
     })?;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 
-use super::{check_stop, packs, proved_bytes, with_threads};
+use super::{check_stop, packs_there, proved_bytes, with_threads};
 use crate::format::limits::PACK_TARGET;
 use crate::model::Id;
 use crate::progress::{Event, Listener};
@@ -84,7 +84,7 @@ fn go(
     // Before any pack is looked at: what is found damaged later stays said.
     let records = repository.damage_records()?;
     let recorded = records.iter().flat_map(|(_, damage)| damage.packs.iter().copied());
-    let known = packs(repository)?;
+    let known = packs_there(repository)?;
     let names: BTreeSet<Id> = match wanted {
         Wanted::Recorded => recorded.collect(),
         Wanted::Named(names) => names.iter().copied().collect(),
@@ -95,7 +95,10 @@ fn go(
     };
     let bytes = names.iter().map(length).sum();
     listener.event(Event::Totals { files: names.len() as u64, bytes });
-    let with_parity = repository.with_parity()?;
+    let mut with_parity = repository.with_parity()?;
+    // None is made anew for what is to go.
+    let marked = repository.removals()?.marked();
+    with_parity.retain(|name| !marked.contains(name));
     let longest = names.iter().map(length).max().unwrap_or_default();
     let names: Vec<Id> = names.into_iter().collect();
     let done: Vec<(Id, One)> = with_threads(memory, longest, || {

@@ -25,7 +25,7 @@ pub enum Healed {
     Beyond(Beyond),
     /// It has no recovery data.
     Without,
-    /// It is marked for removal or removed: nothing needs it.
+    /// It is removed, or marked for removal and not to be put back: what is needed of it is told by who looks for that.
     Going,
 }
 
@@ -44,11 +44,15 @@ impl Repository {
 
     fn mend(&self, name: &Id, writes: bool) -> Result<Healed, Error> {
         let removals = self.removals()?.whole()?;
-        if removals.removed().contains(name) || removals.marked().contains(name) {
+        if removals.removed().contains(name) {
             return Ok(Healed::Going);
         }
         let bytes = match self.recover(name)? {
             Recovered::Whole(_) => return Ok(Healed::WasWhole),
+            // Something may be needed of it still, and a mark waits until that is copied: put back it stays marked, and is read.
+            Recovered::Beyond(_) | Recovered::Without if removals.marked().contains(name) => {
+                return Ok(Healed::Going);
+            }
             Recovered::Beyond(beyond) => return Ok(Healed::Beyond(beyond)),
             Recovered::Without => return Ok(Healed::Without),
             Recovered::Mended(bytes) => bytes,
