@@ -16,6 +16,8 @@ use copal::repository::{self, Error, Repository};
 #[macro_use]
 #[path = "pruning/through.rs"]
 mod through;
+#[path = "keys/turns.rs"]
+mod turns;
 
 /// Storage that lets somebody else do something just before a key slot is removed.
 struct Before {
@@ -32,6 +34,24 @@ impl Backend for Before {
             then();
         }
         self.inner.remove(kind, name)
+    }
+}
+
+/// Storage whose reply to every removal gets lost, and which lets somebody else do something before that.
+struct Mute {
+    inner: Before,
+}
+
+impl Backend for Mute {
+    through! { location put get get_range list stat time create }
+    fn remove(&self, kind: Kind, name: &str) -> Result<(), StorageError> {
+        let _ = self.inner.remove(kind, name);
+        let text = "the reply got lost";
+        Err(StorageError::Io {
+            object: name.to_owned(),
+            operation: "remove",
+            source: std::io::Error::other(text),
+        })
     }
 }
 
@@ -70,6 +90,19 @@ fn two_that_remove_each_others_key_at_the_same_moment_leave_one() {
     assert_eq!(*told.lock().unwrap(), Some(true));
     assert!(open(memory.clone(), 2).is_ok(), "nobody can open it any more");
     assert!(matches!(open(memory, 1), Err(Error::WrongKey { .. })));
+}
+
+#[test]
+fn who_is_not_told_whether_a_key_went_looks_whether_it_was_the_last() {
+    let (memory, [first, second]) = two_keys();
+    let mute = |then: Box<dyn FnOnce() + Send>| Mute {
+        inner: Before { inner: memory.clone(), then: Mutex::new(Some(then)) },
+    };
+    let other = open(mute(Box::new(|| ())), 2).unwrap();
+    let then = move || assert!(other.remove_key(&first).is_err());
+    let error = open(mute(Box::new(then)), 1).unwrap().remove_key(&second).unwrap_err();
+    assert!(matches!(&error, Error::Refused(text) if text.contains("put back")), "{error}");
+    assert!(open(memory.clone(), 2).is_ok(), "nobody can open it any more");
 }
 
 #[test]

@@ -379,7 +379,10 @@ fn a_pack_whose_rows_in_a_cache_are_wrong_takes_no_places_from_packs_that_hold_t
     // What is needed of packs that wait is there twice from here on.
     place.mark_while_somebody_is_at_work();
     let mut packs = Vec::new();
-    place.storage.list(Kind::Packs, &mut |entry| packs.push((Id::parse(&entry.name).unwrap(), entry.size))).unwrap();
+    place
+        .storage
+        .list(Kind::Packs, &mut |entry| packs.push((Id::parse(&entry.name).unwrap(), entry.size)))
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let reader = place.open_cached(place.storage.clone(), folder.path());
     reader.sync().unwrap();

@@ -130,7 +130,8 @@ impl Check<'_> {
     /// asked last.
     fn is_named(&self, pack: &Id, marks_count: bool) -> Result<bool, Error> {
         let mut going = lock(&self.going);
-        let names = |going: &Going| going.removed.contains(pack) || marks_count && going.marked.contains(pack);
+        let names =
+            |going: &Going| going.removed.contains(pack) || marks_count && going.marked.contains(pack);
         if !names(&going) {
             let records = self.repository.removal_names()?;
             if going.records != records {

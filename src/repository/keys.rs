@@ -169,23 +169,24 @@ impl Repository {
                 object => Some(object?),
             },
         };
-        match again(|| self.backend.remove(Kind::Keys, &text)) {
+        let removed = match again(|| self.backend.remove(Kind::Keys, &text)) {
             // Only the reply to the first try got lost, or another one was faster.
-            Err(error) if error.is_not_found() => {}
-            other => other?,
-        }
-        // Of two that remove each other's key at the same moment, the one that comes last sees that none is left.
-        let (slots, _) = self.key_slots()?;
-        match (self.check_left(&slots, name), whole) {
-            (Err(_), Some(object)) => {
-                put_named(&*self.backend, Kind::Keys, &object)?;
-                Err(Error::Refused(
-                    "all other keys were removed at the same moment: this one was put back, or the repository could never be opened again"
-                        .to_owned(),
-                ))
-            }
-            _ => Ok(()),
-        }
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        };
+        // Of two that remove each other's key at the same moment, the one that comes last sees that none is left; also one that is not
+        // told whether its own removal came to pass.
+        let left = self.key_slots().and_then(|(slots, _)| self.check_left(&slots, name));
+        let (Err(error), Some(object)) = (left, whole) else { return Ok(removed?) };
+        // Where it can not be seen what is left, rather one too many stays.
+        put_named(&*self.backend, Kind::Keys, &object)?;
+        Err(match error {
+            Error::Refused(_) => Error::Refused(
+                "all other keys were removed at the same moment: this one was put back, or the repository could never be opened again"
+                    .to_owned(),
+            ),
+            error => error,
+        })
     }
 
     /// An error unless one of these slots is another one.
