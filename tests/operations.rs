@@ -263,6 +263,17 @@ fn the_index_is_lost() {
 }
 
 #[test]
+fn the_header_of_a_confirmation_is_damaged() {
+    let world = World::new();
+    let path = world.path_of(Kind::Confirmed, &world.snapshots()[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    // The epoch of its key.
+    bytes[12] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    world.run("confirmation-damaged");
+}
+
+#[test]
 fn a_session_is_damaged() {
     let world = World::new();
     flip(&world.path_of(Kind::Sessions, &world.names(Kind::Sessions)[0]));

@@ -108,12 +108,6 @@ pub fn peek(object: &[u8]) -> Result<(Id16, u64), Error> {
     Ok((repository, generation))
 }
 
-/// The object with the header that every `config` has: a changed byte in it is mended by that, and told when it opens.
-pub fn with_own_header(keys: &Keys, object: &[u8]) -> Vec<u8> {
-    let rest = object.get(limits::HEADER_LEN..).unwrap_or_default();
-    [&super::header::encode(KIND, keys.repository)[..], rest].concat()
-}
-
 /// Opens the object.
 pub fn decode(keys: &Keys, object: &[u8]) -> Result<Config, Error> {
     // Opened first: what a changed plain part says is not believed.

@@ -52,3 +52,10 @@ pub fn check(bytes: &[u8], kind: u8, repository: Id16) -> Result<(), Error> {
         Err(Error::Foreign("it is of another repository"))
     }
 }
+
+/// The object with the header that every object of that kind has in this repository. Where it opens then, only its header was changed,
+/// since all of a header is sealed with what comes behind it.
+pub fn with_own(object: &[u8], kind: u8, repository: Id16) -> Vec<u8> {
+    let rest = object.get(HEADER_LEN..).unwrap_or_default();
+    [&encode(kind, repository)[..], rest].concat()
+}

@@ -83,18 +83,20 @@ fn fetch(backend: &dyn Backend) -> Result<Found, Error> {
         }
     }
     found.slots = keys::fetch(backend, slots);
+    let mut is_told = false;
     for keys::Fetched { name, object } in &found.slots {
         let Some(bytes) = object else { continue };
-        if let Ok(repository) = header::decode(bytes, slot::KIND)
-            && !found.repositories.contains(&repository)
-        {
-            found.repositories.push(repository);
+        let whole = crate::crypto::object_name(bytes) == *name;
+        if let Ok(repository) = header::decode(bytes, slot::KIND) {
+            is_told |= whole;
+            if !found.repositories.contains(&repository) {
+                found.repositories.push(repository);
+            }
         }
         if let Ok(slot) = slot::decode(bytes)
             && !slot.config.is_empty()
         {
             let object = format!("the copy of config in {}/{name}", Kind::Keys.folder());
-            let whole = crate::crypto::object_name(bytes) == *name;
             found.candidates.push(Candidate {
                 object,
                 generation: None,
@@ -107,6 +109,9 @@ fn fetch(backend: &dyn Backend) -> Result<Found, Error> {
     // The one that `config` names first, so that a slot put there by mistake asks for nothing.
     let named =
         found.candidates.iter().find_map(|candidate| header::decode(&candidate.bytes, config::KIND).ok());
+    // Where no slot is whole, its header may be what was changed.
+    let named_alone = named.filter(|named| !is_told && !found.repositories.contains(named));
+    found.repositories.extend(named_alone);
     found.repositories.sort_by_key(|repository| Some(*repository) != named);
     Ok(found)
 }
@@ -168,7 +173,7 @@ fn choose(keys: &Keys, found: Found) -> Result<Chosen, Error> {
             }
             Err(error) => {
                 // A changed byte in the header, which must not look like a later program's word: what opens is whole but for that.
-                let mended = config::with_own_header(keys, &bytes);
+                let mended = header::with_own(&bytes, config::KIND, keys.repository);
                 match config::decode(keys, &mended) {
                     Ok(config) if is_own(&config) => {
                         warnings.push(Error::Damaged { object, what: "its header was changed".to_owned() });

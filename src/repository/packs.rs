@@ -3,6 +3,7 @@
 use super::again::unspoiled;
 use super::{Error, Repository};
 use crate::backend::Kind;
+use crate::format::header;
 use crate::format::index::PackEntry;
 use crate::format::pack::{self, FOOTER_LEN};
 use crate::index::{BlockRecord, PackRecord};
@@ -48,13 +49,28 @@ impl Repository {
 
     fn entry_of_pack(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
         let text = name.to_string();
-        let wrong = |error| Error::decode(Kind::Packs, &text, error);
         let start = length
             .checked_sub(FOOTER_LEN as u64)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is shorter than a footer"))?;
-        let bytes = self.read_pack_range(name, start, FOOTER_LEN)?;
+        let footer = self.read_pack_range(name, start, FOOTER_LEN)?;
+        match self.entry_of_footer(name, length, &footer) {
+            Err(error) if error.is_of_later_version() => {
+                // Where it opens with the header of this version, it is of no later one.
+                let own = header::with_own(&footer, pack::KIND, self.keys.repository);
+                match self.entry_of_footer(name, length, &own) {
+                    Ok(_) => Err(Error::damaged(Kind::Packs, &text, "the header in its footer was changed")),
+                    Err(_) => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn entry_of_footer(&self, name: &Id, length: u64, footer: &[u8]) -> Result<PackEntry, Error> {
+        let text = name.to_string();
+        let wrong = |error| Error::decode(Kind::Packs, &text, error);
         let footer: &[u8; FOOTER_LEN] =
-            bytes.first_chunk().ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is cut short"))?;
+            footer.first_chunk().ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is cut short"))?;
         let footer = pack::decode_footer(footer, length, self.keys.repository).map_err(wrong)?;
         let (contents, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "its salt or commitment was changed"))?;

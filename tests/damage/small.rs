@@ -221,3 +221,98 @@ fn a_config_of_a_later_format_is_not_passed_over_for_an_older_copy() {
     let ran = place.run(&["snapshots"]);
     assert!(ran.code == 13 && ran.text().contains("0000000000000002"), "{}:\n{}", ran.code, ran.text());
 }
+
+/// Where in a header a changed byte makes an object look like a later program's: version, wrap kind, signature kind, epoch.
+const LATER: [usize; 7] = [9, 10, 11, 12, 13, 14, 15];
+
+#[test]
+fn a_changed_byte_in_the_header_of_a_confirmation_is_damage_and_mended() {
+    let mut failures = Failures::default();
+    let victim = world().snapshots[0].name.as_str();
+    for cached in [true, false] {
+        for offset in LATER {
+            failures.case(format!("confirmed: byte {offset} {}", modes(cached)), |what| {
+                let place = world().copy(cached);
+                let path = place.path_of(Kind::Confirmed, victim);
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[offset] ^= 4;
+                fs::write(&path, bytes).unwrap();
+                check_names(&place, what, &[&format!("confirmed/{victim}")]);
+                let ran = place.run(&["prune"]);
+                assert!(
+                    ran.code == 5 && ran.text().contains("its header was changed"),
+                    "{what}: {}",
+                    ran.text()
+                );
+                let ran = place.run(&["repair", "snapshots", "--yes"]);
+                assert_eq!(ran.code, 0, "{what}: repair:\n{}", ran.text());
+                let ran = place.run(&["prune"]);
+                assert_eq!(ran.code, 0, "{what}: prune:\n{}", ran.text());
+            });
+        }
+    }
+    failures.end();
+}
+
+#[test]
+fn a_changed_byte_anywhere_in_the_header_of_a_key_slot_locks_nobody_out() {
+    let mut failures = Failures::default();
+    let slots = prepared(Kind::Keys);
+    for alone in [false, true] {
+        for offset in 0..32 {
+            failures.case(format!("keys: byte {offset}, alone: {alone}"), |what| {
+                let place = world().copy(false);
+                let path = place.path_of(Kind::Keys, &world().second_slot);
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[offset] ^= 4;
+                fs::write(&path, bytes).unwrap();
+                for other in slots.iter().filter(|name| alone && **name != world().second_slot) {
+                    fs::remove_file(place.path_of(Kind::Keys, other)).unwrap();
+                }
+                let ran = place.run_with("second", &["snapshots"]);
+                assert_eq!(ran.code, 0, "{what}: {}", ran.text());
+                let ran = place.run_with("second", &["check"]);
+                assert!(ran.code == 5 && ran.text().contains(&world().second_slot), "{what}: {}", ran.text());
+            });
+        }
+    }
+    failures.end();
+}
+
+#[test]
+fn a_changed_byte_in_the_header_of_a_footer_is_damage_of_the_pack() {
+    let mut failures = Failures::default();
+    for offset in LATER {
+        failures.case(format!("footer: byte {offset}"), |what| {
+            let place = world().copy(true);
+            let packs = place.names(Kind::Packs);
+            for name in &packs {
+                let path = place.path_of(Kind::Packs, name);
+                let mut bytes = fs::read(&path).unwrap();
+                // The footer is 144 bytes long.
+                let at = bytes.len() - 144 + offset;
+                bytes[at] ^= 4;
+                fs::write(&path, bytes).unwrap();
+            }
+            let ran = place.run(&["check", "--read-data"]);
+            assert!(
+                ran.code == 5 && !ran.text().contains("newer copal"),
+                "{what}: {}:\n{}",
+                ran.code,
+                ran.text()
+            );
+            restore_all(&place, what, &[], &|_| false);
+            // Their blocks are whole, and the index says where they lie.
+            for words in
+                [&["forget", "--keep-last", "1"][..], &["prune", "--grace", "0", "--max-unused", "0"]]
+            {
+                let ran = place.run(words);
+                assert!(ran.code == 0 || ran.code == 5, "{what}: {words:?}: {}:\n{}", ran.code, ran.text());
+                assert!(!ran.text().contains("newer copal"), "{what}: {words:?}:\n{}", ran.text());
+            }
+            let lost: Vec<&str> = world().snapshots.iter().map(|one| one.name.as_str()).collect();
+            restore_all(&place, what, &lost[..lost.len() - 1], &|_| false);
+        });
+    }
+    failures.end();
+}
