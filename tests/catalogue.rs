@@ -327,6 +327,7 @@ fn what_a_damaged_snapshot_holds_is_unknown_and_told() {
         .run([OsStr::new("backup"), OsStr::new("--host"), OsStr::new("other"), docs.as_os_str()])
         .expect(0);
     let lost: Vec<PathBuf> = packs().difference(&before).cloned().collect();
+    let kept: Vec<Vec<u8>> = lost.iter().map(|pack| std::fs::read(pack).unwrap()).collect();
     let damaged = sandbox.back_up_with(&["--time", "2026-03-02 10:00"])["snapshot_id"].clone();
     lost.iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
     let wanted = format!("{}@1", report.display());
@@ -341,6 +342,24 @@ fn what_a_damaged_snapshot_holds_is_unknown_and_told() {
         let ended = sandbox.run([&["dump", &wanted][..], words].concat()).expect(5);
         assert_eq!(ended.stdout, b"one");
     }
+    // A snapshot behind it, in which that folder is another one.
+    sandbox.write("source/docs/report", "three, and longer");
+    sandbox.back_up_with(&["--time", "2026-03-03 10:00"]);
+    sandbox.run(["versions", report.to_str().unwrap()]).expect(0).warns("could not be read wholly");
+    // Healed, it says all that the snapshots say, from the catalogue as without.
+    lost.iter().zip(kept).for_each(|(pack, bytes)| std::fs::write(pack, bytes).unwrap());
+    for words in [&[][..], &["--no-catalogue"]] {
+        let ended = sandbox.run([&["versions", report.to_str().unwrap()][..], words].concat()).expect(0);
+        assert!(!ended.text().contains("could not be read"), "{ended}");
+        assert_eq!(
+            sandbox.run([&["dump", &wanted][..], words].concat()).expect(0).stdout,
+            b"three, and longer"
+        );
+    }
+    let repository = open(&sandbox);
+    let catalogue = Catalogue::open(&sandbox.cache(), &repository.id(), false).unwrap().unwrap();
+    assert!(catalogue.unread().unwrap().is_empty());
+    hold_to_snapshots(&repository, &catalogue);
 }
 
 #[test]

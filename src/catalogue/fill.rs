@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{check_stop, facts};
 use crate::index;
 use crate::index::catalogue::{BYTES_MAX, Catalogue, Child, Facts, Lane, PathNumber, ROOT, Writing};
-use crate::model::{Id, Node, NodeType, Snapshot};
+use crate::model::{Contents, Id, Node, NodeType, Snapshot};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
 
@@ -33,8 +33,8 @@ pub struct Filled {
     pub given_up: u64,
 }
 
-/// Adds the snapshots that the catalogue lacks, oldest first; waits for another process that does the same. `each` is told how many are
-/// still to come before each.
+/// Adds the snapshots that the catalogue lacks, oldest first; waits for another process that does the same. Those of which a folder could
+/// not be read that can be read now, and those behind them, are added anew. `each` is told how many are still to come before each.
 ///
 /// Errors: `Index` when the catalogue can not be written (`Busy`: another process was at it for most of a minute), `Stopped`, those of the
 /// storage.
@@ -68,6 +68,7 @@ fn add_missing(
     each: &mut dyn FnMut(usize),
     filled: &mut Filled,
 ) -> Result<(), Error> {
+    take_back_healed(repository, catalogue, stop)?;
     let known: HashSet<Id> = catalogue.known()?.into_iter().map(|(name, _)| name).collect();
     let missing: Vec<&Named> = snapshots.iter().filter(|named| !known.contains(&named.name)).collect();
     for (place, named) in missing.iter().enumerate() {
@@ -75,6 +76,45 @@ fn add_missing(
         add(repository, catalogue, (&named.name, &named.snapshot), u64::MAX, stop, filled)?;
     }
     Ok(())
+}
+
+/// Takes back what was added since a folder could not be read that has been healed.
+fn take_back_healed(repository: &Repository, catalogue: &Catalogue, stop: &AtomicBool) -> Result<(), Error> {
+    // A tree says the same in every snapshot.
+    let mut readable: HashMap<Id, bool> = HashMap::new();
+    let mut taken_back = None;
+    for (lane, number, tree) in catalogue.unread()? {
+        check_stop(stop)?;
+        if taken_back == Some(lane) {
+            continue;
+        }
+        let is_readable = match readable.get(&tree) {
+            Some(is_readable) => *is_readable,
+            None => is_readable(repository, tree)?,
+        };
+        readable.insert(tree, is_readable);
+        if is_readable {
+            catalogue.change(|writing| writing.cut_back(lane, number, &tree).map_err(Error::from))?;
+            taken_back = Some(lane);
+        }
+    }
+    Ok(())
+}
+
+fn is_readable(repository: &Repository, tree: Id) -> Result<bool, Error> {
+    // First where it should lie, and no further: what is not found there makes every index object be read again, each time until it is
+    // healed.
+    let places = repository.index.lookup_for_reading(Contents::Trees, &tree)?;
+    if !places.iter().any(|place| repository.chunk_at_opens(Contents::Trees, &tree, place)) {
+        return Ok(false);
+    }
+    for node in repository.nodes(tree) {
+        match node {
+            Err(error) if error.is_damage() => return Ok(false),
+            other => drop(other?),
+        }
+    }
+    Ok(true)
 }
 
 /// Adds a snapshot that was just made, when the catalogue has the one before it and not much has changed; whether it is there now.
@@ -179,6 +219,7 @@ impl Adding<'_, '_> {
             } else {
                 // It is looked at again with the next snapshot, whatever tree it has there.
                 self.unread += 1;
+                self.writing.add_unread(self.lane.number, self.number, &tree)?;
                 self.writing.drop_folder(self.lane.number, path)?;
             }
         }

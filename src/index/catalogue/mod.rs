@@ -132,6 +132,15 @@ impl Catalogue {
         rows.map(|row| Ok(row?)).collect()
     }
 
+    /// Folders that could not be read, each with the lane and the number of its snapshot; in the order of these.
+    pub fn unread(&self) -> Result<Vec<(i64, i64, Id)>, Error> {
+        let connection = lock(&self.connection);
+        let mut query =
+            connection.prepare_cached("SELECT lane, number, tree FROM unread ORDER BY lane, number")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, Id(row.get(2)?))))?;
+        rows.map(|row| Ok(row?)).collect()
+    }
+
     /// Whether it knows a snapshot.
     pub fn has(&self, name: &Id) -> Result<bool, Error> {
         let connection = lock(&self.connection);

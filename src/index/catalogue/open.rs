@@ -18,7 +18,7 @@ const CACHE_KIB: i64 = 8 << 10;
 const LAYOUT: Layout = Layout {
     // `COPC`, in the header of the file.
     application: 0x434f_5043,
-    number: 1,
+    number: 2,
     tables: "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE lanes (id INTEGER PRIMARY KEY, host BLOB NOT NULL, sources BLOB NOT NULL);
@@ -29,6 +29,7 @@ CREATE TABLE snapshots (
 CREATE TABLE paths (parent INTEGER NOT NULL, name BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (parent, name)) WITHOUT ROWID;
 CREATE TABLE pages (id INTEGER PRIMARY KEY, names BLOB NOT NULL);
 CREATE TABLE folders (lane INTEGER NOT NULL, path INTEGER NOT NULL, tree BLOB NOT NULL, PRIMARY KEY (lane, path)) WITHOUT ROWID;
+CREATE TABLE unread (lane INTEGER NOT NULL, number INTEGER NOT NULL, tree BLOB NOT NULL, PRIMARY KEY (lane, number, tree)) WITHOUT ROWID;
 CREATE TABLE versions (
   path INTEGER NOT NULL, lane INTEGER NOT NULL, last INTEGER NOT NULL, first INTEGER NOT NULL, kind INTEGER NOT NULL,
   size INTEGER NOT NULL, seconds INTEGER NOT NULL, nanos INTEGER NOT NULL, content INTEGER NOT NULL, node INTEGER NOT NULL,

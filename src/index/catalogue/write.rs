@@ -84,6 +84,35 @@ impl<'c> Writing<'c> {
         Ok(())
     }
 
+    /// Remembers a folder of a snapshot that could not be read.
+    pub fn add_unread(&self, lane: i64, number: i64, tree: &Id) -> Result<(), Error> {
+        let insert = "INSERT OR IGNORE INTO unread VALUES (?1, ?2, ?3)";
+        self.transaction.prepare_cached(insert)?.execute((lane, number, &tree.0[..]))?;
+        Ok(())
+    }
+
+    /// Takes a lane back to before a snapshot of which that folder could not be read: this one and those behind it are to be added anew.
+    /// Nothing when another process did so.
+    pub fn cut_back(&self, lane: i64, number: i64, tree: &Id) -> Result<(), Error> {
+        let unread = "SELECT 1 FROM unread WHERE lane = ?1 AND number = ?2 AND tree = ?3";
+        if !self.transaction.prepare_cached(unread)?.exists((lane, number, &tree.0[..]))? {
+            return Ok(());
+        }
+        for change in [
+            "DELETE FROM snapshots WHERE lane = ?1 AND number >= ?2",
+            "DELETE FROM unread WHERE lane = ?1 AND number >= ?2",
+            "DELETE FROM versions WHERE lane = ?1 AND first >= ?2",
+        ] {
+            self.transaction.prepare_cached(change)?.execute((lane, number))?;
+        }
+        // What was there in the snapshot before is there yet.
+        let reopen = "UPDATE versions SET last = ?3 WHERE lane = ?1 AND last >= ?2 - 1";
+        self.transaction.prepare_cached(reopen)?.execute((lane, number, OPEN))?;
+        // Which tree each folder had then is not known any more: all are read.
+        self.transaction.prepare_cached("DELETE FROM folders WHERE lane = ?1")?.execute([lane])?;
+        Ok(())
+    }
+
     /// The tree of a folder as the lane's last snapshot has it.
     pub fn folder(&self, lane: i64, path: PathNumber) -> Result<Option<Id>, Error> {
         let query = "SELECT tree FROM folders WHERE lane = ?1 AND path = ?2";
@@ -185,8 +214,12 @@ impl<'c> Writing<'c> {
     fn give_up(&self, lane: i64, number: i64) -> Result<u64, Error> {
         let update = "UPDATE snapshots SET state = 2 WHERE lane = ?1 AND number <= ?2 AND state <> 2";
         let count = self.transaction.prepare_cached(update)?.execute((lane, number))?;
-        let delete = "DELETE FROM versions WHERE lane = ?1 AND last <= ?2";
-        self.transaction.prepare_cached(delete)?.execute((lane, number))?;
+        for delete in [
+            "DELETE FROM versions WHERE lane = ?1 AND last <= ?2",
+            "DELETE FROM unread WHERE lane = ?1 AND number <= ?2",
+        ] {
+            self.transaction.prepare_cached(delete)?.execute((lane, number))?;
+        }
         Ok(count as u64)
     }
 }
