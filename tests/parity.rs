@@ -688,6 +688,49 @@ fn what_is_found_damaged_while_packs_are_healed_stays_said() {
     assert!(place.open().damaged_packs().unwrap().contains(&name));
 }
 
+#[test]
+fn a_pack_whose_directory_is_damaged_is_known_by_its_recovery_data_where_no_index_object_names_it() {
+    let ways: [&dyn Fn(&mut Vec<u8>); 4] = [
+        &|bytes| bytes.iter_mut().rev().take(100).for_each(|byte| *byte = 0),
+        // In the directory, and in the header of the footer.
+        &|bytes| *bytes.iter_mut().rev().nth(144 + 20).unwrap() ^= 1,
+        &|bytes| *bytes.iter_mut().rev().nth(144 - 13).unwrap() ^= 1,
+        &|bytes| bytes.truncate(bytes.len() - 2000),
+    ];
+    for (number, spoil) in ways.into_iter().enumerate() {
+        let place = Place::with_parity(100);
+        let (name, _) = place.pack();
+        for object in place.objects(Kind::Index).keys() {
+            place.memory.remove(Kind::Index, &object.to_string()).unwrap();
+        }
+        place.damage(&name, spoil);
+        // Without recovery data nothing says what lies in it.
+        let other = place.copy();
+        other.memory.remove(Kind::Parity, &name.to_string()).unwrap();
+        let synced = other.open_on(other.memory.clone(), None).unwrap().sync().unwrap();
+        assert_eq!(synced.problems.len(), 1, "{number}");
+        place.assert_whole();
+        let repository = place.open();
+        let options = copal::repair::Options::default();
+        let tools = copal::repair::Tools {
+            repository: &repository,
+            options: &options,
+            clock: &SystemClock,
+            listener: &Silent,
+            stop: &GO_ON,
+        };
+        let packs = copal::repair::packs(tools, &[name], false, &mut |_| false).unwrap();
+        assert_eq!((packs.plan.damaged, packs.plan.unknown.len()), (vec![name], 0), "{number}");
+        let outcome = copal::repair::index(tools, false, &mut |_| true).unwrap();
+        assert_eq!(outcome.plan.unknown, [], "{number}");
+        assert_eq!(outcome.packs_named as usize, place.objects(Kind::Packs).len(), "{number}");
+        assert_eq!(place.repair(&Wanted::All).unwrap().healed, [name], "{number}");
+        let findings = place.check(Reading::Everything).findings;
+        assert!(findings.is_empty(), "{number}: {findings:?}");
+        place.assert_whole();
+    }
+}
+
 /// Says of all packs that they are to go, or that they are gone.
 fn put_removal_of_all(place: &Place, done: bool) {
     let packs = place.objects(Kind::Packs).into_keys().collect();

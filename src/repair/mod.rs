@@ -103,9 +103,9 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// What a pack says of itself, when it can be read.
+    /// What a pack says of itself, when it can be read, if need be by its recovery data.
     fn own_entry(&self, name: &Id, length: u64) -> Result<Option<PackEntry>, Error> {
-        match self.repository.read_pack_entry(name, length) {
+        match self.repository.read_or_mend_entry(name, length) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) if error.is_damage() => Ok(None),
             Err(error) => Err(error),

@@ -44,20 +44,48 @@ pub fn record(entry: &PackEntry) -> PackRecord {
 impl Repository {
     /// Reads the directory that stands in a pack: what an index object says, without the index object.
     pub fn read_pack_entry(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
-        unspoiled(|| self.entry_of_pack(name, length))
+        unspoiled(|| {
+            self.entry_by(name, length, &|offset, length| self.read_pack_range(name, offset, length))
+        })
     }
 
-    fn entry_of_pack(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
+    /// The same; where it is damaged and no index object is asked, from the pack as its recovery data brings it back. The length in what is
+    /// given is then that of the whole pack.
+    pub fn read_or_mend_entry(&self, name: &Id, length: u64) -> Result<PackEntry, Error> {
+        match self.read_pack_entry(name, length) {
+            Err(error) if error.is_damage() && !error.is_forbidden() && !error.is_of_later_version() => {
+                self.mended_entry(name).ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    fn mended_entry(&self, name: &Id) -> Option<PackEntry> {
+        let pack = self.mended(name)?;
+        let read = |offset: u64, length: usize| {
+            let bytes = usize::try_from(offset).ok().and_then(|start| pack.get(start..)?.get(..length));
+            Ok(bytes.unwrap_or_default().to_vec())
+        };
+        self.entry_by(name, pack.len() as u64, &read).ok()
+    }
+
+    /// The directory of a pack of which `read` gives so many bytes at an offset.
+    fn entry_by(
+        &self,
+        name: &Id,
+        length: u64,
+        read: &dyn Fn(u64, usize) -> Result<Vec<u8>, Error>,
+    ) -> Result<PackEntry, Error> {
         let text = name.to_string();
         let start = length
             .checked_sub(FOOTER_LEN as u64)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is shorter than a footer"))?;
-        let footer = self.read_pack_range(name, start, FOOTER_LEN)?;
-        match self.entry_of_footer(name, length, &footer) {
+        let footer = read(start, FOOTER_LEN)?;
+        match self.entry_of_footer(name, length, &footer, read) {
             Err(error) if error.is_of_later_version() => {
                 // Where it opens with the header of this version, it is of no later one.
                 let own = header::with_own(&footer, pack::KIND, self.keys.repository);
-                match self.entry_of_footer(name, length, &own) {
+                match self.entry_of_footer(name, length, &own, read) {
                     Ok(_) => Err(Error::damaged(Kind::Packs, &text, "the header in its footer was changed")),
                     Err(_) => Err(error),
                 }
@@ -66,7 +94,13 @@ impl Repository {
         }
     }
 
-    fn entry_of_footer(&self, name: &Id, length: u64, footer: &[u8]) -> Result<PackEntry, Error> {
+    fn entry_of_footer(
+        &self,
+        name: &Id,
+        length: u64,
+        footer: &[u8],
+        read: &dyn Fn(u64, usize) -> Result<Vec<u8>, Error>,
+    ) -> Result<PackEntry, Error> {
         let text = name.to_string();
         let wrong = |error| Error::decode(Kind::Packs, &text, error);
         let footer: &[u8; FOOTER_LEN] =
@@ -74,7 +108,7 @@ impl Repository {
         let footer = pack::decode_footer(footer, length, self.keys.repository).map_err(wrong)?;
         let (contents, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "its salt or commitment was changed"))?;
-        let sealed = self.read_pack_range(name, footer.directory_offset, footer.directory_length as usize)?;
+        let sealed = read(footer.directory_offset, footer.directory_length as usize)?;
         let plain = key.open_directory(footer.directory_offset, sealed).map_err(wrong)?;
         let directory = pack::decode_directory(&plain, footer.directory_offset).map_err(wrong)?;
         if directory.contents != contents {
@@ -91,7 +125,8 @@ impl Repository {
         })
     }
 
-    /// What there is to know of a pack: from its own directory, and where that can not be read, with why, from an index object.
+    /// What there is to know of a pack: from its own directory, and where that can not be read, with why, from an index object or the
+    /// recovery data.
     pub fn pack_entry(&self, name: &Id, length: u64) -> Result<(PackEntry, Option<Error>), Error> {
         let problem = match self.read_pack_entry(name, length) {
             Ok(entry) => return Ok((entry, None)),
@@ -104,7 +139,10 @@ impl Repository {
                 return Ok((entry, Some(problem)));
             }
         }
-        Err(problem)
+        match self.mended_entry(name) {
+            Some(entry) => Ok((entry, Some(problem))),
+            None => Err(problem),
+        }
     }
 
     /// A pack's length in storage; none when it is not there.

@@ -228,14 +228,14 @@ impl Repository {
         Ok(())
     }
 
-    /// Enters packs that no readable index object names, from their own directories.
+    /// Enters packs that no readable index object names, from their own directories, or from those that recovery data brings back.
     pub fn adopt_packs(&self, synced: &mut Synced) -> Result<(), Error> {
         let mut records = Vec::new();
         for (name, length) in self.stored_packs()? {
             if self.is_removed(&name) || self.index.relies_on(&name)? {
                 continue;
             }
-            match self.read_pack_entry(&name, length) {
+            match self.read_or_mend_entry(&name, length) {
                 Ok(entry) => {
                     records.push(packs::record(&entry));
                     self.seen().adopted.push(entry);
