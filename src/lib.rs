@@ -35,6 +35,7 @@ pub mod retention;
 pub mod schedule;
 
 pub mod browse;
+pub mod copy;
 pub mod drill;
 pub mod notices;
 pub mod run;

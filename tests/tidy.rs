@@ -27,7 +27,7 @@ const FLOORS: &[&[&str]] = &[
         "retention",
         "schedule",
     ],
-    &["browse", "drill", "notices", "run", "watch", "web"],
+    &["browse", "copy", "drill", "notices", "run", "watch", "web"],
     &["cli"],
 ];
 

@@ -213,7 +213,7 @@ fn unreadable(run: &Run<'_>, command: &CommandSource, before: Option<Node>) -> R
         None => Vec::new(),
     };
     let is_kept = match format::node::decode(&node.previous) {
-        Ok(previous) => previous.tree.is_none() && run.is_stored(&previous)?,
+        Ok(previous) => previous.tree.is_none() && run.store.holds(&previous)?,
         Err(_) => false,
     };
     if !is_kept {

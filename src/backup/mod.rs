@@ -40,6 +40,7 @@ use run::{Run, encrypted_fact};
 use touched::Touched;
 
 pub use change::RACY_SECONDS;
+pub use chunk::Chunker;
 pub use options::{CHECKPOINT_SECONDS, Options, Outcome};
 pub use stand_in::StandIn;
 pub use stream::{Stream, backup_stream};

@@ -97,6 +97,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Diff(diff) => commands::diff::run(context, diff),
         Command::Dump(dump) => commands::dump::run(context, dump),
         Command::Restore(restore) => commands::restore::run(context, restore),
+        Command::Copy(copy) => commands::copy::run(context, copy),
         Command::Mount(mount) => commands::mount::run(context, mount),
         Command::Browse(browse) => commands::browse::run(context, browse),
         Command::Watch(watch) => commands::watch::run(context, watch),

@@ -91,7 +91,12 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
     writer
         .bytes(23, false, &snapshot.options_digest)
         .list(24, true, snapshot.removals_seen.iter().map(|id| id.0))
-        .id(26, false, snapshot.stands_for.as_ref());
+        .id(26, false, snapshot.stands_for.as_ref())
+        .bytes(
+            27,
+            false,
+            &snapshot.copied_from.map_or_else(Vec::new, |(id, name)| [&id.0[..], &name.0].concat()),
+        );
     small::encode(keys, KIND, &[], &writer.finish())
 }
 
@@ -129,6 +134,15 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
             23 => snapshot.options_digest = field.value.to_vec(),
             24 => snapshot.removals_seen = field.list(LIST_MAX, element_id)?,
             26 => snapshot.stands_for = Some(field.id()?),
+            27 => {
+                let bytes: &[u8; 48] = &field.array()?;
+                let (repository, name) = bytes.split_at(16);
+                snapshot.copied_from = repository
+                    .try_into()
+                    .ok()
+                    .zip(name.try_into().ok())
+                    .map(|(id, name)| (Id16(id), Id(name)));
+            }
             _ => field.unknown()?,
         }
     }

@@ -53,4 +53,6 @@ pub struct Snapshot {
     pub removals_seen: Vec<Id>,
     /// The snapshot in whose place a repair wrote this one, with what was lost marked as lost.
     pub stands_for: Option<Id>,
+    /// The repository and the snapshot in it of which this one is a copy.
+    pub copied_from: Option<(Id16, Id)>,
 }

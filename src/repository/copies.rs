@@ -22,9 +22,14 @@ const BYTES_MOST: usize = 16 << 20;
 const COVERED_FACT: &str = "objects with copies";
 
 impl Repository {
+    /// How many requests at a time storage is well asked.
+    pub fn requests_at_once(&self) -> usize {
+        self.backend.requests_at_once()
+    }
+
     /// Whether storage takes its time to answer, so that it is asked for many things at once.
     fn is_far(&self) -> bool {
-        self.backend.requests_at_once() > 1
+        self.requests_at_once() > 1
     }
 
     /// Brings into the cache what it lacks of these, many at a time. Whatever fails is told when the object itself is read.
@@ -53,7 +58,7 @@ impl Repository {
     pub(super) fn at_once<T: Sync>(&self, all: &[T], work: &(dyn Fn(&T) + Sync)) {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..self.backend.requests_at_once().min(all.len()) {
+            for _ in 0..self.requests_at_once().min(all.len()) {
                 scope.spawn(|| {
                     while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                         work(one);

@@ -2,6 +2,7 @@
 //! Every queue is bounded, so memory is too, whatever is stored.
 
 mod healed;
+mod held;
 mod moved;
 mod open;
 mod threads;

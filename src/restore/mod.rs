@@ -289,7 +289,11 @@ fn run<'r>(
         options,
         listener,
         stop,
-        bounds: window::Bounds::new(options.memory, u64::from(repository.config.cutter.maximum)),
+        bounds: window::Bounds::new(
+            options.memory,
+            u64::from(repository.config.cutter.maximum),
+            repository.requests_at_once(),
+        ),
         owners: Owners::default(),
         is_root: rustix::process::geteuid().is_root(),
         counts: Counts::default(),

@@ -46,15 +46,16 @@ pub struct Bounds {
     files: usize,
     /// Bytes that one thread fetches at once.
     fetch: u64,
-    /// As many threads as fit, when those are fewer than there are cores.
+    /// As many threads as fit, when those are not as many as there are cores.
     pool: Option<rayon::ThreadPool>,
 }
 
 impl Bounds {
-    /// The bounds for that memory, where chunks are at most `longest` bytes and so are most blocks.
-    pub fn new(memory: u64, longest: u64) -> Bounds {
+    /// The bounds for that memory, where chunks are at most `longest` bytes and so are most blocks, and storage is well asked for so many
+    /// things at a time.
+    pub fn new(memory: u64, longest: u64, requests: usize) -> Bounds {
         let cores = rayon::current_num_threads();
-        let (threads, fetch) = threads(memory, longest, cores);
+        let (threads, fetch) = threads(memory, longest, cores.max(requests));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         Bounds {
             bytes: memory / BYTES_SHARE,
@@ -62,7 +63,7 @@ impl Bounds {
             files: (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, WINDOW_FILES as u64) as usize,
             fetch,
             // Where no threads can be had, those that there are do it.
-            pool: if threads < cores { pool.build().ok() } else { None },
+            pool: if threads != cores { pool.build().ok() } else { None },
         }
     }
 }

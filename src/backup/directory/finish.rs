@@ -231,7 +231,7 @@ impl<'r> Worker<'r> {
             } else {
                 change::is_unchanged(node, before_seen, &stat, job.trust)
             };
-            if same && !mounted && (job.trusted || self.run.is_stored(node)?) {
+            if same && !mounted && (job.trusted || self.run.store.holds(node)?) {
                 let mut node = node.clone();
                 self.run.name_owners(&mut node, &stat);
                 self.run.count_file(job.directory, name, &node, FileStatus::Unmodified);
@@ -294,7 +294,7 @@ impl<'r> Worker<'r> {
         stat: &Stat,
     ) -> Result<Option<Node>, Error> {
         let Some((seen, node)) = job.finished.remove(name) else { return Ok(None) };
-        if !change::is_unchanged(&node, &seen, stat, job.trust) || !self.run.is_stored(&node)? {
+        if !change::is_unchanged(&node, &seen, stat, job.trust) || !self.run.store.holds(&node)? {
             return Ok(None);
         }
         self.run.count_file(job.directory, name, &node, FileStatus::New);
@@ -366,7 +366,7 @@ impl<'r> Worker<'r> {
     /// Whether all that a node of before needs is known to be stored. Of a folder that would be all below it: it is not looked for.
     fn can_keep(&self, previous: &[u8]) -> Result<bool, Error> {
         match crate::format::node::decode(previous) {
-            Ok(node) => Ok(node.tree.is_none() && self.run.is_stored(&node)?),
+            Ok(node) => Ok(node.tree.is_none() && self.run.store.holds(&node)?),
             Err(_) => Ok(false),
         }
     }

@@ -8,7 +8,7 @@ use crate::backup::change::{self, Seen};
 use crate::backup::walk::{Directory, Volume};
 use crate::format;
 use crate::index::{DirectoryRow, FinishedFile};
-use crate::model::{Content, Contents, Id, Id16, Node, SegmentKind, XattrValue};
+use crate::model::{Id16, Node};
 use crate::repository::Error;
 
 /// Files of unfinished directories that are remembered before a checkpoint lets go of them.
@@ -200,34 +200,5 @@ impl Run<'_> {
             Err(error) if error.is_passing() => Ok(()),
             other => Ok(other?),
         }
-    }
-
-    /// Whether everything that a node refers to is stored.
-    pub fn is_stored(&self, node: &Node) -> Result<bool, Error> {
-        for xattr in &node.xattrs {
-            if let XattrValue::Chunk(id, _) = &xattr.value
-                && !self.store.contains(Contents::Data, id)?
-            {
-                return Ok(false);
-            }
-        }
-        let mut all = true;
-        let missing = |id: &Id| Error::Lost { contents: Contents::Data, id: *id };
-        let mut each = |segment: crate::model::Segment| match segment.kind {
-            SegmentKind::Data(id) if !self.store.contains(Contents::Data, &id)? => Err(missing(&id)),
-            SegmentKind::Gap => Err(missing(&Id::default())),
-            _ => Ok(()),
-        };
-        if let Err(error) = self.repository.segments(&node.content, node.size, &mut each) {
-            if !error.is_damage() {
-                return Err(error);
-            }
-            all = false;
-        }
-        // The pages themselves must be there for good, not only readable now.
-        if let (true, Content::Page(id)) = (all, &node.content) {
-            all = self.repository.content_pages_stored(id, &|id| self.store.contains(Contents::Trees, id))?;
-        }
-        Ok(all)
     }
 }

@@ -153,7 +153,7 @@ impl Global {
 }
 
 /// Refuses two ways to say the same thing.
-fn at_most_one(given: &[(&str, bool)]) -> Result<(), String> {
+pub(super) fn at_most_one(given: &[(&str, bool)]) -> Result<(), String> {
     let names: Vec<&str> = given.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name).collect();
     match names.as_slice() {
         [first, second, ..] => Err(format!("{first} and {second} contradict each other; give only one")),

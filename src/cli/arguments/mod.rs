@@ -2,6 +2,7 @@
 
 mod backup;
 mod browse;
+mod copy;
 mod diff;
 mod drill;
 mod dump;
@@ -31,6 +32,7 @@ use super::environment::Lookup;
 
 pub use backup::{Backup, FsSnapshot};
 pub use browse::Browse;
+pub use copy::Copy;
 pub use diff::Diff;
 pub use drill::Drill;
 pub use dump::{Archive, Dump};
@@ -88,6 +90,7 @@ pub enum Command {
     Diff(Diff),
     Dump(Dump),
     Restore(Restore),
+    Copy(Box<Copy>),
     Mount(Mount),
     Browse(Browse),
     Watch(Box<Watch>),
@@ -121,11 +124,12 @@ impl Arguments {
         environment: Lookup<'_>,
     ) -> Result<Arguments, clap::Error> {
         let mut arguments = Arguments::try_parse_from(typed)?;
-        let outcome = match &arguments.command {
+        let outcome = match &mut arguments.command {
             Command::Backup(backup) => backup.check(),
             Command::Watch(watch) => watch.check(),
             Command::Forget(forget) => forget.check(),
             Command::Tag(tag) => tag.check(),
+            Command::Copy(copy) => copy.complete(environment),
             _ => Ok(()),
         };
         outcome

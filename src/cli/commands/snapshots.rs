@@ -32,6 +32,9 @@ pub struct Line {
     /// The snapshot in whose place a repair wrote this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     stands_for: Option<String>,
+    /// The snapshot of another repository of which this one is a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied_from: Option<String>,
     program_version: String,
     incomplete: bool,
     protected: bool,
@@ -60,6 +63,7 @@ pub fn line(named: &Named) -> Line {
         &named.snapshot;
     Line {
         stands_for: named.snapshot.stands_for.map(|original| original.to_string()),
+        copied_from: named.snapshot.copied_from.map(|(_, original)| original.to_string()),
         id: named.name.to_string(),
         short_id: named.name.short(),
         time: time::iso(*time),
