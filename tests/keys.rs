@@ -8,9 +8,11 @@ use common::Sandbox;
 use copal::backend::{Backend, Entry, Error as StorageError, Kind, Memory};
 use copal::crypto::MasterKey;
 use copal::crypto::password::Cost;
+use copal::format::session::Role;
 use copal::format::slot::{Description, Unlock};
 use copal::model::clock::SystemClock;
 use copal::model::{Id, Time};
+use copal::repository::session::Session;
 use copal::repository::{self, Error, Repository};
 
 #[macro_use]
@@ -83,35 +85,54 @@ fn two_that_remove_each_others_key_at_the_same_moment_leave_one() {
     let told = Arc::new(Mutex::new(None));
     let (other, tell) = (open(memory.clone(), 2).unwrap(), told.clone());
     // Both have seen both slots.
-    let then = move || *tell.lock().unwrap() = Some(other.remove_key(&first).is_ok());
+    let then = move || *tell.lock().unwrap() = other.remove_key(&first, &SystemClock, b"host").err();
     let backend = Before { inner: memory.clone(), then: Mutex::new(Some(Box::new(then))) };
-    let error = open(backend, 1).unwrap().remove_key(&second).unwrap_err();
-    assert!(matches!(&error, Error::Refused(text) if text.contains("put back")), "{error}");
-    assert_eq!(*told.lock().unwrap(), Some(true));
-    assert!(open(memory.clone(), 2).is_ok(), "nobody can open it any more");
-    assert!(matches!(open(memory, 1), Err(Error::WrongKey { .. })));
+    open(backend, 1).unwrap().remove_key(&second, &SystemClock, b"host").unwrap();
+    let error = told.lock().unwrap().take().expect("it was refused");
+    assert!(
+        matches!(&error, Error::Refused(text) if text.contains("about to remove all other keys")),
+        "{error}"
+    );
+    assert!(open(memory.clone(), 1).is_ok(), "nobody can open it any more");
+    assert!(matches!(open(memory, 2), Err(Error::WrongKey { .. })));
+}
+
+#[test]
+fn who_was_cut_off_in_removing_a_key_keeps_nobody_from_it_once_it_is_done() {
+    let (memory, [first, second]) = two_keys();
+    let one = open(memory.clone(), 1).unwrap();
+    let begun = one.client().unwrap();
+    let session = Session::begin_as(Role::Reader, &one, &SystemClock, begun, b"host", vec![second]).unwrap();
+    // It never ends.
+    std::mem::forget(session);
+    let two = open(memory.clone(), 2).unwrap();
+    assert!(matches!(two.remove_key(&first, &SystemClock, b"host"), Err(Error::Refused(_))));
+    let third = MasterKey::from_bytes([3; 32]);
+    two.add_key(Unlock::KeyFile(&third), Cost::default(), &Description::default()).unwrap();
+    two.remove_key(&first, &SystemClock, b"host").unwrap();
+    two.remove_key(&second, &SystemClock, b"host").unwrap();
+    assert!(open(memory.clone(), 3).is_ok() && open(memory.clone(), 1).is_err() && open(memory, 2).is_err());
 }
 
 #[test]
 fn who_is_not_told_whether_a_key_went_looks_whether_it_was_the_last() {
     let (memory, [first, second]) = two_keys();
-    let mute = |then: Box<dyn FnOnce() + Send>| Mute {
-        inner: Before { inner: memory.clone(), then: Mutex::new(Some(then)) },
-    };
-    let other = open(mute(Box::new(|| ())), 2).unwrap();
-    let then = move || assert!(other.remove_key(&first).is_err());
-    let error = open(mute(Box::new(then)), 1).unwrap().remove_key(&second).unwrap_err();
+    // As an older program does it, which says nothing before.
+    let other = memory.clone();
+    let then = move || other.remove(Kind::Keys, &first.to_string()).unwrap();
+    let mute = Mute { inner: Before { inner: memory.clone(), then: Mutex::new(Some(Box::new(then))) } };
+    let error = open(mute, 1).unwrap().remove_key(&second, &SystemClock, b"host").unwrap_err();
     assert!(matches!(&error, Error::Refused(text) if text.contains("put back")), "{error}");
-    assert!(open(memory.clone(), 2).is_ok(), "nobody can open it any more");
+    assert!(open(memory, 2).is_ok(), "nobody can open it any more");
 }
 
 #[test]
 fn one_that_is_removed_by_two_is_gone() {
     let (memory, [_, second]) = two_keys();
     let other = open(memory.clone(), 1).unwrap();
-    let then = move || other.remove_key(&second).unwrap();
+    let then = move || other.remove_key(&second, &SystemClock, b"host").unwrap();
     let backend = Before { inner: memory.clone(), then: Mutex::new(Some(Box::new(then))) };
-    open(backend, 1).unwrap().remove_key(&second).unwrap();
+    open(backend, 1).unwrap().remove_key(&second, &SystemClock, b"host").unwrap();
     assert!(open(memory.clone(), 1).is_ok() && open(memory, 2).is_err());
 }
 
@@ -126,10 +147,13 @@ fn a_damaged_slot_can_go_and_the_last_sound_one_can_not() {
     let (memory, [first, second]) = two_keys();
     flip(&memory, &second);
     let opened = open(memory.clone(), 1).unwrap();
-    assert!(matches!(opened.remove_key(&first), Err(Error::Refused(_))), "a damaged one is no way in");
-    opened.remove_key(&second).unwrap();
+    assert!(
+        matches!(opened.remove_key(&first, &SystemClock, b"host"), Err(Error::Refused(_))),
+        "a damaged one is no way in"
+    );
+    opened.remove_key(&second, &SystemClock, b"host").unwrap();
     assert!(opened.key_slots().unwrap().1.is_empty());
-    assert!(matches!(opened.remove_key(&first), Err(Error::Refused(_))));
+    assert!(matches!(opened.remove_key(&first, &SystemClock, b"host"), Err(Error::Refused(_))));
     assert!(open(memory, 1).is_ok());
 }
 

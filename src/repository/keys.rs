@@ -1,11 +1,16 @@
 //! Key slots: unlocking a repository, adding, listing and removing the ways in. Data is never rewritten.
 
+use std::collections::HashSet;
+
+use super::session::Session;
 use super::{Error, Repository, again::again, get_named, get_slot, list_names, put_named};
 use crate::backend::{Backend, Kind};
 use crate::crypto::password::Cost;
 use crate::crypto::{Keys, MasterKey};
 use crate::format::header;
+use crate::format::session::Role;
 use crate::format::slot::{self, Derivation, Description, Unlock};
+use crate::model::clock::Clock;
 use crate::model::{Id, Id16};
 
 /// A key slot, and its bytes unless storage did not give them.
@@ -151,6 +156,7 @@ impl Repository {
         unlock: Unlock<'_>,
         cost: Cost,
         description: &Description,
+        clock: &dyn Clock,
     ) -> Result<Replaced, Error> {
         let name = match self.opened_by(unlock)? {
             Some(name) if name == self.slot => {
@@ -159,20 +165,31 @@ impl Repository {
             Some(name) => name,
             None => self.put_slot(unlock, cost, description)?,
         };
-        let left = self.remove_key(&self.slot).err();
+        let left = self.remove_key(&self.slot, clock, description.host.as_bytes()).err();
         if left.is_none() {
             let _ = self.index.set_fact("slot", &name.0);
         }
         Ok(Replaced { name, old: self.slot, left })
     }
 
-    /// Removes a slot, also one that is damaged. Refuses the last one that can be read, and one of a later version. When somebody removed
-    /// all others meanwhile, it is put back.
+    /// Removes a slot, also one that is damaged. Refuses the last one that can be read, and one of a later version; so it does while all
+    /// others may be about to be removed by somebody else. A session says meanwhile which one goes: of two that remove each other's key at
+    /// the same moment one sees the other's, wherever either is cut off (docs/concurrency.md).
     ///
     /// Errors: the slot stays, but for those of the storage.
-    pub fn remove_key(&self, name: &Id) -> Result<(), Error> {
+    pub fn remove_key(&self, name: &Id, clock: &dyn Clock, host: &[u8]) -> Result<(), Error> {
+        let session = Session::begin_as(Role::Reader, self, clock, self.client()?, host, vec![*name])?;
+        self.settle(clock)?;
+        // In this order: a session that is over has removed its slot before.
+        let going = self.slots_going(&session)?;
         let (slots, problems) = self.key_slots()?;
         self.check_left(&slots, name)?;
+        if slots.iter().all(|slot| slot.name == *name || going.contains(&slot.name)) {
+            return Err(Error::Refused(
+                "somebody else is about to remove all other keys, or was cut off in it: end that first, or add a key"
+                    .to_owned(),
+            ));
+        }
         let text = name.to_string();
         let whole = match problems.into_iter().find(|(problem, _)| problem == name) {
             Some((_, error)) if error.is_of_later_version() || !error.is_damage() || error.is_forbidden() => {
@@ -190,8 +207,7 @@ impl Repository {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
         };
-        // Of two that remove each other's key at the same moment, the one that comes last sees that none is left; also one that is not
-        // told whether its own removal came to pass.
+        // An older program says nothing before it removes one. Looked for also where it is not told whether the removal came to pass.
         let left = self.key_slots().and_then(|(slots, _)| self.check_left(&slots, name));
         let (Err(error), Some(object)) = (left, whole) else { return Ok(removed?) };
         // Where it can not be seen what is left, rather one too many stays.
@@ -203,6 +219,17 @@ impl Repository {
             ),
             error => error,
         })
+    }
+
+    /// Slots that others may be about to remove, by their sessions. One that can not be read says nothing.
+    fn slots_going(&self, session: &Session<'_>) -> Result<HashSet<Id>, Error> {
+        let now = session.check_alive()?;
+        let (peers, _) = self.sessions_readable()?;
+        let others = peers.into_iter().filter(|peer| peer.id != session.id);
+        Ok(others
+            .filter(|peer| peer.stirs_until().is_some_and(|until| now < until))
+            .flat_map(|peer| peer.parents)
+            .collect())
     }
 
     /// An error unless one of these slots is another one.

@@ -245,7 +245,7 @@ const KEY_REMOVE: Command = Command {
         let repository = client.open()?;
         let (slots, problems) = repository.key_slots()?;
         match slots.iter().find(|slot| slot.description.label == "second") {
-            Some(slot) => repository.remove_key(&slot.name)?,
+            Some(slot) => repository.remove_key(&slot.name, client.clock(), b"host")?,
             None if problems.is_empty() => {}
             None => return Err(problems.into_iter().next().unwrap().1),
         }
@@ -275,8 +275,12 @@ const KEY_REPLACE: Command = Command {
             }
             opened => opened?,
         };
-        let replaced =
-            repository.replace_key(Unlock::KeyFile(&key(SECOND)), Cost::default(), &description())?;
+        let replaced = repository.replace_key(
+            Unlock::KeyFile(&key(SECOND)),
+            Cost::default(),
+            &description(),
+            client.clock(),
+        )?;
         let failed = replaced.left.iter().map(ToString::to_string).collect();
         Ok(Told { failed, ..Told::default() })
     },

@@ -99,7 +99,7 @@ fn remove(context: &Context<'_>, repository: &Repository, wanted: &KeyRemove) ->
         )
         .with_hint("To replace it: copal key passwd")),
         [name] => {
-            repository.remove_key(&name).map_err(|error| failure(&error))?;
+            repository.remove_key(&name, &context.clock, &context.host()).map_err(|error| failure(&error))?;
             context.say(&format!("removed key {}", name.short()));
             Ok(Code::Done)
         }
@@ -113,7 +113,7 @@ fn passwd(context: &Context<'_>, repository: &Repository, new: &NewSecret) -> Re
     let label = slots.iter().find(|slot| slot.current).map_or("", |slot| &slot.description.label);
     let secret = context.obtain(new.origin(), Purpose::New)?;
     let replaced = repository
-        .replace_key(secret.unlock(), Cost::default(), &description(context, label))
+        .replace_key(secret.unlock(), Cost::default(), &description(context, label), &context.clock)
         .map_err(|error| failure(&error))?;
     if let Some(error) = replaced.left {
         let (new, old) = (replaced.name.short(), replaced.old.short());
