@@ -1,26 +1,21 @@
 //! The page of `copal web`, asked for byte by byte as a browser does, and as somebody does who should not.
 
 mod common;
+mod serving;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Ended, Sandbox, end, end_child, flip, longest, noise, packs, signal};
+use common::{Sandbox, end, end_child, flip, longest, noise, packs, signal};
 use rustix::process::Signal;
+use serving::{Web, first_line};
 
 /// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The program that listens, as long as it is not ended.
-struct Web {
-    child: Option<Child>,
-    address: SocketAddr,
-    token: String,
-}
 
 /// An answer.
 struct Answer {
@@ -30,22 +25,6 @@ struct Answer {
 }
 
 impl Web {
-    fn new(sandbox: &Sandbox) -> Web {
-        Web::with(sandbox, &["web"])
-    }
-
-    fn with(sandbox: &Sandbox, words: &[&str]) -> Web {
-        let mut command = sandbox.command(words);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let line = first_line(&mut child);
-        if line.is_empty() {
-            panic!("it does not listen: {}", end_child(child, "web".to_owned()));
-        }
-        let (address, token) = line.strip_prefix("http://").unwrap().split_once("/?token=").unwrap();
-        assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
-        Web { child: Some(child), address: address.parse().unwrap(), token: token.to_owned() }
-    }
-
     fn cookie(&self) -> String {
         format!("Cookie: copal-{}={}", self.address.port(), self.token)
     }
@@ -86,21 +65,6 @@ impl Web {
         lines.extend(headers.iter().map(|line| (*line).to_owned()));
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         self.send(format!("POST {path} HTTP/1.1\r\n{lines}\r\n{body}").as_bytes())
-    }
-
-    fn end(mut self) -> Ended {
-        let child = self.child.take().unwrap();
-        signal(&child, Signal::TERM);
-        end_child(child, "web".to_owned())
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
@@ -181,16 +145,6 @@ impl Answer {
 /// The path of the source in addresses.
 fn source(sandbox: &Sandbox) -> String {
     sandbox.source().to_str().unwrap().to_owned()
-}
-
-/// One line of what a child says, byte by byte, so that nothing of the rest is taken.
-fn first_line(child: &mut Child) -> String {
-    let out = child.stdout.as_mut().unwrap();
-    let (mut line, mut byte) = (Vec::new(), [0]);
-    while out.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
-        line.push(byte[0]);
-    }
-    String::from_utf8(line).unwrap()
 }
 
 fn snapshot(summary: &serde_json::Value) -> String {

@@ -7,16 +7,46 @@ use crate::repository::snapshots::Named;
 use crate::terminal::size::show_size;
 use crate::terminal::time;
 
-/// Size of the drawing, in its own units.
-const WIDTH: f64 = 720.0;
+/// For what screen it is drawn: what is written in it must not shrink with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    Wide,
+    Narrow,
+}
+
+/// Height of the drawing, in its own units.
 const HEIGHT: f64 = 150.0;
 /// Room for what is written: to the left, and at top and bottom.
 const LEFT: f64 = 78.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 24.0;
 const RIGHT: f64 = 10.0;
-/// Points that are drawn; more snapshots than that share them.
-const POINTS: usize = 180;
+
+impl Screen {
+    /// Width in the drawing's own units.
+    fn width(self) -> f64 {
+        match self {
+            Screen::Wide => 720.0,
+            Screen::Narrow => 360.0,
+        }
+    }
+
+    /// Points that are drawn; more snapshots than that share them.
+    fn points(self) -> usize {
+        match self {
+            Screen::Wide => 180,
+            Screen::Narrow => 90,
+        }
+    }
+
+    /// The class of those that are shown on such a screen alone.
+    fn class(self) -> &'static str {
+        match self {
+            Screen::Wide => "wide",
+            Screen::Narrow => "narrow",
+        }
+    }
+}
 
 struct Point {
     seconds: i64,
@@ -25,8 +55,8 @@ struct Point {
 }
 
 /// At most so many points: the size is that of the last snapshot of each, what was added that of all of them.
-fn points(list: &[&Named]) -> Vec<Point> {
-    let share = list.len().div_ceil(POINTS).max(1);
+fn points(list: &[&Named], most: usize) -> Vec<Point> {
+    let share = list.len().div_ceil(most).max(1);
     let point = |part: &[&Named]| {
         let last = &part.last()?.snapshot;
         let added = part.iter().map(|named| named.snapshot.summary.bytes_new).fold(0, u64::saturating_add);
@@ -36,8 +66,11 @@ fn points(list: &[&Named]) -> Vec<Point> {
 }
 
 /// The drawing of these snapshots, oldest first. Nothing where there are fewer than two.
-pub fn draw(list: &[&Named], what: &str) -> String {
-    let (points, [Some(first), .., Some(last)]) = (points(list), [list.first(), list.last()]) else {
+pub fn draw(list: &[&Named], what: &str, screen: Screen) -> String {
+    let width = screen.width();
+    let (points, [Some(first), .., Some(last)]) =
+        (points(list, screen.points()), [list.first(), list.last()])
+    else {
         return String::new();
     };
     if points.len() < 2 {
@@ -47,10 +80,11 @@ pub fn draw(list: &[&Named], what: &str) -> String {
     let span = points.last().map_or(0, |point| point.seconds).saturating_sub(begin).max(1) as f64;
     let most = points.iter().map(|point| point.size.max(point.added)).max().unwrap_or(0).max(1);
     let floor = HEIGHT - BOTTOM;
-    let across = |seconds: i64| LEFT + seconds.saturating_sub(begin) as f64 / span * (WIDTH - LEFT - RIGHT);
+    let across = |seconds: i64| LEFT + seconds.saturating_sub(begin) as f64 / span * (width - LEFT - RIGHT);
     let up = |bytes: u64| floor - bytes as f64 / most as f64 * (floor - TOP);
     let mut out = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\"><title>{}</title>",
+        "<svg class=\"{}\" viewBox=\"0 0 {width} {HEIGHT}\" role=\"img\" aria-label=\"{}\"><title>{}</title>",
+        screen.class(),
         text::html(what),
         text::html(what)
     );
@@ -62,7 +96,7 @@ pub fn draw(list: &[&Named], what: &str) -> String {
             out,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - RIGHT,
+            width - RIGHT,
             LEFT - 6.0,
             y + 4.0,
             text::html(&show_size(bytes))
@@ -76,7 +110,7 @@ pub fn draw(list: &[&Named], what: &str) -> String {
     let _ = write!(
         out,
         "<path class=\"area\" d=\"{line}L{:.1} {floor}L{LEFT} {floor}Z\"/><path class=\"line\" d=\"{line}\"/>",
-        WIDTH - RIGHT
+        width - RIGHT
     );
     for point in points.iter().filter(|point| point.added > 0) {
         let y = up(point.added).min(floor - 1.0);
@@ -87,7 +121,7 @@ pub fn draw(list: &[&Named], what: &str) -> String {
             floor - y
         );
     }
-    for (place, anchor, named) in [(LEFT, "start", first), (WIDTH - RIGHT, "end", last)] {
+    for (place, anchor, named) in [(LEFT, "start", first), (width - RIGHT, "end", last)] {
         let shown = time::show(named.snapshot.time);
         let day = shown.split(' ').next().unwrap_or_default();
         let _ = write!(
@@ -121,10 +155,17 @@ mod tests {
                     standing: Standing::default(),
                 });
             }
-            let drawn = draw(&list.iter().collect::<Vec<_>>(), "<what>");
-            assert!(drawn.len() < 60_000 && !drawn.contains("NaN") && !drawn.contains("<what>"), "{drawn}");
-            for number in drawn.split(['"', ' ', 'M', 'L', 'Z']).filter_map(|word| word.parse::<f64>().ok()) {
-                assert!((0.0..=WIDTH).contains(&number), "{number} in {drawn}");
+            for screen in [Screen::Wide, Screen::Narrow] {
+                let drawn = draw(&list.iter().collect::<Vec<_>>(), "<what>", screen);
+                assert!(
+                    drawn.len() < 60_000 && !drawn.contains("NaN") && !drawn.contains("<what>"),
+                    "{drawn}"
+                );
+                for number in
+                    drawn.split(['"', ' ', 'M', 'L', 'Z']).filter_map(|word| word.parse::<f64>().ok())
+                {
+                    assert!((0.0..=screen.width()).contains(&number), "{number} in {drawn}");
+                }
             }
         }
     }

@@ -89,7 +89,8 @@ fn facts(node: &Node) -> String {
     };
     let mut facts = vec![("Type", node.kind.name().to_owned())];
     if node.kind == NodeType::File {
-        facts.push(("Size", format!("{} ({} bytes)", text::html(&show_size(node.size)), node.size)));
+        let exact = if node.size < 1024 { String::new() } else { format!(" ({} bytes)", node.size) };
+        facts.push(("Size", text::html(&show_size(node.size)) + &exact));
     }
     if node.kind == NodeType::Symlink {
         facts.push(("Leads to", text::name(&node.target)));

@@ -7,7 +7,7 @@ use super::{address, nowhere};
 use crate::repository::snapshots::Named;
 use crate::terminal::size::{show_count, show_size};
 use crate::terminal::time;
-use crate::web::plot;
+use crate::web::plot::{self, Screen};
 use crate::web::server::{Asked, Given};
 use crate::web::text;
 
@@ -38,9 +38,10 @@ fn drawings(list: &[Named]) -> String {
             show_size(last.snapshot.summary.bytes)
         );
         out += &format!(
-            "<figure>{}<figcaption>{}: {}. <span class=\"key size\">size</span> \
+            "<figure>{}{}<figcaption>{}: {}. <span class=\"key size\">size</span> \
              <span class=\"key new\">added by each</span></figcaption></figure>",
-            plot::draw(group, &what),
+            plot::draw(group, &what, Screen::Wide),
+            plot::draw(group, &what, Screen::Narrow),
             text::name(&last.snapshot.host),
             sources(last)
         );
