@@ -50,10 +50,10 @@ fn time_of(answers: &Answers) -> Time {
 }
 
 impl Answers {
-    pub fn new(shelf: Shelf, top: Arc<dyn Made>, ahead: Ahead, owner: (u32, u32)) -> Answers {
+    pub fn new(shelf: Shelf, inodes: Inodes, ahead: Ahead, owner: (u32, u32)) -> Answers {
         Answers {
             shelf,
-            inodes: Inodes::new(top),
+            inodes,
             files: Handles::default(),
             folders: Handles::default(),
             used: Use::new(Instant::now()),
@@ -254,11 +254,20 @@ impl Answers {
             };
             let node = self.node(&saved)?;
             Ok(match node.kind {
-                NodeType::File => Ok(self.files.open(File::new(Body::new(&node)))),
+                NodeType::File => {
+                    self.inodes.is_opened(number, true);
+                    Ok(self.files.open(File::new(Body::new(&node))))
+                }
                 NodeType::Unreadable => Err(self.unreadable(number, &node)),
                 _ => Err(Errno::EINVAL),
             })
         })
+    }
+
+    /// Closes it.
+    pub fn close(&self, number: u64, handle: u64) {
+        self.files.close(handle);
+        self.inodes.is_opened(number, false);
     }
 
     /// Bytes of an open file; fewer than asked for only at its end.

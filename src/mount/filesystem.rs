@@ -44,8 +44,11 @@ fn lasting(is_saved: bool) -> &'static Duration {
 
 impl Filesystem for Mounted {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        let mut wanted =
-            InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_PARALLEL_DIROPS | InitFlags::FUSE_CACHE_SYMLINKS;
+        // Attributes come with names only where somebody looks at them: who lists names alone is told of no inodes.
+        let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_CACHE_SYMLINKS;
         if self.is_shared {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
@@ -119,14 +122,14 @@ impl Filesystem for Mounted {
     fn release(
         &self,
         _request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.answers.files.close(handle.0);
+        self.answers.close(number.0, handle.0);
         reply.ok();
     }
 

@@ -2,13 +2,14 @@
 //!
 //! What is shown: `snapshots/TIME/`, `hosts/HOST/TIME/`, `tags/TAG/TIME/`, `latest` in the first and in each host's and tag's folder, and
 //! `versions/HOST/PATH/TIME`.
-//! Reading fetches only what is read. What is held in memory is bounded, but for the inodes, which the kernel holds and forgets, and the
-//! counts of files with several names in a few snapshots.
+//! Reading fetches only what is read. What is held in memory is bounded, but for the inodes of folders, of versions and of what is open,
+//! which the kernel holds and forgets, and the counts of files with several names in a few snapshots.
 
 mod ahead;
 mod answers;
 mod attributes;
 mod content;
+mod crowd;
 mod filesystem;
 mod folders;
 mod identity;
@@ -36,6 +37,7 @@ use crate::repository::{self, Repository, lease};
 use ahead::Ahead;
 use answers::Answers;
 use filesystem::Mounted;
+use inodes::Inodes;
 use made::Top;
 use place::Guard;
 pub use shelf::Host;
@@ -119,14 +121,15 @@ pub fn run(
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let (ahead, wanted) = Ahead::new();
     let source = options.past.clone().map(|past| Arc::new(Source::new(past, repository.clone())));
-    let answers = Arc::new(Answers::new(shelf, Arc::new(Top(source)), ahead, owner));
+    let (inodes, crowded) = Inodes::new(Arc::new(Top(source)), crowd::most(options.memory));
+    let answers = Arc::new(Answers::new(shelf, inodes, ahead, owner));
     let (end, ended) = bounded::<()>(0);
     std::thread::scope(|scope| {
         let used = answers.clone();
         let (repository, shelf, also_ended) = (&*repository, answers.clone(), ended.clone());
         scope.spawn(move || ahead::read(&shelf.shelf, &wanted, &also_ended));
         scope.spawn(move || lease::keep(repository, clock, own_host, &used.used, &ended));
-        let done = serve(&answers, options, &hits, watcher, stop);
+        let done = serve(&answers, options, (&hits, crowded), watcher, stop);
         drop(end);
         done
     })?;
@@ -158,7 +161,7 @@ fn config(is_shared: bool) -> Config {
 fn serve(
     answers: &Arc<Answers>,
     options: &Options,
-    hits: &Receiver<Hit>,
+    (hits, crowded): (&Receiver<Hit>, Receiver<()>),
     watcher: &dyn Watcher,
     stop: &AtomicBool,
 ) -> Result<(), Error> {
@@ -168,6 +171,8 @@ fn serve(
     let session = fuser::Session::new(mounted, place, &config(options.is_shared));
     let mut session = session.map_err(|error| place::refused(place, &error))?;
     let mut unmounter = session.unmount_callable();
+    let (used, kernel) = (Arc::downgrade(answers), session.notifier());
+    std::thread::spawn(move || crowd::thin_out(&used, &crowded, &kernel));
     let (done, ended) = bounded(1);
     // It may be held up by those who use what is mounted: nobody waits for it for ever.
     std::thread::spawn(move || {
