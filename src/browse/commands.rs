@@ -62,6 +62,14 @@ impl State {
                 self.notice = if self.by_name { "in order of names" } else { "folders first" }.to_owned();
                 return Effect::None;
             }
+            Key::Char('n') if folder.after > 0 => {
+                let next = folder.part + 1;
+                return self.turn(next);
+            }
+            Key::Char('p') if folder.part > 0 => {
+                let before = folder.part - 1;
+                return self.turn(before);
+            }
             Key::Char('r') if !self.marks.is_empty() && self.marked_in == snapshot => {
                 let paths = self.marks.iter().cloned().collect();
                 self.ask(snapshot, paths);
@@ -218,9 +226,18 @@ impl State {
     }
 
     fn open(&mut self, place: Place) -> Effect {
-        let Place { snapshot, path, .. } = place.clone();
+        let Place { snapshot, path, name } = place.clone();
         self.folder = Some(Folder::new(place, self.by_name));
-        self.work("reading the folder", Work::List { snapshot, path })
+        self.work("reading the folder", Work::List { snapshot, path, part: 0, name })
+    }
+
+    /// Another part of the folder.
+    fn turn(&mut self, part: usize) -> Effect {
+        let Some(folder) = &self.folder else { return Effect::None };
+        let (snapshot, path) = (folder.snapshot, folder.path.clone());
+        let place = Place { snapshot, path: path.clone(), name: None };
+        self.folder = Some(Folder::new(place, self.by_name));
+        self.work("reading the folder", Work::List { snapshot, path, part, name: None })
     }
 
     /// Where the person was before.

@@ -9,9 +9,9 @@ use super::list::List;
 use super::message::{Entry, Row, shown};
 use super::over::{Over, Versions};
 use super::pages;
+use super::part::ENTRIES_MOST;
 use super::snapshot::SnapshotRow;
 use super::state::{STOPPING, State};
-use super::work::ENTRIES_MOST;
 use crate::model::{NodeType, Time};
 use crate::terminal::escape::escape;
 use crate::terminal::size::{show_count, show_size};
@@ -163,10 +163,14 @@ fn folder_page(state: &State, folder: &Folder, width: usize) -> Page {
     };
     let snapshot = &state.snapshots[folder.snapshot];
     let mut status = status(&folder.list, show_count(folder.rows.len() as u64, "entry"));
-    match folder.read {
-        Read::Cut => status += &format!("; only the first {ENTRIES_MOST} are shown: see all with copal ls"),
-        Read::Stopped => status += "; not all of it was read",
-        _ => {}
+    if folder.part > 0 {
+        status += &format!("; p: the {ENTRIES_MOST} before ({} in all)", folder.part * ENTRIES_MOST);
+    }
+    if folder.after > 0 {
+        status += &format!("; n: the next of {} more", folder.after);
+    }
+    if folder.read == Read::Stopped {
+        status += "; not all of it was read";
     }
     if let Some(marks) = marks.filter(|marks| !marks.is_empty()) {
         status += &format!("; {} marked", marks.len());

@@ -18,8 +18,6 @@ pub struct Place {
 pub enum Read {
     Reading,
     Whole,
-    /// It has more entries than are shown.
-    Cut,
     /// Reading ended early.
     Stopped,
 }
@@ -32,6 +30,9 @@ pub struct Folder {
     pub rows: Vec<Row>,
     pub list: List,
     pub read: Read,
+    /// Which part of it is shown, of one with very many entries, and how many come after that.
+    pub part: usize,
+    pub after: u64,
     /// In order of their names, folders not first.
     pub by_name: bool,
     /// The entry to be chosen when it comes.
@@ -48,15 +49,25 @@ impl Folder {
             rows: Vec::new(),
             list: List::default(),
             read: Read::Reading,
+            part: 0,
+            after: 0,
             by_name,
             seek: name,
         }
     }
 
     /// It is that one, with that entry to be chosen.
-    pub fn at(&mut self, path: Path, seek: Option<Vec<u8>>) {
+    pub fn at(&mut self, path: Path, seek: Option<Vec<u8>>, part: usize) {
         self.path = path;
+        self.part = part;
         self.seek = seek.or(self.seek.take());
+    }
+
+    /// It is another part of it.
+    pub fn turn_to(&mut self, part: usize) {
+        self.part = part;
+        self.rows.retain(|row| matches!(row, Row::Broken(_)));
+        self.arrange();
     }
 
     /// More of it was read.

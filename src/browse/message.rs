@@ -13,8 +13,9 @@ pub fn shown(path: &[Vec<u8>]) -> Vec<u8> {
 /// Something to be done with the repository. Snapshots are known by their place in the list of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// The entries of a folder; of a file's path, those of the folder that it lies in.
-    List { snapshot: usize, path: Path },
+    /// The entries of a folder; of a file's path, those of the folder that it lies in. Of one with very many: the part of that number, or
+    /// one behind it with that name in it.
+    List { snapshot: usize, path: Path, part: usize, name: Option<Vec<u8>> },
     /// The beginning of a file.
     Read { snapshot: usize, path: Path },
     /// The versions of a path.
@@ -96,21 +97,24 @@ pub struct Outcome {
     pub is_whole: bool,
 }
 
-/// What comes back. All but the first four end a piece of work.
+/// What comes back. All but the first five end a piece of work.
 #[derive(Debug)]
 pub enum Reply {
-    /// The folder that is listed, and the entry that was meant.
+    /// The folder that is listed, the entry that was meant, and the number of the part.
     At {
         path: Path,
         seek: Option<Vec<u8>>,
+        part: usize,
     },
+    /// It is the part of that number instead: entries that came are not in it.
+    Part(usize),
     Rows(Vec<Row>),
     /// What it is busy with.
     Doing(String),
     Progress(Progress),
-    /// The folder is read; `is_cut`: it has more entries than are shown.
+    /// The folder is read; so many entries come after the part that is shown.
     Listed {
-        is_cut: bool,
+        after: u64,
     },
     /// A file's beginning; `broken`: why no more came.
     Text {

@@ -11,6 +11,7 @@ mod list;
 mod message;
 mod over;
 mod pages;
+mod part;
 mod restoring;
 mod screen;
 mod snapshot;

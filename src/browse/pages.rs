@@ -14,6 +14,7 @@ q or Esc                     where you were before; from the snapshots: the end
 /                            filter: only what holds these letters. Enter keeps
                              it, Esc shows everything again
 s                            folders first, or all by name
+n p                          the next part of a very long folder, the one before
 v                            versions of what is chosen; Enter shows one in the
                              last snapshot that holds it
 t                            look at the text of a file (its first MiB)

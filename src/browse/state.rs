@@ -177,9 +177,15 @@ impl State {
 
     fn receive(&mut self, reply: Reply) {
         match reply {
-            Reply::At { path, seek } => {
+            Reply::At { path, seek, part } => {
                 if let Some(folder) = &mut self.folder {
-                    folder.at(path, seek);
+                    folder.at(path, seek, part);
+                }
+                return;
+            }
+            Reply::Part(part) => {
+                if let Some(folder) = &mut self.folder {
+                    folder.turn_to(part);
                 }
                 return;
             }
@@ -203,7 +209,12 @@ impl State {
                 }
                 return;
             }
-            Reply::Listed { is_cut } => self.read(if is_cut { Read::Cut } else { Read::Whole }),
+            Reply::Listed { after } => {
+                if let Some(folder) = &mut self.folder {
+                    folder.after = after;
+                }
+                self.read(Read::Whole);
+            }
             Reply::Text { path, bytes, size, broken } => {
                 let name = escape(&shown(&path)).into_owned();
                 if let Some(broken) = &broken {

@@ -44,14 +44,14 @@ fn new() -> State {
 fn in_folder() -> State {
     let mut state = new();
     keys(&mut state, &[Key::Down, Key::Enter]);
-    state.take(Reply::At { path: path("/home/ann"), seek: None });
+    state.take(Reply::At { path: path("/home/ann"), seek: None, part: 0 });
     state.take(Reply::Rows(vec![
         entry(b"a.txt", NodeType::File),
         entry(b"docs", NodeType::Directory),
         entry(b"new\nline\xff", NodeType::File),
         entry(b"way", NodeType::Symlink),
     ]));
-    state.take(Reply::Listed { is_cut: false });
+    state.take(Reply::Listed { after: 0 });
     state
 }
 
@@ -81,8 +81,10 @@ fn shows(state: &mut State, text: &str) {
     assert!(lines.iter().any(|line| line.contains(text)), "no {text:?} in\n{}", lines.join("\n"));
 }
 
-fn list(snapshot: usize, text: &str) -> Effect {
-    Effect::Work(Work::List { snapshot, path: path(text) })
+/// The folder is wanted, or the part of it with that name.
+fn list(snapshot: usize, text: &str, name: &[u8]) -> Effect {
+    let name = (!name.is_empty()).then(|| name.to_vec());
+    Effect::Work(Work::List { snapshot, path: path(text), part: 0, name })
 }
 
 #[test]
@@ -94,12 +96,12 @@ fn snapshots_are_shown_newest_first_and_filtered() {
     typed(&mut state, "/weekly");
     let lines = screen(&mut state, 80, 24);
     assert!(lines[2].contains("weekly") && lines[3].is_empty() && lines[22] == "/weekly_", "{lines:?}");
-    assert_eq!(keys(&mut state, &[Key::Enter, Key::Enter]), list(0, "/home/ann"), "of one source: it");
+    assert_eq!(keys(&mut state, &[Key::Enter, Key::Enter]), list(0, "/home/ann", b""), "of one source: it");
 }
 
 #[test]
 fn a_snapshot_of_several_sources_begins_at_the_root() {
-    assert_eq!(keys(&mut new(), &[Key::Enter]), list(2, "/"));
+    assert_eq!(keys(&mut new(), &[Key::Enter]), list(2, "/", b""));
 }
 
 #[test]
@@ -119,21 +121,21 @@ fn folders_come_first_or_all_by_name_and_names_are_escaped() {
 #[test]
 fn the_way_goes_down_up_and_back() {
     let mut state = in_folder();
-    assert_eq!(state.key(Key::Enter), list(1, "/home/ann/docs"));
-    assert_eq!(state.key(Key::Left), list(1, "/home/ann"));
+    assert_eq!(state.key(Key::Enter), list(1, "/home/ann/docs", b""));
+    assert_eq!(state.key(Key::Left), list(1, "/home/ann", b"docs"));
     state.take(Reply::Rows(vec![entry(b"a.txt", NodeType::File), entry(b"zoo", NodeType::Directory)]));
     state.take(Reply::Rows(vec![entry(b"docs", NodeType::Directory)]));
     assert_eq!(state.folder.as_ref().unwrap().chosen_path(), Some(path("/home/ann/docs")));
-    assert_eq!(state.key(Key::Backspace), list(1, "/home"));
-    assert_eq!(state.key(Key::Left), list(1, "/"));
+    assert_eq!(state.key(Key::Backspace), list(1, "/home", b"ann"));
+    assert_eq!(state.key(Key::Left), list(1, "/", b"home"));
     assert_eq!(state.key(Key::Left), Effect::Stop, "the root was still being read");
     assert!(state.folder.is_none());
     assert_eq!(state.list.chosen(), Some(1), "the snapshot that was looked at");
     let mut state = in_folder();
     state.key(Key::Enter);
-    state.take(Reply::Listed { is_cut: false });
-    assert_eq!(state.key(Key::Char('q')), list(1, "/home/ann"));
-    state.take(Reply::Listed { is_cut: false });
+    state.take(Reply::Listed { after: 0 });
+    assert_eq!(state.key(Key::Char('q')), list(1, "/home/ann", b"docs"));
+    state.take(Reply::Listed { after: 0 });
     assert_eq!(state.key(Key::Char('q')), Effect::None);
     assert_eq!(state.key(Key::Char('q')), Effect::End { is_interrupted: false });
 }
@@ -161,13 +163,13 @@ fn damage_is_named_where_it_is_and_the_rest_is_shown() {
         entry(b"whole", NodeType::File),
         Row::Broken("lost: no pack holds the tree 12".to_owned()),
     ]));
-    state.take(Reply::Listed { is_cut: true });
+    state.take(Reply::Listed { after: 34567 });
     let lines = screen(&mut state, 80, 24);
     assert!(
         lines[2].contains("! lost: no pack holds the tree 12") && lines[3].ends_with("whole"),
         "{lines:?}"
     );
-    assert!(lines[22].contains("only the first 100000 are shown"), "{lines:?}");
+    assert!(lines[22].contains("n: the next of 34567 more"), "{lines:?}");
     assert_eq!(state.damaged.len(), 1);
     keys(&mut state, &[Key::Home, Key::Enter]);
     shows(&mut state, "See what is hit: copal check");
@@ -228,11 +230,11 @@ fn a_version_is_shown_in_its_snapshot_and_back_is_where_one_was() {
     shows(&mut state, "a doubt");
     state.key(Key::Down);
     shows(&mut state, "renamed from /home/ann/b.txt");
-    assert_eq!(state.key(Key::Enter), list(0, "/home/ann"));
+    assert_eq!(state.key(Key::Enter), list(0, "/home/ann", b"a.txt"));
     state.take(Reply::Rows(vec![entry(b"0", NodeType::File), entry(b"a.txt", NodeType::File)]));
-    state.take(Reply::Listed { is_cut: false });
+    state.take(Reply::Listed { after: 0 });
     assert_eq!(state.folder.as_ref().unwrap().chosen_path(), Some(path("/home/ann/a.txt")));
-    assert_eq!(state.key(Key::Esc), list(1, "/home/ann"));
+    assert_eq!(state.key(Key::Esc), list(1, "/home/ann", b"a.txt"));
 }
 
 #[test]
@@ -287,7 +289,7 @@ fn no_restore_without_a_yes_and_marks_are_of_one_snapshot() {
     state.key(Key::Char(' '));
     assert!(state.marks.contains(&path("/home/ann/docs")));
     keys(&mut state, &[Key::Esc, Key::Down, Key::Enter]);
-    state.take(Reply::At { path: path("/home/ann"), seek: None });
+    state.take(Reply::At { path: path("/home/ann"), seek: None, part: 0 });
     state.take(Reply::Rows(vec![entry(b"a.txt", NodeType::File)]));
     let folder = state.folder.as_ref().unwrap();
     assert_eq!((folder.snapshot, folder.chosen_path()), (0, Some(path("/home/ann/a.txt"))));

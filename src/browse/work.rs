@@ -8,25 +8,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::message::{Entry, Path, Reply, Row, Version, Work};
-use super::restoring;
+use super::message::{Path, Reply, Row, Version, Work};
 use super::text::TEXT_MOST;
+use super::{part, restoring};
 use crate::catalogue::{self, History, Timelines};
 use crate::index::catalogue::Catalogue;
 use crate::model::clock::Clock;
-use crate::model::{Id, Node, NodeType};
+use crate::model::{Node, NodeType};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository, caught};
 use crate::terminal::escape::escape;
 use crate::terminal::size::show_count;
-
-/// Entries of a folder that are shown at most: some 100 bytes each.
-pub const ENTRIES_MOST: usize = 100_000;
-/// Entries that come at a time: few at first, so that something is there at once.
-const FIRST_BATCH: usize = 200;
-const BATCH: usize = 10_000;
-/// No entry waits longer than that for others.
-const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A look at what others did to the repository is enough for that long: a prune may have moved what is read next.
 const FRESH: Duration = Duration::from_secs(60);
@@ -104,7 +96,9 @@ impl Worker<'_> {
 
     fn answer(&self, doing: &Doing<'_>, work: Work) -> Result<Reply, Error> {
         match work {
-            Work::List { snapshot, path } => self.list(doing, &self.all[snapshot], path),
+            Work::List { snapshot, path, part, name } => {
+                self.list(doing, &self.all[snapshot], path, (part, name))
+            }
             Work::Read { snapshot, path } => self.read(doing, &self.all[snapshot], path),
             Work::Versions { snapshot, path } => self.versions(doing, &self.all[snapshot], path),
             Work::Restore { snapshot, paths, target } => {
@@ -123,7 +117,13 @@ impl Worker<'_> {
         self.repository.find_node(named.snapshot.root, &names)?.ok_or_else(missing)
     }
 
-    fn list(&self, doing: &Doing<'_>, named: &Named, mut path: Path) -> Result<Reply, Error> {
+    fn list(
+        &self,
+        doing: &Doing<'_>,
+        named: &Named,
+        mut path: Path,
+        (part, name): (usize, Option<Vec<u8>>),
+    ) -> Result<Reply, Error> {
         let mut seek = None;
         let (mut tree, mut node) = (named.snapshot.root, None);
         if !path.is_empty() {
@@ -141,38 +141,19 @@ impl Worker<'_> {
                 }
             }
         }
-        doing.say(Reply::At { path, seek });
-        let mut batch = Vec::new();
+        // What comes first counts: the part of the folder in which that is.
+        let seek = seek.or(name);
+        doing.say(Reply::At { path, seek: seek.clone(), part });
         if let Some(lost) = node.as_ref().and_then(Node::lost_words) {
-            batch.push(Row::Broken(lost.to_owned()));
+            doing.say(Reply::Rows(vec![Row::Broken(lost.to_owned())]));
         }
-        self.entries(doing, tree, batch)
-    }
-
-    fn entries(&self, doing: &Doing<'_>, tree: Id, mut batch: Vec<Row>) -> Result<Reply, Error> {
-        let (mut count, mut full, mut last) = (0, FIRST_BATCH, Instant::now());
-        for node in self.repository.nodes(tree) {
-            doing.check()?;
-            if count == ENTRIES_MOST {
-                doing.say(Reply::Rows(batch));
-                return Ok(Reply::Listed { is_cut: true });
-            }
-            match node {
-                Ok(node) => batch.push(Row::Entry(entry(node))),
-                Err(error) if error.is_damage() => batch.push(Row::Broken(error.to_string())),
-                Err(error) => {
-                    doing.say(Reply::Rows(batch));
-                    return Err(error);
-                }
-            }
-            count += 1;
-            if batch.len() >= full || last.elapsed() > PATIENCE {
-                doing.say(Reply::Rows(std::mem::take(&mut batch)));
-                (full, last) = (BATCH, Instant::now());
-            }
-        }
-        doing.say(Reply::Rows(batch));
-        Ok(Reply::Listed { is_cut: false })
+        let nodes = self.repository.nodes(tree);
+        let mut say = |reply| {
+            doing.say(reply);
+            doing.check()
+        };
+        let after = part::entries(nodes, (part, seek.as_deref()), part::ENTRIES_MOST, &mut say)?;
+        Ok(Reply::Listed { after })
     }
 
     fn read(&self, doing: &Doing<'_>, named: &Named, path: Path) -> Result<Reply, Error> {
@@ -266,18 +247,5 @@ impl Worker<'_> {
         }
         let Some(number) = catalogue.number(names)? else { return Ok(None) };
         Ok(Some(catalogue::history(&catalogue, &timelines, number, false)?))
-    }
-}
-
-fn entry(node: Node) -> Entry {
-    let error = node.error.map(|error| error.words());
-    let remark = node.lost_words().or(error).map(str::to_owned);
-    Entry {
-        name: node.name,
-        kind: node.kind,
-        size: node.size,
-        mtime: node.mtime,
-        target: node.target,
-        remark,
     }
 }
