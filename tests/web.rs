@@ -477,6 +477,32 @@ fn versions_are_found_and_compared() {
 }
 
 #[test]
+fn a_long_filling_of_the_catalogue_is_shown_and_comes_to_its_end() {
+    let sandbox = Sandbox::new();
+    for number in 0..51 {
+        sandbox.write("source/file", number.to_string());
+        sandbox.back_up();
+    }
+    let web = Web::new(&sandbox);
+    let path = format!("/versions{}/file", source(&sandbox));
+    let first = web.get(&path).expect(200).holds("http-equiv=\"refresh\"");
+    assert!(first.text().contains("0 of 51 snapshots taken into the catalogue"), "{}", first.text());
+    let patience = std::time::Instant::now() + PATIENCE;
+    let text = loop {
+        let text = web.get(&path).expect(200).text();
+        if !text.contains("One moment") {
+            break text;
+        }
+        assert!(std::time::Instant::now() < patience, "{text}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(text.matches("<input type=\"radio\" name=\"a\"").count(), 51);
+    // From then on there is nothing to wait for.
+    assert!(!web.get("/find?q=file").expect(200).holds("51 versions").text().contains("One moment"));
+    assert_eq!(web.end().code, 0);
+}
+
+#[test]
 fn a_restore_is_confirmed_comes_from_this_page_and_overwrites_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("source/docs/a", "as it was");

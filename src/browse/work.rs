@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::message::{Path, Reply, Row, Version, Work};
 use super::text::TEXT_MOST;
 use super::{part, restoring};
-use crate::catalogue::{self, History, Timelines};
+use crate::catalogue::{self, Filling, History, Timelines};
 use crate::index::catalogue::Catalogue;
 use crate::model::clock::Clock;
 use crate::model::{Node, NodeType};
@@ -233,10 +233,7 @@ impl Worker<'_> {
     ) -> Result<Option<Vec<History<'_>>>, Error> {
         let Some(folder) = &self.options.catalogue else { return Ok(None) };
         let Some(catalogue) = Catalogue::open(folder, &self.repository.id(), true)? else { return Ok(None) };
-        let mut each = |left: usize| {
-            let count = show_count(left as u64, "snapshot");
-            doing.say(Reply::Doing(format!("taking {count} into the catalogue of paths")));
-        };
+        let mut each = |filling: Filling| doing.say(Reply::Doing(filling.words()));
         let filled = catalogue::fill(self.repository, &catalogue, self.all, doing.stop, &mut each)?;
         if filled.unread > 0 {
             doubts.push(format!("{} could not be read", show_count(filled.unread, "folder")));

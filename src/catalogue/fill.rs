@@ -10,11 +10,15 @@ use crate::index::catalogue::{BYTES_MAX, Catalogue, Child, Facts, Lane, PathNumb
 use crate::model::{Contents, Id, Node, NodeType, Snapshot};
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
+use crate::terminal::size::show_count;
 
 /// Files that vanished, or came, in one snapshot among which moved ones are looked for.
 const MOVED_MAX: usize = 1 << 20;
 /// Folders that a backup adds to the catalogue by itself: what changes from day to day, and not a first snapshot.
 const FOLDERS_BY_THE_WAY: u64 = 5000;
+
+/// Folders after which it is said how far it is.
+const FOLDERS_EACH: u64 = 100;
 
 /// How often and how long another process that fills the catalogue is waited for.
 const TRIES: u32 = 60;
@@ -33,8 +37,31 @@ pub struct Filled {
     pub given_up: u64,
 }
 
+/// How far filling is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filling {
+    /// Snapshots that were added, of how many.
+    pub done: usize,
+    pub all: usize,
+    /// Folders that were read until now.
+    pub folders: u64,
+}
+
+impl Filling {
+    /// The same in words.
+    pub fn words(&self) -> String {
+        let folders = show_count(self.folders, "folder");
+        format!("{} of {} taken into the catalogue of paths, {folders} read", self.done, snapshots(self.all))
+    }
+}
+
+fn snapshots(count: usize) -> String {
+    show_count(count as u64, "snapshot")
+}
+
 /// Adds the snapshots that the catalogue lacks, oldest first; waits for another process that does the same. Those of which a folder could
-/// not be read that can be read now, and those behind them, are added anew. `each` is told how many are still to come before each.
+/// not be read that can be read now, and those behind them, are added anew. `each` is told how far it is, before each snapshot and now and
+/// then within one.
 ///
 /// Errors: `Index` when the catalogue can not be written (`Busy`: another process was at it for most of a minute), `Stopped`, those of the
 /// storage.
@@ -43,7 +70,7 @@ pub fn fill(
     catalogue: &Catalogue,
     snapshots: &[Named],
     stop: &AtomicBool,
-    each: &mut dyn FnMut(usize),
+    each: &mut dyn FnMut(Filling),
 ) -> Result<Filled, Error> {
     let mut filled = Filled::default();
     for _ in 1..TRIES {
@@ -65,15 +92,19 @@ fn add_missing(
     catalogue: &Catalogue,
     snapshots: &[Named],
     stop: &AtomicBool,
-    each: &mut dyn FnMut(usize),
+    each: &mut dyn FnMut(Filling),
     filled: &mut Filled,
 ) -> Result<(), Error> {
     take_back_healed(repository, catalogue, stop)?;
     let known: HashSet<Id> = catalogue.known()?.into_iter().map(|(name, _)| name).collect();
     let missing: Vec<&Named> = snapshots.iter().filter(|named| !known.contains(&named.name)).collect();
     for (place, named) in missing.iter().enumerate() {
-        each(missing.len() - place);
-        add(repository, catalogue, (&named.name, &named.snapshot), u64::MAX, stop, filled)?;
+        let begun = filled.folders;
+        let mut within =
+            |folders| each(Filling { done: place, all: missing.len(), folders: begun + folders });
+        within(0);
+        let named = (&named.name, &named.snapshot);
+        add(repository, catalogue, named, u64::MAX, stop, &mut within, filled)?;
     }
     Ok(())
 }
@@ -128,7 +159,8 @@ pub fn keep_up(
     if !parent.map_or(Ok(false), |parent| catalogue.has(&parent))? {
         return Ok(false);
     }
-    match add(repository, catalogue, (name, snapshot), FOLDERS_BY_THE_WAY, stop, &mut Filled::default()) {
+    let (mut nobody, mut filled) = (|_| {}, Filled::default());
+    match add(repository, catalogue, (name, snapshot), FOLDERS_BY_THE_WAY, stop, &mut nobody, &mut filled) {
         Err(Error::Stopped) => Ok(false),
         other => other.map(|()| true),
     }
@@ -140,6 +172,7 @@ fn add(
     (name, snapshot): (&Id, &Snapshot),
     folders_most: u64,
     stop: &AtomicBool,
+    within: &mut dyn FnMut(u64),
     filled: &mut Filled,
 ) -> Result<(), Error> {
     let done = catalogue.change(|writing| {
@@ -155,6 +188,7 @@ fn add(
             stop,
             lane,
             number,
+            within: &mut *within,
             folders: 0,
             unread: 0,
             folders_most,
@@ -193,6 +227,8 @@ struct Adding<'a, 'c> {
     stop: &'a AtomicBool,
     lane: Lane,
     number: i64,
+    /// Is told how many folders were read.
+    within: &'a mut dyn FnMut(u64),
     folders: u64,
     unread: u64,
     folders_most: u64,
@@ -211,6 +247,9 @@ impl Adding<'_, '_> {
                 continue;
             }
             self.folders += 1;
+            if self.folders.is_multiple_of(FOLDERS_EACH) {
+                (self.within)(self.folders);
+            }
             if self.folders > self.folders_most {
                 return Err(Error::Stopped);
             }

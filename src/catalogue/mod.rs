@@ -7,15 +7,17 @@ mod below;
 mod fill;
 mod find;
 mod history;
+mod telling;
 mod timeline;
 mod walk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use below::{below, is_held};
-pub use fill::{Filled, fill, keep_up};
+pub use fill::{Filled, Filling, fill, keep_up};
 pub use find::{Match, Wanted, ending, find};
 pub use history::{History, Version, history};
+pub use telling::Telling;
 pub use timeline::Timelines;
 pub use walk::history_by_walking;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::context::{Context, failure};
 use super::exit::Failure;
 use super::signals;
-use crate::catalogue::{self, Filled};
+use crate::catalogue::{self, Filled, Filling};
 use crate::index::catalogue::Catalogue;
 use crate::model::{Id, Snapshot};
 use crate::repository::snapshots::Named;
@@ -74,7 +74,8 @@ fn fill(
     snapshots: &[Named],
 ) -> Result<(), Error> {
     let mut told = false;
-    let mut each = |left: usize| {
+    let mut each = |filling: Filling| {
+        let left = filling.all - filling.done;
         if left > QUIETLY && !told {
             context.say(&format!(
                 "taking {} into the catalogue of paths; the next time this is done",

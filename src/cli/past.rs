@@ -1,12 +1,13 @@
 //! What a mount is told of all versions of all paths: answers of the catalogue.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::catalogue::{folder, unread};
 use super::context::{Context, eprint_line};
 use super::exit::Failure;
 use super::signals;
-use crate::catalogue::{self, Timelines};
+use crate::catalogue::{self, Filling, Telling, Timelines};
 use crate::index::catalogue::{Catalogue, PathNumber, ROOT};
 use crate::model::{Node, NodeType};
 use crate::mount::{Of, Past, Version};
@@ -19,10 +20,9 @@ struct Known(Catalogue, bool);
 /// One who knows, when a catalogue is wanted and can be had. It is filled when it is first asked.
 pub fn known(context: &Context<'_>, repository: &Repository) -> Result<Option<Arc<dyn Past>>, Failure> {
     let Some(folder) = folder(context)? else { return Ok(None) };
+    let is_quiet = context.global.quiet || context.global.json;
     match Catalogue::open(&folder, &repository.id(), true) {
-        Ok(catalogue) => {
-            Ok(catalogue.map(|catalogue| Arc::new(Known(catalogue, context.global.quiet)) as Arc<dyn Past>))
-        }
+        Ok(catalogue) => Ok(catalogue.map(|catalogue| Arc::new(Known(catalogue, is_quiet)) as Arc<dyn Past>)),
         Err(error) => {
             context.warn(&format!("working without the catalogue of paths: {error}"));
             Ok(None)
@@ -39,7 +39,15 @@ impl Known {
 
 impl Past for Known {
     fn fill(&self, repository: &Repository, snapshots: &[Named]) -> Result<(), Error> {
-        let filled = catalogue::fill(repository, &self.0, snapshots, signals::stop(), &mut |_| {})?;
+        let mut telling = Telling::new(Instant::now());
+        let say = |line: Option<String>| {
+            if let Some(line) = line.filter(|_| !self.1) {
+                eprint_line(&line);
+            }
+        };
+        let mut each = |filling: Filling| say(telling.step(&filling, Instant::now()));
+        let filled = catalogue::fill(repository, &self.0, snapshots, signals::stop(), &mut each)?;
+        say(telling.end());
         if let Some(text) = unread(&filled).filter(|_| !self.1) {
             eprint_line(&format!("copal: warning: {text}"));
         }

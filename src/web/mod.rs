@@ -40,6 +40,8 @@ pub struct Options {
 pub trait Watcher: Sync {
     /// Answering `request` (a path as it was asked for), that went wrong.
     fn problem(&self, request: &str, what: &str);
+    /// Something that takes long is so far.
+    fn news(&self, what: &str);
 }
 
 /// All that is behind the page.

@@ -1,5 +1,6 @@
 //! Listening: a thread for each connection, not more than there may be, each for one request.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,6 +35,8 @@ pub struct Asked<'a> {
     pub request: &'a Request,
     pub watcher: &'a dyn Watcher,
     pub stop: &'a AtomicBool,
+    /// The catalogue of paths is to be filled when this was answered.
+    pub fills: Cell<bool>,
 }
 
 impl Server {
@@ -139,6 +142,7 @@ fn bounded_by<'s>(
 
 fn connection(page: &Page, stream: &TcpStream, used: &Use, watcher: &dyn Watcher, stop: &AtomicBool) {
     let Ok(mut out) = Patient::new(stream, stop, used) else { return };
+    let mut fills = false;
     let refused = |status, what: &str| pages::message(status, "Not given", what);
     match Request::read(&mut out, Instant::now() + ASKING) {
         Err(Unasked::Gone) => return,
@@ -147,11 +151,18 @@ fn connection(page: &Page, stream: &TcpStream, used: &Use, watcher: &dyn Watcher
             let _ = refused(status, what).write(&mut out);
         }
         Ok(request) => {
-            let asked = Asked { page, request: &request, watcher, stop };
+            let asked = Asked { page, request: &request, watcher, stop, fills: Cell::new(false) };
             let _ = asked.answer(&mut out);
+            fills = asked.fills.get();
         }
     }
     out.finish();
+    if fills {
+        page.shelf.fill_meanwhile(stop, &mut |line| {
+            used.now();
+            watcher.news(&line);
+        });
+    }
 }
 
 impl Asked<'_> {

@@ -28,6 +28,10 @@ impl Watcher for Says<'_> {
             eprint_line(&format!("copal: {}: {}", escape(request.as_bytes()), escape(what.as_bytes())));
         }
     }
+
+    fn news(&self, what: &str) {
+        self.0.say(what);
+    }
 }
 
 /// Serves the page, and stays until it is to end.

@@ -67,7 +67,10 @@ pub fn show(asked: &Asked<'_>) -> Given {
         }
     };
     let all = asked.page.shelf.snapshots()?;
-    let catalogue = asked.page.shelf.catalogue(&all.confirmed, asked.stop)?;
+    let catalogue = match asked.catalogue(&all)? {
+        Ok(catalogue) => catalogue,
+        Err(waiting) => return Ok(waiting),
+    };
     let timelines = Timelines::new(&all.confirmed, Some(&catalogue))?;
     let several = timelines.hosts.len() > 1;
     let (mut rows, mut count, mut more) = (String::new(), 0, false);

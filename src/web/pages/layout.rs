@@ -1,9 +1,15 @@
 //! What all pages have in common.
 
+use std::sync::Arc;
+
 use super::Place;
-use crate::repository::snapshots::Named;
+use crate::index::catalogue::Catalogue;
+use crate::repository::Error;
+use crate::repository::snapshots::{Named, Snapshots};
 use crate::terminal::time;
 use crate::web::answer::Answer;
+use crate::web::server::Asked;
+use crate::web::shelf::Ready;
 use crate::web::text;
 
 /// A page. Title and body are HTML already.
@@ -30,6 +36,27 @@ pub fn page_with(status: u16, title: &str, body: &str, wanted: &[u8], head: &str
              <main id=\"main\" tabindex=\"-1\">{body}</main></body></html>\n"
         ),
     )
+}
+
+impl Asked<'_> {
+    /// The catalogue of paths; or, where filling it takes long, a page that says how far that is, and looks again.
+    pub fn catalogue(&self, all: &Snapshots) -> Result<Result<Arc<Catalogue>, Answer>, Error> {
+        let (filling, begins) = match self.page.shelf.catalogue(&all.confirmed, self.stop)? {
+            Ready::Now(catalogue) => return Ok(Ok(catalogue)),
+            Ready::Later { filling, begins } => (filling, begins),
+        };
+        self.fills.set(begins);
+        let body = format!(
+            "<h1>One moment</h1><p role=\"status\">Paths of all snapshots are taken into a catalogue, once: {}.</p>\
+             <p><progress max=\"{}\" value=\"{}\"></progress></p>\
+             <p class=\"note\">This page looks again every two seconds. You may leave it.</p>",
+            text::html(&filling.words()),
+            filling.all,
+            filling.done
+        );
+        let again = "<meta http-equiv=\"refresh\" content=\"2\">";
+        Ok(Err(page_with(200, "One moment", &body, b"", again)))
+    }
 }
 
 /// The way to a place, each folder of it a link.

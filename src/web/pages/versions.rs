@@ -102,7 +102,10 @@ fn table(names: &[Vec<u8>], history: &History<'_>) -> String {
 
 pub fn show(asked: &Asked<'_>, names: &[Vec<u8>]) -> Given {
     let all = asked.page.shelf.snapshots()?;
-    let catalogue = asked.page.shelf.catalogue(&all.confirmed, asked.stop)?;
+    let catalogue = match asked.catalogue(&all)? {
+        Ok(catalogue) => catalogue,
+        Err(waiting) => return Ok(waiting),
+    };
     let timelines = Timelines::new(&all.confirmed, Some(&catalogue))?;
     let slices: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
     let Some(number) = catalogue.number(&slices)?.filter(|_| !names.is_empty()) else {
