@@ -242,7 +242,10 @@ fn offers(sandbox: &Sandbox, line: &str) -> Vec<String> {
     command.env("COPAL_COMPLETE_LINE", line);
     let ended = common::end(command).expect(0);
     assert!(ended.stderr.is_empty(), "{ended}");
-    ended.out().lines().map(str::to_owned).collect()
+    let text = ended.out();
+    let offers: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
+    assert!(text.is_empty() || text.ends_with('\0'), "{text:?}");
+    offers
 }
 
 #[test]
@@ -305,7 +308,84 @@ fn shells_are_offered_snapshots_and_paths_in_them() {
     let shown = common::end(command).expect(0);
     assert_eq!(
         shown.out(),
-        "ls: latest:\nls: docs/report.odt docs/two\\ words\nls: / source/\nls: --tree\n",
+        "ls: latest:\nls: docs/report.odt $'docs/two\\nlines' docs/two\\ words\nls: / source/\nls: --tree\n",
         "{shown}"
     );
+}
+
+#[test]
+fn bash_completes_paths_whatever_is_in_them() {
+    let sandbox = Sandbox::new();
+    let names: [&[u8]; 12] = [
+        b"two words",
+        b"it's",
+        b"dou\"ble",
+        b"$dollar",
+        b"back\\slash",
+        b"new\nline",
+        b"tab\there",
+        b"inv\xff",
+        b"`tick`",
+        b"sta*r",
+        b"e=q;u&a(l",
+        b"co:lo:n",
+    ];
+    for name in names {
+        sandbox.write(Path::new("source/a folder/in").join(OsStr::from_bytes(name)), name);
+    }
+    sandbox.back_up();
+    // What is typed before the key that completes, and the name that it comes to.
+    let typed: [(&str, &[u8]); 22] = [
+        ("two", b"two words"),
+        ("two\\ w", b"two words"),
+        ("it", b"it's"),
+        ("dou", b"dou\"ble"),
+        ("\\$d", b"$dollar"),
+        ("back", b"back\\slash"),
+        ("new", b"new\nline"),
+        ("tab", b"tab\there"),
+        ("inv", b"inv\xff"),
+        ("\\`t", b"`tick`"),
+        ("st", b"sta*r"),
+        ("e", b"e=q;u&a(l"),
+        ("e=", b"e=q;u&a(l"),
+        ("e=q\\;u", b"e=q;u&a(l"),
+        ("co:l", b"co:lo:n"),
+        ("\"two w", b"two words"),
+        ("'two w", b"two words"),
+        ("'it", b"it's"),
+        ("\"dou", b"dou\"ble"),
+        ("'dou", b"dou\"ble"),
+        ("\"back", b"back\\slash"),
+        ("\"co:lo", b"co:lo:n"),
+    ];
+    let mut lines = String::from("bind 'set enable-bracketed-paste off'\nsource <(copal completions bash)\n");
+    for (number, (begin, _)) in typed.iter().enumerate() {
+        lines += &format!("copal dump -t out-{number} latest:source/a\\ folder/in/{begin}\t\n");
+    }
+    // The whole word in quotes, a quote that was closed before, and what is behind one of another kind.
+    lines += "copal dump -t whole \"latest:source/a folder/in/two\t\n";
+    lines += "copal dump -t closed latest:source/\"a folder\"/in/two\t\n";
+    lines += "copal dump -t kinds latest:'source/a folder/'in/\"two w\t\n";
+    lines += "exit\n";
+    let own = sandbox.command([""; 0]);
+    let mut command = Command::new("script");
+    command.args(["-qec", "bash --norc --noprofile -i", "/dev/null"]).env_clear();
+    command
+        .envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(sandbox.path(""));
+    let program = Path::new(env!("CARGO_BIN_EXE_copal")).parent().unwrap();
+    command
+        .env("PATH", format!("{}:/usr/bin:/bin", program.display()))
+        .env("TERM", "dumb")
+        .env("LC_ALL", "C.UTF-8");
+    command.stdin(std::process::Stdio::piped());
+    let ended = common::end_with(command, lines.as_bytes());
+    for (number, (begin, name)) in typed.iter().enumerate() {
+        let given = std::fs::read(sandbox.path(format!("out-{number}"))).unwrap_or_default();
+        assert_eq!(given.escape_ascii().to_string(), name.escape_ascii().to_string(), "{begin}: {ended}");
+    }
+    for name in ["whole", "closed", "kinds"] {
+        assert_eq!(std::fs::read(sandbox.path(name)).unwrap_or_default(), b"two words", "{name}: {ended}");
+    }
 }

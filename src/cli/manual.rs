@@ -8,19 +8,43 @@ use clap_complete::{Generator, Shell};
 use super::arguments::Arguments;
 use super::commands::complete::COMMANDS;
 
-/// What bash asks copal itself: snapshots and paths in them. Bash cuts words at colons, and takes only what comes behind one.
+/// What bash asks copal itself: snapshots and paths in them. Bash takes only what comes behind the last place where it cuts words, or
+/// behind a quote that is open, and takes it as it is.
 const BASH: &str = r#"
 _copal_asking() {
     _copal "$@"
-    local offer current="${COMP_WORDS[COMP_CWORD]}" line="${COMP_LINE:0:COMP_POINT}" cuts=""
-    if [[ "$current" == -* ]]; then return 0; fi
-    if [[ "$COMP_WORDBREAKS" == *:* && ( "$current" == : || "${COMP_WORDS[COMP_CWORD - 1]}" == : ) ]]; then
-        cuts=yes
-    fi
+    local offer char quote="" word="" part="" line="${COMP_LINE:0:COMP_POINT}" i
+    if [[ "${COMP_WORDS[COMP_CWORD]}" == -* ]]; then return 0; fi
+    local outside=""
+    for ((i = 0; i < ${#line}; i++)); do
+        char="${line:i:1}"
+        if [[ "$char" == \\ && "$quote" != \' ]]; then
+            ((i += 1))
+            char="${line:i:1}"
+        elif [[ -n "$quote" && "$char" == "$quote" ]]; then
+            quote="" part="$outside$part"
+            continue
+        elif [[ -z "$quote" && ( "$char" == \" || "$char" == \' ) ]]; then
+            quote="$char" outside="$part" part=""
+            continue
+        elif [[ -z "$quote" && "$char" == [$' \t\n'] ]]; then
+            word="" part=""
+            continue
+        elif [[ -z "$quote" && "$COMP_WORDBREAKS" == *"$char"* ]]; then
+            word+="$char" part=""
+            continue
+        fi
+        word+="$char" part+="$char"
+    done
     local -a offers=()
-    while IFS= read -r offer; do
-        if [[ -n "$cuts" ]]; then offer="${offer#*:}"; fi
-        offers+=("$(printf '%q' "$offer")")
+    while IFS= read -r -d "" offer; do
+        offer="${offer:${#word} - ${#part}}"
+        case "$quote" in
+            \') offer="${offer//\'/\'\\\'\'}" ;;
+            \") offer="${offer//\\/\\\\}" offer="${offer//\"/\\\"}" offer="${offer//\$/\\\$}" offer="${offer//\`/\\\`}" ;;
+            *) printf -v offer '%q' "$offer" ;;
+        esac
+        offers+=("$offer")
     done < <(COPAL_COMPLETE_LINE="$line" "${COMP_WORDS[0]}" 2>/dev/null </dev/null)
     if ((${#offers[@]} > 0)); then
         COMPREPLY=("${offers[@]}")
@@ -35,7 +59,10 @@ complete -F _copal_asking -o bashdefault -o default copal
 const FISH: &str = r#"
 function __copal_offers
     set -lx COPAL_COMPLETE_LINE (commandline -cp | string collect)
-    copal 2>/dev/null </dev/null
+    for offer in (copal 2>/dev/null </dev/null | string split0)
+        # A name with a line end or a tab in it can not be offered.
+        string match -q -r '[[:cntrl:]]' -- $offer; or printf '%s\n' $offer
+    end
 end
 complete -c copal -n "__fish_seen_subcommand_from COMMANDS" -f -a "(__copal_offers)"
 complete -c copal -n "__fish_seen_subcommand_from diff" -a "(__copal_offers)"
@@ -46,7 +73,7 @@ const ZSH: &str = r#"
 (( $+functions[_copal_offers] )) ||
 _copal_offers() {
     local -a offers
-    offers=("${(@f)$(COPAL_COMPLETE_LINE="$LBUFFER" copal 2>/dev/null </dev/null)}")
+    offers=("${(@0)$(COPAL_COMPLETE_LINE="$LBUFFER" copal 2>/dev/null </dev/null)}")
     offers=("${(@)offers:#}")
     if (( $#offers )); then
         compadd -S '' -a offers
