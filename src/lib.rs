@@ -2,6 +2,7 @@
 
 pub mod locks;
 pub mod model;
+pub mod network;
 pub mod progress;
 
 pub mod backend;

@@ -1,15 +1,21 @@
-//! One contract for every backend, the wrapper that goes wrong, and what only a local folder can show.
+//! One contract for every backend, the wrapper that goes wrong, and what only a local folder or an object store can show.
 
 #[path = "backend/contract.rs"]
 mod contract;
 #[path = "backend/local.rs"]
 mod local_folder;
+#[path = "network/mod.rs"]
+mod network;
+#[path = "backend/s3.rs"]
+mod object_store;
+mod servers;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use copal::backend::{Backend, Entry, Error, Fault, Faulty, Kind, Local, Memory, open};
+use copal::backend::{Backend, Entry, Error, Fault, Faulty, Kind, Local, Memory, Options, open};
 
 fn name(kind: Kind, seed: u8) -> String {
     format!("{seed:02x}").repeat(kind.name_length() / 2)
@@ -23,40 +29,76 @@ fn listing(backend: &dyn Backend, kind: Kind) -> BTreeMap<String, u64> {
     found
 }
 
-/// Makes a test of every function of the contract for every backend.
+/// Makes a test of every function of the contract for every backend: what all promise, and what those do that ask before they store, or
+/// replace.
 macro_rules! contract {
-    ($($backend:ident: $make:expr;)*) => { $(
-        contract!(@tests $backend, $make,
-            bytes_come_back_for_every_kind, nothing_is_overwritten,
-            an_object_can_be_put_back_in_its_place, ranges_are_exact_or_short,
-            what_is_missing_is_not_found, listings_hold_what_was_put_and_no_other_kind,
-            removed_objects_are_gone_and_may_come_again, a_listing_may_remove_what_it_finds,
-            names_that_no_object_has_are_refused, a_repository_exists_once_it_has_a_config_or_a_key,
-            the_time_is_about_now, no_object_is_ever_a_leftover, many_threads_put_and_read_at_once);
-    )* };
-    (@tests $backend:ident, $make:expr, $($test:ident),*) => {
+    ($($kind:ident $attributes:tt $backend:ident: $make:expr;)*) => { $(
         mod $backend {
             use super::*;
-            $(
-                #[test]
-                fn $test() {
-                    let folder = tempfile::tempdir().unwrap();
-                    let make: fn(&Path) -> Box<dyn Backend> = $make;
-                    let backend = make(folder.path());
-                    backend.create().unwrap();
-                    contract::$test(&*backend);
-                }
-            )*
+            contract!(@tests $attributes, $make,
+                bytes_come_back_for_every_kind, first_writers_stay_where_names_are_no_hashes,
+                an_object_can_be_put_back_in_its_place, ranges_are_exact_or_short,
+                what_is_missing_is_not_found, listings_hold_what_was_put_and_no_other_kind,
+                removed_objects_are_gone_and_may_come_again, a_listing_may_remove_what_it_finds,
+                names_that_no_object_has_are_refused, a_repository_exists_once_it_has_a_config_or_a_key,
+                several_kinds_are_listed_as_each_by_itself, what_is_too_long_is_not_read,
+                the_time_is_about_now, no_object_is_ever_a_leftover, many_threads_put_and_read_at_once);
+            contract!(@$kind $attributes, $make);
+        }
+    )* };
+    (@asks $attributes:tt, $make:expr) => {
+        contract!(@tests $attributes, $make, nothing_is_overwritten, removing_what_is_missing_is_told);
+    };
+    (@replaces $attributes:tt, $make:expr) => {
+        contract!(@tests $attributes, $make,
+            named_bytes_may_come_again, removing_what_is_missing_does_no_harm);
+    };
+    (@tests $attributes:tt, $make:expr, $($test:ident),*) => {
+        $(contract!(@one $attributes, $make, $test);)*
+    };
+    (@one ($(#[$attribute:meta])*), $make:expr, $test:ident) => {
+        #[test]
+        $(#[$attribute])*
+        fn $test() {
+            let folder = tempfile::tempdir().unwrap();
+            let make: fn(&Path) -> (Box<dyn Any>, Box<dyn Backend>) = $make;
+            // The server outlives the backend.
+            let (_server, backend) = make(folder.path());
+            backend.create().unwrap();
+            contract::$test(&*backend);
         }
     };
 }
 
+/// A backend that needs no server.
+fn alone(backend: impl Backend + 'static) -> (Box<dyn Any>, Box<dyn Backend>) {
+    (Box::new(()), Box::new(backend))
+}
+
 contract! {
-    memory: |_| Box::new(Memory::new());
-    local: |folder| Box::new(Local::new(folder.join("a/new/repository")));
-    opened: |folder| open(folder.to_str().unwrap()).unwrap();
-    faulty_without_a_fault: |_| Box::new(Faulty::new(Memory::new()));
-    shared: |folder| Box::new(Arc::new(Faulty::new(Local::new(folder))));
+    asks () memory: |_| alone(Memory::new());
+    asks () local: |folder| alone(Local::new(folder.join("a/new/repository")));
+    asks () opened: |folder| (Box::new(()), open(folder.to_str().unwrap(), &Options::default()).unwrap());
+    asks () faulty_without_a_fault: |_| alone(Faulty::new(Memory::new()));
+    asks () shared: |folder| alone(Arc::new(Faulty::new(Local::new(folder))));
+    asks () sftp_without_ssh: |folder| alone(servers::through(servers::SFTP_SERVER, &folder.join("a/new/repository")));
+    asks () sftp_over_ssh: |folder| {
+        let server = servers::Sshd::start();
+        let backend = server.backend(None, &folder.join("a/new/repository"));
+        (Box::new(server), Box::new(backend))
+    };
+    asks () root_sftp_of_nobody: |folder| {
+        let (server, backend) = servers::of_nobody(folder);
+        (server, Box::new(backend))
+    };
+    asks () sftp_of_rclone: |folder| {
+        let server = servers::Rclone::start(folder);
+        let backend = server.backend("a/new/repository");
+        (Box::new(server), Box::new(backend))
+    };
+    replaces () s3: |folder| object_store::of(network::server::Server::s3s(folder));
+    replaces (#[ignore = "needs Garage, see tests/install --all"]) garage:
+        |folder| object_store::of(network::server::Server::garage(folder));
 }
 
 // ---- a wrapper that goes wrong ----
@@ -146,14 +188,19 @@ fn a_fault_among_those_that_it_can_change_is_counted_by_them_alone() {
 
 #[test]
 fn a_location_that_is_not_a_path_is_refused_without_telling_its_password() {
-    for location in
-        ["", "sftp:user:secret@host/path", "s3:secret", "https://user:secret@host", "rest+x://secret"]
-    {
-        let error = open(location).err().unwrap();
+    for location in [
+        "",
+        "sftp:user:secret@host/path",
+        "s3:secret",
+        "s3:https://secret@host/b",
+        "https://user:secret@host",
+        "rest+x://secret",
+    ] {
+        let error = open(location, &Options::default()).err().unwrap();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
     for location in ["./sftp:x", "a:b", "/x/s3:y", "C:\\x"] {
-        assert_eq!(open(location).unwrap().location(), location);
+        assert_eq!(open(location, &Options::default()).unwrap().location(), location);
     }
 }

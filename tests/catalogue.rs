@@ -31,7 +31,7 @@ impl Numbers {
 fn open(sandbox: &Sandbox) -> Repository {
     let text = std::fs::read_to_string(sandbox.key_file()).unwrap();
     let key = MasterKey::from_key_file(&text).unwrap();
-    let backend = copal::backend::open(sandbox.repository().to_str().unwrap()).unwrap();
+    let backend = copal::backend::open(sandbox.repository().to_str().unwrap(), &Default::default()).unwrap();
     let opened = repository::open(backend, Unlock::KeyFile(&key), Some(&sandbox.cache())).unwrap();
     opened.sync().unwrap();
     opened

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use copal::backend::{Backend, Kind, Patience, S3, s3};
 use copal::model::Time;
 use copal::notices::{Notice, Options, Ping, Report, Way, When, tell};
 use rustls::pki_types::pem::PemObject;
@@ -50,6 +51,15 @@ fn told(url: String) -> Vec<String> {
     )
 }
 
+/// Stores an object by S3; of an error, the line.
+fn stored(host: &str, port: u16) -> Result<(), String> {
+    let keys = |name: &str| name.starts_with("AWS_").then(|| "x".into());
+    let patience = Patience { first: Duration::ZERO, most: Duration::ZERO, total: Duration::from_secs(60) };
+    let options = s3::Options::from_environment(&keys).with_waits(Duration::from_secs(60), patience);
+    let storage = S3::new(&format!("https://{host}:{port}/bucket"), options).unwrap();
+    storage.put(Kind::Index, &"ab".repeat(32), b"x").map_err(|error| error.to_string())
+}
+
 fn trust(file: &Path) {
     // SAFETY: there is one test in this program, and none of its threads reads the environment now.
     unsafe {
@@ -68,11 +78,15 @@ fn a_server_is_believed_when_the_system_trusts_who_signed_its_certificate() {
     }
     let asked = server.asked();
     assert_eq!((asked.len(), asked[0].what.as_str()), (2, "POST /x?rid=id"));
+    stored("localhost", port).unwrap();
+    assert!(server.asked()[0].what.starts_with("PUT /bucket/index/abab"));
 
     // Signed by whom the system does not know: nothing is said to it.
     trust(&path("other.pem"));
     let warnings = told(format!("https://localhost:{port}/x"));
     assert!(warnings[0].contains("add the authority's certificate to the system's"), "{warnings:?}");
+    let error = stored("localhost", port).unwrap_err();
+    assert!(error.contains("add the authority's certificate") && !error.contains("tried"), "{error}");
 
     // The right authority, for another name.
     trust(&path("authority.pem"));
@@ -88,5 +102,6 @@ fn a_server_is_believed_when_the_system_trusts_who_signed_its_certificate() {
         warnings[0].contains("no certificates of authorities") && warnings[0].contains("ca-certificates"),
         "{warnings:?}"
     );
+    assert!(stored("localhost", port).unwrap_err().contains("no certificates of authorities"));
     assert!(server.asked().is_empty());
 }

@@ -606,7 +606,7 @@ impl Told for Kept {
 
 /// What the library tells of the last two snapshots when it keeps so many changes at most.
 fn told_keeping(sandbox: &Sandbox, kept: usize) -> (Vec<serde_json::Value>, bool) {
-    let storage = copal::backend::open(sandbox.repository().to_str().unwrap()).unwrap();
+    let storage = copal::backend::open(sandbox.repository().to_str().unwrap(), &Default::default()).unwrap();
     let key = std::fs::read_to_string(sandbox.key_file()).unwrap();
     let key = MasterKey::from_key_file(&key).unwrap();
     let repository = copal::repository::open(storage, Unlock::KeyFile(&key), None).unwrap();

@@ -534,7 +534,10 @@ impl Backend for SpoilsOnce {
         let mut bytes = self.inner.get_range(kind, name, offset, length)?;
         if kind == Kind::Packs && name == self.name {
             if self.forbidden {
-                return Err(StorageError::Denied { object: name.to_owned() });
+                return Err(StorageError::Denied {
+                    object: name.to_owned(),
+                    reason: "permission denied".to_owned(),
+                });
             }
             if length == self.length && self.until.fetch_sub(1, Ordering::SeqCst) == 1 {
                 bytes[1000] ^= 1;

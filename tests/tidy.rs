@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the ground up; a room may use the rooms of lower floors. As lib.rs and HOUSE say.
 const FLOORS: &[&[&str]] = &[
-    &["locks", "model", "progress"],
+    &["locks", "model", "network", "progress"],
     &["backend", "compress", "crypto", "files", "format", "index", "patterns", "terminal"],
     &["profile", "program", "repository"],
     &[
@@ -53,10 +53,13 @@ const FENCES: &[(&str, &[&str])] = &[
     ("argon2", &["crypto"]),
     ("fuser", &["mount"]),
     ("httparse", &["web"]),
-    ("ureq", &["notices"]),
+    ("ureq", &["network", "backend", "notices"]),
     // The crypto of ureq's TLS is chosen by it, nothing more.
-    ("rustls", &["notices"]),
-    ("rustls_native_certs", &["notices"]),
+    ("rustls", &["network"]),
+    ("rustls_native_certs", &["network"]),
+    ("rusty_s3", &["backend"]),
+    ("quick_xml", &["backend"]),
+    ("sha2", &["backend"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// What a system means that denies.
+pub(super) const DENIED: &str = "permission denied, or the storage is read-only";
+
 /// A storage operation that did not succeed. Every message is one line that begins with the object's path.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,9 +32,9 @@ pub enum Error {
     #[error("{object}: cannot {operation}: no space left on the storage")]
     NoSpace { object: String, operation: &'static str },
 
-    /// Permissions or a read-only storage forbid it. Not worth a retry.
-    #[error("{object}: permission denied, or the storage is read-only")]
-    Denied { object: String },
+    /// Permissions, keys or a read-only storage forbid it: why, in a few words. Not worth a retry.
+    #[error("{object}: {reason}")]
+    Denied { object: String, reason: String },
 
     /// This program or this storage cannot do that at all.
     #[error("{object}: {reason}")]
@@ -60,7 +63,9 @@ impl Error {
         match source.kind() {
             Why::NotFound => Error::NotFound { object },
             Why::StorageFull | Why::QuotaExceeded => Error::NoSpace { object, operation },
-            Why::PermissionDenied | Why::ReadOnlyFilesystem => Error::Denied { object },
+            Why::PermissionDenied | Why::ReadOnlyFilesystem => {
+                Error::Denied { object, reason: DENIED.to_owned() }
+            }
             _ => Error::Io { object, operation, source },
         }
     }

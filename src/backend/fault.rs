@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::error::DENIED;
 use super::{Backend, Entry, Error, Kind, Space};
 use crate::locks::lock;
 use crate::model::Time;
@@ -158,7 +159,7 @@ impl<B: Backend> Faulty<B> {
             Some(Fault::NoSpace) if operation == PUT => {
                 strike(Error::NoSpace { object: object(), operation })
             }
-            Some(Fault::Denied) => strike(Error::Denied { object: object() }),
+            Some(Fault::Denied) => strike(Error::Denied { object: object(), reason: DENIED.to_owned() }),
             Some(Fault::Panic) => {
                 self.struck.store(true, Ordering::SeqCst);
                 panic!("panic set for operation {number}")

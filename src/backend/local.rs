@@ -3,6 +3,7 @@
 mod folders;
 mod handles;
 mod reserve;
+mod strangers;
 mod temporary;
 #[cfg(test)]
 mod tests;
@@ -243,28 +244,6 @@ fn size_of(stat: &Stat) -> Option<u64> {
     regular.then(|| u64::try_from(stat.st_size).ok()).flatten()
 }
 
-impl Local {
-    /// A repository lives in a folder of its own: among other files, it would be taken for them and they for it. What file systems put
-    /// into their roots, hidden files, and the folders of a creation that was interrupted do not count.
-    fn refuse_strangers(&self, own: &[&str]) -> Result<(), Error> {
-        let names = match std::fs::read_dir(self.location()) {
-            Ok(entries) => entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()),
-            // Not there yet, or told when the folders are made.
-            Err(_) => return Ok(()),
-        };
-        let usual = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
-        let mut strange = names.filter(|name| {
-            !name.starts_with('.') && !own.contains(&name.as_str()) && !usual.contains(&name.as_str())
-        });
-        match strange.next() {
-            None => Ok(()),
-            Some(name) => {
-                Err(Error::Occupied { object: self.location(), name: name.escape_debug().to_string() })
-            }
-        }
-    }
-}
-
 impl Backend for Local {
     fn location(&self) -> String {
         self.folders.path().display().to_string()
@@ -399,7 +378,7 @@ impl Backend for Local {
     fn create(&self) -> Result<(), Error> {
         let mut folders: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).collect();
         folders.push(temporary::FOLDER);
-        self.refuse_strangers(&folders)?;
+        strangers::refuse(&self.location(), &folders)?;
         self.folders.create(&folders)
     }
 }

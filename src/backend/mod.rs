@@ -8,6 +8,8 @@ mod location;
 mod memory;
 mod read_only;
 mod retry;
+pub mod s3;
+pub mod sftp;
 mod throttle;
 
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub use location::Location;
 pub use memory::Memory;
 pub use read_only::ReadOnly;
 pub use retry::{Failed, Patience};
+pub use s3::S3;
+pub use sftp::Sftp;
 pub use throttle::{Limits, Throttled};
 
 /// One object of a listing.
@@ -49,9 +53,12 @@ pub trait Backend: Send + Sync {
     /// Where this is, for messages. Holds no secrets.
     fn location(&self) -> String;
 
-    /// Stores an object: wholly or not at all, and durable when this returns `Ok`. Never overwrites: an object of the
-    /// same name and length is left as it is (`Ok`, durable too), one of another length gives `Error::Exists`.
-    /// Contents are not compared; where names are not hashes (`Config`, `Fences`), the first writer's bytes stay.
+    /// Stores an object: wholly or not at all, and durable when this returns `Ok`. Contents are not compared.
+    ///
+    /// Where names are not hashes (`Config`, `Fences`), an object of the same name and length is left as it is (`Ok`, durable too), one of
+    /// another length gives `Error::Exists`: the first writer's bytes stay. In folders and in memory that holds at any moment, and for
+    /// objects of all kinds. Object stores ask before they store, and of two that come at the same moment the second one's bytes may stay
+    /// where the server knows no conditions: whoever must know reads them back. Objects of other kinds they replace, by the same bytes.
     fn put(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), Error>;
 
     /// Puts an object's own bytes back in its place: what storage changed or lost is as it was stored again. Wholly or not at all, and durable
@@ -93,7 +100,7 @@ pub trait Backend: Send + Sync {
     /// An object's length in bytes. Errors: `NotFound`.
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error>;
 
-    /// Removes an object. Errors: `NotFound`. Durable when this returns, except that a pack or its parity may come back
+    /// Removes an object. Errors: `NotFound`, where the storage tells; object stores mostly do not. Durable when this returns, except that a pack or its parity may come back
     /// after a power failure, as garbage.
     fn remove(&self, kind: Kind, name: &str) -> Result<(), Error>;
 
@@ -199,17 +206,20 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
 }
 
+/// What storage on other machines needs to be reached, that a location does not say.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub s3: s3::Options,
+    pub sftp: sftp::Options,
+}
+
 /// The backend of a location as the user writes it (`Location::parse`). Touches nothing yet.
 /// Errors: `Unsupported` for what is not a location.
-pub fn open(location: &str) -> Result<Box<dyn Backend>, Error> {
-    let not_yet = |scheme: &str| Error::Unsupported {
-        object: format!("{scheme}:"),
-        reason: "not supported yet".to_owned(),
-    };
+pub fn open(location: &str, options: &Options) -> Result<Box<dyn Backend>, Error> {
     match Location::parse(location)? {
         Location::Folder(path) => Ok(Box::new(Local::new(path))),
-        Location::Sftp(_) => Err(not_yet("sftp")),
-        Location::S3(_) => Err(not_yet("s3")),
+        Location::Sftp(rest) => Ok(Box::new(Sftp::new(sftp::Place::parse(&rest)?, options.sftp.clone()))),
+        Location::S3(address) => Ok(Box::new(S3::new(&address, options.s3.clone())?)),
     }
 }
 

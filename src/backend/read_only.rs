@@ -8,7 +8,7 @@ pub struct ReadOnly<B>(pub B);
 
 impl<B: Backend> ReadOnly<B> {
     fn refused<T>(&self) -> Result<T, Error> {
-        Err(Error::Denied { object: self.0.location() })
+        Err(Error::Denied { object: self.0.location(), reason: "it is opened for reading only".to_owned() })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod exit;
 mod expand;
 mod listener;
 pub mod manual;
+mod opening;
 mod past;
 mod paths;
 mod problem;
@@ -19,6 +20,7 @@ mod profile;
 pub mod secrets;
 mod select;
 mod signals;
+mod storage;
 mod wanted;
 
 use std::ffi::OsString;

@@ -1,15 +1,13 @@
 //! One request to a server, tried a few times; the certificates and proxies are those of the system.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
-use super::encode::base64;
+use super::Options;
 use super::hide::host_of;
-use super::{Lookup, Options};
+use crate::network::{self, Trouble, base64};
 use crate::terminal::escape::line;
 use crate::terminal::size::{show_count, show_duration};
 
@@ -43,29 +41,14 @@ struct Ready {
 pub fn send(request: &Request, options: &Options<'_>) -> Result<(), String> {
     let named = |what: String| format!("{}: {what}", host_of(&request.url));
     let ready = ready(request).map_err(named)?;
-    let proxy = proxy_for(&ready.scheme, &ready.host, options.environment);
-    let proxy = proxy
-        .map(|url| {
-            ureq::Proxy::new(&url).map_err(|_| {
-                format!("the proxy {} can not be used; it begins with http:// or https://", host_of(&url))
-            })
-        })
-        .transpose()
-        .map_err(named)?;
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::Specific(Arc::new(authorities(&ready.scheme).map_err(named)?)))
-        .build();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(options.time_limit))
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .proxy(proxy)
-        .tls_config(tls)
-        .user_agent(concat!("copal/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
+    let limits = network::Limits { whole: Some(options.time_limit), ..Default::default() };
+    let agent = network::client(&ready.scheme, &ready.host, options.environment, limits);
+    let agent = agent.map_err(|trouble| match trouble {
+        Trouble::Certificates(what) => named(what),
+        Trouble::Proxy(url) => {
+            named(format!("the proxy {} can not be used; it begins with http:// or https://", host_of(&url)))
+        }
+    })?;
     let mut pause = options.pause;
     let mut tries = 1;
     loop {
@@ -95,7 +78,10 @@ fn once(agent: &ureq::Agent, ready: &Ready, limit: Duration) -> Result<(), Faile
         None => agent.run(request),
         Some(body) => agent.run(request.map(|()| body.as_slice())),
     };
-    let mut answer = answer.map_err(|error| explain(&error, limit))?;
+    let mut answer = answer.map_err(|error| {
+        let (what, again) = network::explain(&error, &show_duration(limit));
+        Failed { what, again }
+    })?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -113,37 +99,6 @@ fn once(agent: &ureq::Agent, ready: &Ready, limit: Duration) -> Result<(), Faile
     let says = if text.is_empty() { String::new() } else { format!(": {text}") };
     let again = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
     Err(Failed { what: format!("it answers {status}{says}"), again })
-}
-
-/// The certificates of the authorities that this system trusts, those of its own house with them (`SSL_CERT_FILE` names others).
-fn authorities(scheme: &str) -> Result<Vec<Certificate<'static>>, String> {
-    if scheme != "https" {
-        return Ok(Vec::new());
-    }
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        return Err(format!("this system has no certificates of authorities{why}; install ca-certificates"));
-    }
-    Ok(found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect())
-}
-
-/// An error in words.
-fn explain(error: &ureq::Error, limit: Duration) -> Failed {
-    let text = error.to_string();
-    let (what, again) = match error {
-        ureq::Error::Timeout(_) => (format!("no answer within {}", show_duration(limit)), true),
-        ureq::Error::HostNotFound => ("the host is not known; is the name right, and the network up?".into(), true),
-        _ if text.contains("UnknownIssuer") => (
-            "its certificate is not signed by an authority that this system trusts; add the authority's certificate to the system's"
-                .into(),
-            false,
-        ),
-        _ if text.contains("invalid peer certificate") => (text.trim_start_matches("io: ").into(), false),
-        ureq::Error::Io(error) => (error.to_string(), true),
-        _ => (text, true),
-    };
-    Failed { what, again }
 }
 
 /// Makes the request, or says what is wrong with it.
@@ -199,32 +154,6 @@ fn decoded(text: &str) -> Vec<u8> {
     out
 }
 
-/// The proxy that the environment names for a host; never for this machine itself.
-fn proxy_for(scheme: &str, host: &str, environment: Lookup<'_>) -> Option<String> {
-    let get = |name: &str| {
-        let found = environment(name).or_else(|| environment(&name.to_ascii_uppercase()))?;
-        found.into_string().ok().filter(|value| !value.is_empty())
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = bare.eq_ignore_ascii_case("localhost")
-        || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    if is_here || get("no_proxy").is_some_and(|list| is_excepted(bare, &list)) {
-        return None;
-    }
-    let proxy = get(&format!("{scheme}_proxy")).or_else(|| get("all_proxy"))?;
-    Some(if proxy.contains("://") { proxy } else { format!("http://{proxy}") })
-}
-
-/// Whether a list as in `no_proxy` names the host: itself, a domain above it, or all.
-fn is_excepted(host: &str, list: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    list.split([',', ' ']).map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| {
-        let entry = entry.trim_start_matches('*').trim_start_matches('.');
-        let above = host.strip_suffix(entry).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        if entry.is_empty() { list.trim() == "*" } else { above }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,36 +180,6 @@ mod tests {
         }
         for url in ["https://host/\r\nX: y", "https://ho st/", "https:///x", "host", "file:///etc/passwd"] {
             assert!(check(&request(url)).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn proxies_are_those_of_the_environment() {
-        let find = |scheme: &str, host: &str, set: &[(&str, &str)]| {
-            let look =
-                |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-            proxy_for(scheme, host, &look)
-        };
-        let all = [("HTTPS_PROXY", "proxy:3128"), ("http_proxy", "http://u:p@other:80")];
-        assert_eq!(find("https", "hc-ping.com", &all).as_deref(), Some("http://proxy:3128"));
-        assert_eq!(find("http", "hc-ping.com", &all).as_deref(), Some("http://u:p@other:80"));
-        assert_eq!(find("https", "h", &[("all_proxy", "http://any")]).as_deref(), Some("http://any"));
-        assert_eq!(find("https", "h", &[]), None);
-        for here in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
-            assert_eq!(find("https", here, &all), None);
-        }
-        for (list, host, excepted) in [
-            ("corp.example", "ntfy.corp.example", true),
-            (".corp.example, other", "ntfy.CORP.example", true),
-            ("*.corp.example", "ntfy.corp.example", true),
-            ("corp.example", "notcorp.example", false),
-            ("10.0.0.5", "10.0.0.5", true),
-            ("*", "anything", true),
-            ("", "anything", false),
-            ("a,,b", "anything", false),
-        ] {
-            let set = [("https_proxy", "http://proxy"), ("no_proxy", list)];
-            assert_eq!(find("https", host, &set).is_none(), excepted, "{list} {host}");
         }
     }
 }

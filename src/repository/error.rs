@@ -34,6 +34,11 @@ pub enum Error {
     /// The last key slot must not go.
     #[error("{0}")]
     Refused(String),
+    /// Listings of this storage may be behind by nobody knows how long.
+    #[error(
+        "{location}: it is not known how long this storage takes to list what was put, so nothing can be removed safely"
+    )]
+    Unsettled { location: String },
     /// The target of a restore holds something that differs, and nothing was said about it.
     #[error("{what}")]
     Conflict { what: String },
@@ -109,7 +114,7 @@ impl Error {
     fn what(error: backend::Error) -> String {
         match error {
             backend::Error::NotFound { .. } => "missing".to_owned(),
-            backend::Error::Denied { .. } => "cannot be read: permission denied".to_owned(),
+            backend::Error::Denied { reason, .. } => format!("cannot be read: {reason}"),
             backend::Error::TooLong { .. } => "it is far too long".to_owned(),
             backend::Error::Io { source, .. } => format!("cannot be read: {source}"),
             backend::Error::Short { wanted, got, offset, .. } => {

@@ -242,7 +242,7 @@ impl Repository {
 
     /// Waits until what was put is sure to be listed, where the storage takes its time.
     ///
-    /// Errors: `Refused` when it does not say how long: then nothing can be removed safely.
+    /// Errors: `Unsettled` when it does not say how long: then nothing can be removed safely.
     pub fn settle(&self, clock: &dyn Clock) -> Result<(), Error> {
         match self.backend.listing_lag_seconds() {
             Some(0) => Ok(()),
@@ -251,9 +251,7 @@ impl Repository {
                 clock.pause(2 * seconds);
                 Ok(())
             }
-            None => Err(Error::Refused(
-                "it is not known how long this storage takes to list what was put, so nothing can be removed safely".to_owned(),
-            )),
+            None => Err(Error::Unsettled { location: self.backend.location() }),
         }
     }
 

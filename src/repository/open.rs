@@ -50,7 +50,11 @@ impl Found {
 ///
 /// Errors: `NoRepository`.
 pub fn find(backend: &dyn Backend) -> Result<Found, Error> {
-    let found = fetch(backend)?;
+    let found = match fetch(backend) {
+        // Not even the bucket is there.
+        Err(Error::Backend(error)) if error.is_not_found() => Found::default(),
+        other => other?,
+    };
     if found.is_empty() {
         return Err(Error::NoRepository { location: backend.location() });
     }

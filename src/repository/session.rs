@@ -85,7 +85,8 @@ impl<'r> Session<'r> {
             let _ = repository.put_back_config();
             repository.backend.reserve(true);
         }
-        if role != Role::Reader {
+        // Where each look has its price, those who remove look alone.
+        if role == Role::Pruner || (role == Role::Writer && repository.requests_at_once() <= 1) {
             // What crashes left takes room. That it can not be removed is no reason not to write.
             let _ = repository.backend.remove_leftovers(begun.plus_seconds(-LEFT_SECONDS));
         }

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::again::{self, again};
-use super::listing::SNAPSHOTS;
+use super::listing::{Listing, SNAPSHOTS};
 use super::notes::{Notes, Standing};
-use super::{Error, Repository};
+use super::{Error, Repository, list_names};
 use crate::backend::Kind;
 use crate::format;
+use crate::format::note::Verb;
 use crate::model::{Id, Snapshot, Time};
 
 /// For how long a forgotten snapshot can be brought back unless something else is said, seconds.
@@ -182,6 +183,9 @@ impl Repository {
                 all.problems.push(Error::damaged(Kind::Snapshots, &name.to_string(), what));
             }
         }
+        if all.broken_links().next().is_some() {
+            self.take_removed_since(&listing, from, &mut all)?;
+        }
         // docs/format.md, section 8: the order that says which is the latest.
         for list in [&mut all.confirmed, &mut all.forgotten] {
             list.sort_by_key(|named| {
@@ -190,6 +194,25 @@ impl Repository {
             });
         }
         Ok(all)
+    }
+
+    /// Takes in notes of snapshots that were removed since the notes were listed: each is put before its snapshot goes, so it is there once
+    /// the snapshot is missed.
+    fn take_removed_since(&self, listing: &Listing, from: Origin, all: &mut Snapshots) -> Result<(), Error> {
+        let known: HashSet<&Id> = listing.of(Kind::Notes).iter().collect();
+        for name in list_names(&*self.backend, Kind::Notes)? {
+            if known.contains(&name) {
+                continue;
+            }
+            match self.load_note(&name, from) {
+                Ok(note) if note.verb == Verb::Removed => all.notes.add(name, note),
+                // Other notes came after what is told here; one that can not be read is told the next time.
+                Ok(_) => {}
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// When a snapshot was confirmed. The confirmation must be one of that very snapshot: the storage could have copied it from another's

@@ -32,6 +32,56 @@ pub fn nothing_is_overwritten(backend: &dyn Backend) {
     }
 }
 
+pub fn first_writers_stay_where_names_are_no_hashes(backend: &dyn Backend) {
+    for kind in [Kind::Config, Kind::Fences] {
+        let name = name(kind, 7);
+        backend.put(kind, &name, b"first").unwrap();
+        backend.put(kind, &name, b"first").unwrap();
+        backend.put(kind, &name, b"other").unwrap();
+        for bytes in [&b""[..], b"firs", b"first and more"] {
+            let error = backend.put(kind, &name, bytes).unwrap_err();
+            assert!(matches!(error, Error::Exists { .. }), "{error}");
+            assert!(error.to_string().contains(&name), "{error}");
+        }
+        assert_eq!(backend.get(kind, &name).unwrap(), b"first");
+    }
+}
+
+/// What replaces instead of asking: the bytes that came last stay, and heal what was damaged.
+pub fn named_bytes_may_come_again(backend: &dyn Backend) {
+    for kind in Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Config | Kind::Fences)) {
+        let name = name(kind, 7);
+        for bytes in [&b"damaged"[..], b"good", b"good"] {
+            backend.put(kind, &name, bytes).unwrap();
+            assert_eq!(backend.get(kind, &name).unwrap(), bytes);
+        }
+        assert_eq!(listing(backend, kind), BTreeMap::from([(name, 4)]));
+    }
+}
+
+pub fn removing_what_is_missing_is_told(backend: &dyn Backend) {
+    for kind in Kind::ALL {
+        let name = name(kind, 3);
+        let error = backend.remove(kind, &name).unwrap_err();
+        assert!(error.is_not_found() && error.to_string().contains(&name), "{error}");
+        backend.put(kind, &name, b"x").unwrap();
+        backend.remove(kind, &name).unwrap();
+        assert!(backend.remove(kind, &name).unwrap_err().is_not_found());
+    }
+}
+
+/// Storage that can not tell says that it is done; no other failure.
+pub fn removing_what_is_missing_does_no_harm(backend: &dyn Backend) {
+    for kind in Kind::ALL {
+        let (missing, stays) = (name(kind, 3), name(kind, 4));
+        backend.put(kind, &stays, b"stays").unwrap();
+        if let Err(error) = backend.remove(kind, &missing) {
+            assert!(error.is_not_found() && error.to_string().contains(&missing), "{error}");
+        }
+        assert_eq!(listing(backend, kind), BTreeMap::from([(stays, 5)]));
+    }
+}
+
 pub fn an_object_can_be_put_back_in_its_place(backend: &dyn Backend) {
     for kind in Kind::ALL {
         let (there, absent) = (name(kind, 7), name(kind, 8));
@@ -79,7 +129,6 @@ pub fn what_is_missing_is_not_found(backend: &dyn Backend) {
             backend.get(kind, &name).unwrap_err(),
             backend.get_range(kind, &name, 0, 0).unwrap_err(),
             backend.stat(kind, &name).unwrap_err(),
-            backend.remove(kind, &name).unwrap_err(),
         ];
         for error in errors {
             assert!(error.is_not_found() && !error.is_no_space(), "{error}");
@@ -111,7 +160,7 @@ pub fn removed_objects_are_gone_and_may_come_again(backend: &dyn Backend) {
         assert_eq!(backend.get_range(kind, &gone, 1, 2).unwrap(), b"on");
         backend.remove(kind, &gone).unwrap();
         assert!(backend.get_range(kind, &gone, 1, 2).unwrap_err().is_not_found());
-        assert!(backend.remove(kind, &gone).unwrap_err().is_not_found());
+        assert!(backend.stat(kind, &gone).unwrap_err().is_not_found());
         assert_eq!(listing(backend, kind), BTreeMap::from([(stays, 5)]));
         backend.put(kind, &gone, b"again!").unwrap();
         assert_eq!(backend.get_range(kind, &gone, 1, 5).unwrap(), b"gain!");
@@ -218,4 +267,44 @@ pub fn many_threads_put_and_read_at_once(backend: &dyn Backend) {
             [seed, 3].repeat(500)
         );
     }
+}
+
+pub fn several_kinds_are_listed_as_each_by_itself(backend: &dyn Backend) {
+    use Kind::*;
+    for kind in Kind::ALL {
+        for seed in [0, 0x7f, 0xff] {
+            backend.put(kind, &name(kind, seed), &vec![seed; usize::from(seed) + 1]).unwrap();
+        }
+    }
+    let together = |kinds: &[Kind]| {
+        let mut found: Vec<(Kind, String, u64)> = Vec::new();
+        backend.list_kinds(kinds, &mut |kind, entry| found.push((kind, entry.name, entry.size))).unwrap();
+        found.sort();
+        found
+    };
+    for kinds in [
+        &[Removals, Snapshots, Confirmed, Copies, Damage, Index, Notes][..],
+        &[Config, Keys],
+        &[Confirmed, Notes, Snapshots],
+        &[Packs, Index],
+        &[Snapshots],
+        &[],
+    ] {
+        let mut expected = Vec::new();
+        for kind in kinds {
+            expected.extend(listing(backend, *kind).into_iter().map(|(name, size)| (*kind, name, size)));
+        }
+        expected.sort();
+        assert_eq!(together(kinds), expected);
+        assert_eq!(expected.len(), 3 * kinds.len());
+    }
+}
+
+pub fn what_is_too_long_is_not_read(backend: &dyn Backend) {
+    let (kind, name) = (Kind::Index, name(Kind::Index, 5));
+    backend.put(kind, &name, b"0123456789").unwrap();
+    assert_eq!(backend.get_at_most(kind, &name, 10).unwrap(), b"0123456789");
+    let error = backend.get_at_most(kind, &name, 9).unwrap_err();
+    assert!(matches!(error, Error::TooLong { .. }) && error.to_string().contains(&name), "{error}");
+    assert!(backend.get_at_most(kind, &super::name(kind, 6), 9).unwrap_err().is_not_found());
 }

@@ -130,7 +130,9 @@ impl Chromium {
     #[track_caller]
     pub fn until(&mut self, tab: &Tab, expression: &str) {
         let patience = Instant::now() + PATIENCE;
-        while self.value(tab, expression) != Some(json!(true)) {
+        // On the way from one page to the next there is none.
+        let look = format!("(() => {{ try {{ return {expression} }} catch {{ return false }} }})()");
+        while self.value(tab, &look) != Some(json!(true)) {
             if Instant::now() >= patience {
                 let page = self.value(tab, "location.href + '\\n' + document.body.innerText");
                 panic!("it does not come to that: {expression}: {page:?}");

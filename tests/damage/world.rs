@@ -263,7 +263,8 @@ pub fn world() -> &'static World {
         write(&temporary.join("other/folder/text"), b"the other source");
         let place = Place { home: home.clone(), _owned: None, cached: true };
         let done = |ran: Ended| assert_eq!(ran.code, 0, "{}", ran.text());
-        done(place.run(&["init"]));
+        // So many chunks that their rows never fit into one page of the cache.
+        done(place.run(&["init", "--average-chunk", "32K"]));
         let second = home.join("second");
         done(place.run(&["key", "add", "--label", "second", "--new-key-file", second.to_str().unwrap()]));
         let source = source.to_str().unwrap();

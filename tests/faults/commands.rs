@@ -235,7 +235,7 @@ const KEY_ADD: Command = Command {
         must(&mut wrong, result.is_err() || world.opens(SECOND), "the key that was added does not open it");
         wrong
     },
-    least: 9,
+    least: 8,
     ..Command::NOTHING
 };
 
@@ -426,7 +426,7 @@ const RESTORE: Command = Command {
         Ok(Told::default())
     },
     fresh: false,
-    least: 20,
+    least: 18,
     ..Command::NOTHING
 };
 

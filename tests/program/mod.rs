@@ -10,19 +10,17 @@ use std::time::Duration;
 
 /// A run that lasts that long hangs; it is killed, and the test fails.
 const HANGS: Duration = Duration::from_secs(240);
-/// Longer than any run takes that meets little, also on a busy machine.
-const TIME_MOST: Duration = Duration::from_secs(30);
 
 /// A folder in memory where there is one: what is tested here is not the disk, and its syncs take most of the time.
 pub fn temporary() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Runs copal as a person does, with that home and nothing else, never longer than `TIME_MOST`.
+/// Runs copal as a person does, with that home and nothing else.
 pub fn copal(home: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
     command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home).stdin(Stdio::null());
-    let ended = end_within(command, b"", TIME_MOST);
+    let ended = end(command);
     assert!(ended.code != 101 && ended.code < 128, "{ended}");
     ended
 }
@@ -41,12 +39,8 @@ pub fn end(command: Command) -> Ended {
     end_with(command, b"")
 }
 
-pub fn end_with(command: Command, input: &[u8]) -> Ended {
-    end_within(command, input, HANGS)
-}
-
-/// Runs with that on standard input, and at most that long.
-fn end_within(mut command: Command, input: &[u8], most: Duration) -> Ended {
+/// Runs with that on standard input.
+pub fn end_with(mut command: Command, input: &[u8]) -> Ended {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let what = format!("{command:?}");
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -54,21 +48,17 @@ fn end_within(mut command: Command, input: &[u8], most: Duration) -> Ended {
     std::thread::scope(|scope| {
         // Whoever does not read his input closes it: no failure of ours.
         scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
-        end_child_within(child, what, most)
+        end_child(child, what)
     })
 }
 
 /// Waits for a child whose output is piped, at most until it hangs.
-pub fn end_child(child: Child, what: String) -> Ended {
-    end_child_within(child, what, HANGS)
-}
-
-fn end_child_within(mut child: Child, what: String, most: Duration) -> Ended {
+pub fn end_child(mut child: Child, what: String) -> Ended {
     let id = rustix::process::Pid::from_child(&child);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (done, waiting) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        let hangs = waiting.recv_timeout(most) == Err(mpsc::RecvTimeoutError::Timeout);
+        let hangs = waiting.recv_timeout(HANGS) == Err(mpsc::RecvTimeoutError::Timeout);
         if hangs {
             let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
         }

@@ -28,7 +28,10 @@ impl Backend for Unsteady {
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
         if self.fails.load(Ordering::SeqCst) && (kind, name) == (self.kind, self.name.as_str()) {
             if self.is_forbidden {
-                return Err(StorageError::Denied { object: name.to_owned() });
+                return Err(StorageError::Denied {
+                    object: name.to_owned(),
+                    reason: "permission denied".to_owned(),
+                });
             }
             let source = std::io::Error::other("a bad moment");
             return Err(StorageError::Io { object: name.to_owned(), operation: "read", source });

@@ -161,7 +161,8 @@ fn offer(words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     if global.password_command.is_some() {
         return None;
     }
-    let context = Context::new(global, &environment::process);
+    let mut context = Context::new(global, &environment::process);
+    context.is_alone = true;
     if context.asks() {
         return None;
     }

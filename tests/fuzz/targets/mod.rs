@@ -7,6 +7,7 @@ mod local;
 mod objects;
 mod records;
 mod repository;
+mod servers;
 mod texts;
 mod trees;
 
@@ -30,6 +31,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "arguments", run: texts::arguments, seeds: texts::arguments_seeds },
     Target { name: "content", run: trees::content, seeds: trees::content_seeds },
+    Target { name: "copies", run: records::copied, seeds: records::copied_seeds },
     Target { name: "directory", run: objects::directory, seeds: objects::directory_seeds },
     Target { name: "ignore", run: texts::ignore, seeds: texts::ignore_seeds },
     Target { name: "index", run: records::index, seeds: records::index_seeds },
@@ -40,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "plain", run: objects::plain, seeds: objects::plain_seeds },
     Target { name: "records", run: records::others, seeds: records::others_seeds },
     Target { name: "repository", run: repository::run, seeds: repository::seeds },
+    Target { name: "sftp", run: servers::sftp, seeds: servers::sftp_seeds },
     Target { name: "slot", run: objects::slot, seeds: objects::slot_seeds },
     Target { name: "small", run: objects::small, seeds: objects::small_seeds },
     Target { name: "snapshot", run: records::snapshot, seeds: records::snapshot_seeds },

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use copal::crypto::Keys;
 use copal::format::config::{self, Config};
+use copal::format::copies::{self, Copied};
 use copal::format::index::{self, IndexObject, PackEntry};
 use copal::format::note::{self, Link, Note, Verb};
 use copal::format::session::{self, Damage, Removal, Role, SessionObject, State};
@@ -125,6 +126,18 @@ pub(super) fn note_seeds() -> Vec<Vec<u8>> {
         .iter()
         .map(|note| record_of(note::KIND, &note::encode(keys(), note).expect("a seed")))
         .collect()
+}
+
+pub(super) fn copied(data: &[u8]) -> bool {
+    let encode = |keys: &Keys, all: &Vec<Copied>| copies::encode(keys, all);
+    twice(copies::KIND, &with_record(copies::KIND, data), copies::decode, encode, |_| true)
+}
+
+pub(super) fn copied_seeds() -> Vec<Vec<u8>> {
+    let one = |kind, length| Copied { kind, name: id(kind), bytes: vec![kind; length] };
+    let all = [vec![one(5, 300), one(6, 0), one(10, 90)], vec![one(0, 1)], Vec::new()];
+    let encoded = |all: &Vec<Copied>| copies::encode(keys(), all).expect("a seed");
+    all.iter().map(|all| record_of(copies::KIND, &encoded(all))).collect()
 }
 
 /// Kinds of `others`, by the first byte.

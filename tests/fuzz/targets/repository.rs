@@ -96,7 +96,8 @@ impl Made {
     fn add(&mut self, what: u8, bytes: &[u8]) {
         let bytes = self.resolved(bytes);
         let contents = |odd: bool| if odd { Contents::Trees } else { Contents::Data };
-        match (Kind::from_number(what), what) {
+        // Nothing rests on copies, so their number is free for what does.
+        match (Kind::from_number(what).filter(|kind| *kind != Kind::Copies), what) {
             (Some(Kind::Packs), _) => {
                 let Some((first, directory)) = bytes.split_first() else { return };
                 self.pack(contents(first & 1 == 1), directory);

@@ -1,0 +1,111 @@
+//! Listing folders: many at a time, each some pieces ahead.
+
+use std::collections::VecDeque;
+
+use super::connection::Pending;
+use super::link::Trouble;
+use super::packet::Listed;
+use super::request::Request;
+use super::session::{Open, Session};
+
+/// Pieces of a folder that are asked for at once at first: what there is, and that this was all.
+const AHEAD_FIRST: usize = 2;
+/// And once it turns out to be large.
+const AHEAD_MOST: usize = 16;
+
+/// Entries that are looked at at once.
+const LOOKS_MOST: usize = 64;
+
+/// A folder that is being read.
+struct Reading {
+    open: Open,
+    asked: VecDeque<Pending>,
+}
+
+impl Reading {
+    fn ask(&mut self, session: &Session, ahead: usize) -> Result<(), Trouble> {
+        while self.asked.len() < ahead {
+            self.asked.push_back(session.send(Request::ReadFolder(&self.open.handle))?);
+        }
+        Ok(())
+    }
+}
+
+/// What lies in these folders, each given by its path on the server and what messages call it: calls `each` with the folder's place in the list.
+/// A missing folder is empty, and so is a file under a folder's name.
+pub fn folders(
+    session: &Session,
+    paths: &[(String, String)],
+    each: &mut dyn FnMut(usize, Listed),
+) -> Result<(), Trouble> {
+    let most = session.folders_most();
+    for (batch, some) in paths.chunks(most).enumerate() {
+        let opening: Vec<Pending> =
+            some.iter().map(|(path, _)| session.send(Request::OpenFolder(path))).collect::<Result<_, _>>()?;
+        let mut readings = Vec::new();
+        let mut failed = None;
+        for (place, pending) in opening.into_iter().enumerate() {
+            match session.handle(pending)? {
+                Ok(handle) => {
+                    let mut reading = Reading { open: session.opened(handle, 0), asked: VecDeque::new() };
+                    reading.ask(session, AHEAD_FIRST)?;
+                    readings.push((place, reading));
+                }
+                Err(status) if status.is_missing() => {}
+                Err(status) => failed = failed.or(Some((place, status))),
+            }
+        }
+        if let Some((place, status)) = failed {
+            return Err(status.sort(some[place].1.clone(), "list").into());
+        }
+        for (place, mut reading) in readings {
+            while let Some(pending) = reading.asked.pop_front() {
+                match session.names(pending)? {
+                    Ok(Some(names)) => {
+                        reading.ask(session, AHEAD_MOST)?;
+                        names.into_iter().for_each(|listed| each(batch * most + place, listed));
+                    }
+                    Ok(None) => break,
+                    Err(status) => return Err(status.sort(some[place].1.clone(), "list").into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the attributes of what was listed without them; what vanished meanwhile goes. `path_of` gives a path on the server, and what messages
+/// call it.
+pub fn complete(
+    session: &Session,
+    listed: Vec<Listed>,
+    path_of: &dyn Fn(&Listed) -> (String, String),
+) -> Result<Vec<Listed>, Trouble> {
+    let mut whole = Vec::with_capacity(listed.len());
+    let mut asked: VecDeque<(Listed, String, Pending)> = VecDeque::new();
+    let look = |asked: &mut VecDeque<(Listed, String, Pending)>, whole: &mut Vec<Listed>| {
+        let Some((one, object, pending)) = asked.pop_front() else { return Ok(()) };
+        match session.attributes(pending)? {
+            Ok(attributes) => whole.push(Listed { attributes, ..one }),
+            Err(status) if status.is_missing() => {}
+            Err(status) => return Err(Trouble::from(status.sort(object, "look at"))),
+        }
+        Ok(())
+    };
+    for one in listed {
+        if one.attributes.is_whole() {
+            whole.push(one);
+            continue;
+        }
+        if asked.len() >= LOOKS_MOST {
+            look(&mut asked, &mut whole)?;
+        }
+        let (path, object) = path_of(&one);
+        let pending = session.send(Request::Look(&path))?;
+        asked.push_back((one, object, pending));
+    }
+    while !asked.is_empty() {
+        look(&mut asked, &mut whole)?;
+    }
+    Ok(whole)
+}
