@@ -26,6 +26,26 @@ pub fn base64(bytes: &[u8]) -> String {
     out
 }
 
+/// Bytes whose `%41` are undone.
+pub fn decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                out.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
 /// How long things may take, and how many connections are kept for the next request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {

@@ -1,19 +1,19 @@
 //! The program with a repository on a server: OpenSSH's on loopback, with and without rights, on a full disk, over lines that break; and rclone's.
 
 mod common;
+#[path = "network/mod.rs"]
+mod network;
 mod servers;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Ended, Sandbox, assert_same, demand_root, end_child, noise};
+use network::tcp::{Break, Plan, Side, Way};
 use servers::{Rclone, SFTP_SERVER, Sshd};
 
 /// A sandbox whose repository lies in its folder `server`, reached through that server.
@@ -268,76 +268,11 @@ fn root_finds_a_full_disk_at_the_server_told_as_such() {
 
 // ---- lines that break ----
 
-/// What happens to connections through a proxy after so many bytes towards the server.
-#[derive(Clone, Copy, PartialEq)]
-enum Break {
-    Reset,
-    Stall,
-}
-
-/// Stands between `ssh` and the server, and breaks the first connections.
-struct Proxy {
-    port: u16,
-    connections: Arc<AtomicU64>,
-    ends: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn start(to: u16, breaks: u64, after: i64, how: Break) -> Proxy {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let proxy = Proxy { port, connections: Arc::default(), ends: Arc::default() };
-        let (connections, ends) = (Arc::clone(&proxy.connections), Arc::clone(&proxy.ends));
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if ends.load(Ordering::SeqCst) {
-                    return;
-                }
-                let number = connections.fetch_add(1, Ordering::SeqCst);
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else { continue };
-                let left = Arc::new(AtomicI64::new(if number < breaks { after } else { i64::MAX }));
-                let ways = [
-                    (client.try_clone().unwrap(), server.try_clone().unwrap(), true),
-                    (server, client, false),
-                ];
-                for (from, to, is_up) in ways {
-                    let left = Arc::clone(&left);
-                    std::thread::spawn(move || carry(from, to, is_up, &left, how));
-                }
-            }
-        });
-        proxy
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-    }
-}
-
-/// Carries bytes one way until there are no more, or the line breaks.
-fn carry(mut from: TcpStream, mut to: TcpStream, is_up: bool, left: &AtomicI64, how: Break) {
-    let mut bytes = [0; 16 << 10];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        if is_up {
-            left.fetch_sub(count as i64, Ordering::SeqCst);
-        }
-        if left.load(Ordering::SeqCst) <= 0 {
-            match how {
-                Break::Reset => break,
-                // Nothing goes on, and nobody is told.
-                Break::Stall => continue,
-            }
-        }
-        if to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+/// Stands between `ssh` and the server, and breaks the first connections after so many bytes towards the server.
+fn way(server: &Sshd, times: usize, bytes: u64, breaks: Break) -> Way {
+    let way = Way::to((Ipv4Addr::LOCALHOST, server.port).into());
+    way.plan(vec![Plan { side: Side::FromClient, bytes, breaks }; times]);
+    way
 }
 
 #[test]
@@ -347,12 +282,12 @@ fn a_backup_goes_on_over_lines_that_are_reset() {
     sandbox.run(["init"]).expect(0);
     // The first is cut within the greeting or the login, the others while packs are sent.
     for (breaks, after) in [(1, 500), (3, 200_000), (2, 600_000)] {
-        let proxy = Proxy::start(server.port, breaks, after, Break::Reset);
-        server.configure_client("proxy_config", proxy.port, "user");
+        let way = way(&server, breaks, after, Break::Reset);
+        server.configure_client("proxy_config", way.address.port(), "user");
         sandbox.set("COPAL_SSH_COMMAND", server.ssh_with("proxy_config"));
-        sandbox.write("source/large", noise(after as u64, 3_000_000));
+        sandbox.write("source/large", noise(after, 3_000_000));
         sandbox.back_up();
-        assert_eq!(proxy.connections.load(Ordering::SeqCst), breaks + 1);
+        assert_eq!(way.made(), breaks as u64 + 1);
         sandbox.set("COPAL_SSH_COMMAND", server.ssh());
         sandbox.run(["check", "--read-data"]).expect(0);
         assert_same(&sandbox.source(), &sandbox.restore(&format!("target-{after}")));
@@ -366,15 +301,15 @@ fn a_backup_and_a_restore_go_on_after_a_line_stalled() {
     sandbox.run(["init"]).expect(0);
     sandbox.set("COPAL_TEST_SFTP_SILENCE", "1500");
     sandbox.write("source/large", noise(7, 3_000_000));
-    let proxy = Proxy::start(server.port, 1, 700_000, Break::Stall);
-    server.configure_client("proxy_config", proxy.port, "user");
+    let first = way(&server, 1, 700_000, Break::Stall);
+    server.configure_client("proxy_config", first.address.port(), "user");
     sandbox.set("COPAL_SSH_COMMAND", server.ssh_with("proxy_config"));
     sandbox.back_up();
-    assert!(proxy.connections.load(Ordering::SeqCst) >= 2);
-    let proxy = Proxy::start(server.port, 1, 6_000, Break::Stall);
-    server.configure_client("proxy_config", proxy.port, "user");
+    assert!(first.made() >= 2);
+    let second = way(&server, 1, 6_000, Break::Stall);
+    server.configure_client("proxy_config", second.address.port(), "user");
     assert_same(&sandbox.source(), &sandbox.restore("target"));
-    assert!(proxy.connections.load(Ordering::SeqCst) >= 2);
+    assert!(second.made() >= 2);
     sandbox.unset("COPAL_TEST_SFTP_SILENCE");
     sandbox.set("COPAL_SSH_COMMAND", server.ssh());
     sandbox.run(["check", "--read-data"]).expect(0);

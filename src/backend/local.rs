@@ -3,7 +3,6 @@
 mod folders;
 mod handles;
 mod reserve;
-mod strangers;
 mod temporary;
 #[cfg(test)]
 mod tests;
@@ -20,6 +19,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::kind::is_hex;
+use super::layout::{self, TEMPORARY, TEMPORARY_PREFIX};
 use super::{Backend, Entry, Error, Kind, Space, checked_path, room};
 use crate::model::Time;
 use folders::Folders;
@@ -161,11 +161,11 @@ impl Local {
         path: &str,
         operation: &'static str,
     ) -> Result<Temporary<'a>, Error> {
-        self.folders.ensure(root, temporary::FOLDER)?;
+        self.folders.ensure(root, TEMPORARY)?;
         let made = match Temporary::new(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.folders.forget(temporary::FOLDER);
-                self.folders.ensure(root, temporary::FOLDER)?;
+                self.folders.forget(TEMPORARY);
+                self.folders.ensure(root, TEMPORARY)?;
                 Temporary::new(root)
             }
             made => made,
@@ -234,6 +234,23 @@ impl Local {
                 object: self.folders.named(path),
                 reason: "this file system has neither renaming without replacing nor hard links".to_owned(),
             }),
+        }
+    }
+}
+
+impl Local {
+    /// Refuses a folder with other things in it.
+    fn refuse_strangers(&self) -> Result<(), Error> {
+        let names = match std::fs::read_dir(self.location()) {
+            Ok(entries) => entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()),
+            // Not there yet, or told when the folders are made.
+            Err(_) => return Ok(()),
+        };
+        match names.into_iter().find(|name| layout::is_strange(name)) {
+            None => Ok(()),
+            Some(name) => {
+                Err(Error::Occupied { object: self.location(), name: name.escape_debug().to_string() })
+            }
         }
     }
 }
@@ -332,9 +349,9 @@ impl Backend for Local {
 
     fn time(&self) -> Result<Time, Error> {
         let root = self.folders.root()?;
-        let file = self.temporary(&root, temporary::FOLDER, "ask for the time")?;
-        let stat = rustix::fs::fstat(&file.file)
-            .map_err(|errno| self.sort(temporary::FOLDER, "ask for the time", errno))?;
+        let file = self.temporary(&root, TEMPORARY, "ask for the time")?;
+        let stat =
+            rustix::fs::fstat(&file.file).map_err(|errno| self.sort(TEMPORARY, "ask for the time", errno))?;
         Ok(Time::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)))
     }
 
@@ -351,10 +368,10 @@ impl Backend for Local {
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         let root = self.folders.root()?;
         let mut removed = 0;
-        for name in self.names(&root, temporary::FOLDER)? {
-            let path = format!("{}/{name}", temporary::FOLDER);
+        for name in self.names(&root, TEMPORARY)? {
+            let path = format!("{}/{name}", TEMPORARY);
             let stat = match rustix::fs::statat(&*root, &path, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if size_of(&stat).is_some() && name.starts_with(temporary::PREFIX) => stat,
+                Ok(stat) if size_of(&stat).is_some() && name.starts_with(TEMPORARY_PREFIX) => stat,
                 _ => continue,
             };
             let written = Time::new(stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
@@ -376,9 +393,7 @@ impl Backend for Local {
     }
 
     fn create(&self) -> Result<(), Error> {
-        let mut folders: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).collect();
-        folders.push(temporary::FOLDER);
-        strangers::refuse(&self.location(), &folders)?;
-        self.folders.create(&folders)
+        self.refuse_strangers()?;
+        self.folders.create(&layout::folders())
     }
 }

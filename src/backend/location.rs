@@ -38,11 +38,6 @@ impl Location {
             }),
         }
     }
-
-    /// Whether it is a folder of this machine.
-    pub fn is_local(&self) -> bool {
-        matches!(self, Location::Folder(_))
-    }
 }
 
 /// The scheme and the rest of what is not a path: `sftp:` and `s3:` always, any other word before `://`.

@@ -3,6 +3,7 @@
 mod error;
 mod fault;
 mod kind;
+mod layout;
 mod local;
 mod location;
 mod memory;
@@ -100,8 +101,8 @@ pub trait Backend: Send + Sync {
     /// An object's length in bytes. Errors: `NotFound`.
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error>;
 
-    /// Removes an object. Errors: `NotFound`, where the storage tells; object stores mostly do not. Durable when this returns, except that a pack or its parity may come back
-    /// after a power failure, as garbage.
+    /// Removes an object. Errors: `NotFound`, where the storage tells; object stores mostly do not. Durable when this returns, except that a
+    /// pack or its parity may come back after a power failure, as garbage.
     fn remove(&self, kind: Kind, name: &str) -> Result<(), Error>;
 
     /// The storage's clock, to compare with the ages of objects. May need to write.
@@ -136,12 +137,18 @@ pub trait Backend: Send + Sync {
 
     /// Whether a repository is here: any object in `config/` or `keys/`.
     fn exists_repository(&self) -> Result<bool, Error> {
-        let mut found = false;
-        self.list(Kind::Config, &mut |_| found = true)?;
-        if !found {
-            self.list(Kind::Keys, &mut |_| found = true)?;
+        for kind in [Kind::Config, Kind::Keys] {
+            let mut found = false;
+            match self.list(kind, &mut |_| found = true) {
+                // Not even the place is there.
+                Err(error) if error.is_not_found() => return Ok(false),
+                other => other?,
+            }
+            if found {
+                return Ok(true);
+            }
         }
-        Ok(found)
+        Ok(false)
     }
 
     /// Prepares an empty place: makes the folders, for the owner alone. What is there already stays.

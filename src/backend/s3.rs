@@ -328,20 +328,6 @@ impl Backend for S3 {
         self.remove_probes(before)
     }
 
-    fn exists_repository(&self) -> Result<bool, Error> {
-        for kind in [Kind::Config, Kind::Keys] {
-            let mut found = false;
-            match self.list(kind, &mut |_| found = true) {
-                Err(error) if error.is_not_found() => return Ok(false),
-                other => other?,
-            }
-            if found {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     fn create(&self) -> Result<(), Error> {
         self.prepare()
     }

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::kind::is_hex;
+use super::layout::{self, TEMPORARY, TEMPORARY_PREFIX};
 use super::{Backend, Entry, Error, Kind, Space, checked_path};
 use crate::locks::lock;
 use crate::model::Time;
@@ -41,9 +42,6 @@ const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// What errors of a folder's sync call it; of files, that is another word.
 const SYNC: &str = "sync the folder of it";
-/// The folder of files that are not objects yet, and how their names begin.
-const TEMPORARY: &str = "tmp";
-const TEMPORARY_PREFIX: &[u8] = b"tmp-";
 /// Requests that are worth while at a time: each waits for a round trip.
 const REQUESTS_AT_ONCE: usize = 8;
 
@@ -331,7 +329,8 @@ impl Backend for Sftp {
             let mut found = Vec::new();
             list::folders(session, &[self.both(TEMPORARY)], &mut |_, listed| {
                 // Never a name that leads elsewhere.
-                let is_ours = listed.name.starts_with(TEMPORARY_PREFIX) && !listed.name.contains(&b'/');
+                let is_ours =
+                    listed.name.starts_with(TEMPORARY_PREFIX.as_bytes()) && !listed.name.contains(&b'/');
                 if is_ours && std::str::from_utf8(&listed.name).is_ok() {
                     found.push(listed);
                 }
@@ -368,13 +367,11 @@ impl Backend for Sftp {
     }
 
     fn create(&self) -> Result<(), Error> {
-        let mut folders: Vec<&str> = Kind::ALL.iter().map(|kind| kind.folder()).collect();
-        folders.push(TEMPORARY);
         self.link.run("", "make", |session, _| {
-            if !folders::refuse_strangers(session, self.place(), &folders)? {
+            if !folders::refuse_strangers(session, self.place())? {
                 folders::make_root(session, self.place())?;
             }
-            folders::make(session, self.place(), &folders)
+            folders::make(session, self.place(), &layout::folders())
         })
     }
 }

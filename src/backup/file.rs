@@ -1,5 +1,6 @@
 //! Reading one file: its data runs, cut, hashed and stored; its holes kept as holes; and whether it held still meanwhile.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rayon::prelude::*;
@@ -162,39 +163,14 @@ impl<'s> Reader<'s> {
         ended: bool,
         content: &mut ContentBuilder<'_>,
     ) -> Result<usize, Error> {
-        let mut cuts = Vec::new();
-        let mut start = 0;
-        while start < filled && (ended || filled - start >= self.chunker.maximum()) {
-            let cut = self.chunker.cut(&self.buffer[start..filled]);
-            cuts.push(start..start + cut);
-            start += cut;
-        }
-        self.save(&cuts, content)?;
-        self.buffer.copy_within(start..filled, 0);
-        Ok(start)
-    }
-
-    fn save(
-        &mut self,
-        cuts: &[std::ops::Range<usize>],
-        content: &mut ContentBuilder<'_>,
-    ) -> Result<(), Error> {
         if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
-        let total: usize = cuts.iter().map(|cut| cut.len()).sum();
-        let hash = |cut: &std::ops::Range<usize>| self.store.id(Contents::Data, &self.buffer[cut.clone()]);
-        let ids: Vec<Id> = if total >= SHARE_FROM && cuts.len() > 1 {
-            cuts.par_iter().map(hash).collect()
-        } else {
-            cuts.iter().map(hash).collect()
-        };
-        for (cut, id) in cuts.iter().zip(ids) {
-            self.is_new |=
-                self.store.save_hashed(self.worker, Contents::Data, id, &self.buffer[cut.clone()])?;
-            content.push(Segment { kind: SegmentKind::Data(id), length: cut.len() as u64 })?;
-        }
-        Ok(())
+        let data = &self.buffer[..filled];
+        let (stored, is_new) = store_front(self.store, self.worker, &self.chunker, data, ended, content)?;
+        self.is_new |= is_new;
+        self.buffer.copy_within(stored..filled, 0);
+        Ok(stored)
     }
 
     /// Stores everything that comes out of a stream until its end; gives content and bytes.
@@ -224,6 +200,37 @@ impl<'s> Reader<'s> {
         }
         Ok((content.finish()?, size))
     }
+}
+
+/// Cuts and stores what can be cut of a file's next bytes: all of them when it has ended, else what no later byte changes. Gives the bytes
+/// stored, and whether the repository lacked any.
+pub fn store_front(
+    store: &Store<'_>,
+    worker: usize,
+    chunker: &Chunker,
+    data: &[u8],
+    ended: bool,
+    content: &mut ContentBuilder<'_>,
+) -> Result<(usize, bool), Error> {
+    let mut cuts = Vec::new();
+    let mut start = 0;
+    while start < data.len() && (ended || data.len() - start >= chunker.maximum()) {
+        let cut = chunker.cut(&data[start..]);
+        cuts.push(start..start + cut);
+        start += cut;
+    }
+    let hash = |cut: &Range<usize>| store.id(Contents::Data, &data[cut.clone()]);
+    let ids: Vec<Id> = if start >= SHARE_FROM && cuts.len() > 1 {
+        cuts.par_iter().map(hash).collect()
+    } else {
+        cuts.iter().map(hash).collect()
+    };
+    let mut is_new = false;
+    for (cut, id) in cuts.into_iter().zip(ids) {
+        is_new |= store.save_hashed(worker, Contents::Data, id, &data[cut.clone()])?;
+        content.push(Segment { kind: SegmentKind::Data(id), length: cut.len() as u64 })?;
+    }
+    Ok((start, is_new))
 }
 
 /// Fills `buffer` from `offset` on; fewer bytes mean that the file ended.

@@ -41,6 +41,7 @@ use touched::Touched;
 
 pub use change::RACY_SECONDS;
 pub use chunk::Chunker;
+pub use file::store_front;
 pub use options::{CHECKPOINT_SECONDS, Options, Outcome};
 pub use stand_in::StandIn;
 pub use stream::{Stream, backup_stream};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::context::{Context, eprint_line, failure};
 use super::exit::{Code, Failure};
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::index::pages::Pages;
 use crate::index::{Index, Opened};
 use crate::locks::lock;
@@ -83,6 +83,30 @@ impl Context<'_> {
         }
     }
 
+    /// The same for who reads what it says of files and folders: of a repository on another machine, that is kept here.
+    pub fn open_to_read(&self) -> Result<(Repository, Synced), Failure> {
+        let (mut repository, synced) = self.open_synced()?;
+        self.keep_pages(&mut repository)?;
+        Ok((repository, synced))
+    }
+
+    /// The same for who synchronises it by itself.
+    pub fn open_to_write(&self) -> Result<Repository, Failure> {
+        let mut repository = self.open()?;
+        self.keep_pages(&mut repository)?;
+        Ok(repository)
+    }
+
+    fn keep_pages(&self, repository: &mut Repository) -> Result<(), Failure> {
+        let most = self.global.cache_size.unwrap_or(CACHE_SIZE);
+        if let (true, true, Some(folder)) = (repository.is_far(), most > 0, self.cache_folder()?)
+            && let Ok(pages) = Pages::open(&folder, &repository.id(), most)
+        {
+            repository.keep_pages(pages);
+        }
+        Ok(())
+    }
+
     /// Goes on with the cache made anew once it turned out to be damaged, or without it when it can not be used.
     pub fn with_cache_anew(
         &self,
@@ -108,34 +132,6 @@ impl Context<'_> {
             Err(Error::Index(error)) => self.without_cache(repository, &error),
             Err(error) => Err(failure(&error)),
         }
-    }
-
-    /// The same for who reads what it says of files and folders: of a repository on another machine, that is kept here.
-    pub fn open_to_read(&self) -> Result<(Repository, Synced), Failure> {
-        let (mut repository, synced) = self.open_synced()?;
-        self.keep_pages(&mut repository)?;
-        Ok((repository, synced))
-    }
-
-    /// The same for who synchronises it by itself.
-    pub fn open_to_write(&self) -> Result<Repository, Failure> {
-        let mut repository = self.open()?;
-        self.keep_pages(&mut repository)?;
-        Ok(repository)
-    }
-
-    fn keep_pages(&self, repository: &mut Repository) -> Result<(), Failure> {
-        let most = self.global.cache_size.unwrap_or(CACHE_SIZE);
-        let is_far = self
-            .location()?
-            .to_str()
-            .is_some_and(|text| backend::Location::parse(text).is_ok_and(|location| !location.is_local()));
-        if let (true, true, Some(folder)) = (is_far, most > 0, self.cache_folder()?)
-            && let Ok(pages) = Pages::open(&folder, &repository.id(), most)
-        {
-            repository.keep_pages(pages);
-        }
-        Ok(())
     }
 
     /// Goes on without the cache in its folder, which can not be used.

@@ -202,7 +202,6 @@ impl Work<'_> {
             domain: client,
             discard: self.options.dry_run,
         };
-        let began = self.clock.now();
         let mut unread = None;
         let mut work = |store: &Store<'_>| {
             let mut walk = Walk::new(self.from, store, self.to, self.listener, self.stop);
@@ -235,12 +234,10 @@ impl Work<'_> {
                 bytes_stored: stored.bytes_stored,
                 ..original.summary
             },
+            // What only means something in the repository that it comes from; the rest is said when it is committed.
             state: Vec::new(),
             options_digest: Vec::new(),
-            removals_seen: Vec::new(),
             parent: None,
-            previous: None,
-            time: if original.time == crate::model::Time::default() { began } else { original.time },
             ..original.clone()
         })
     }

@@ -4,9 +4,9 @@ use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Failed, Pair};
-use crate::backup::Chunker;
+use crate::backup::{Chunker, store_front};
 use crate::format;
-use crate::model::{Content, Contents, Id, Node, NodeType, Segment, SegmentKind, XattrValue};
+use crate::model::{Content, Contents, Id, Node, NodeType, SegmentKind, XattrValue};
 use crate::progress::{Event, Listener};
 use crate::repository::build::{ContentBuilder, TreeBuilder};
 use crate::repository::store::Store;
@@ -248,14 +248,11 @@ impl<'a> Walk<'a> {
         ended: bool,
         builder: &mut ContentBuilder<'_>,
     ) -> Result<(), Error> {
-        let mut start = 0;
-        while start < buffer.len() && (ended || buffer.len() - start >= self.chunker.maximum()) {
-            let cut = self.chunker.cut(&buffer[start..]);
-            let (id, _) = self.store.save(0, Contents::Data, &buffer[start..start + cut])?;
-            builder.push(Segment { kind: SegmentKind::Data(id), length: cut as u64 })?;
-            start += cut;
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
         }
-        buffer.drain(..start);
+        let (stored, _) = store_front(self.store, 0, &self.chunker, buffer, ended, builder)?;
+        buffer.drain(..stored);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use super::Options;
 use super::hide::host_of;
-use crate::network::{self, Trouble, base64};
+use crate::network::{self, Trouble, base64, decoded};
 use crate::terminal::escape::line;
 use crate::terminal::size::{show_count, show_duration};
 
@@ -132,26 +132,6 @@ fn ready(request: &Request) -> Result<Ready, String> {
     let body = request.body.clone();
     let request = builder.body(()).map_err(|error| error.to_string())?;
     Ok(Ready { request, body, host, scheme })
-}
-
-/// Bytes whose `%41` are undone.
-fn decoded(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -28,21 +28,22 @@ impl Repository {
     }
 
     /// Whether storage takes its time to answer, so that it is asked for many things at once.
-    fn is_far(&self) -> bool {
+    pub fn is_far(&self) -> bool {
         self.requests_at_once() > 1
     }
 
     /// Brings into the cache what it lacks of these, many at a time. Whatever fails is told when the object itself is read.
     pub(super) fn fetch_ahead(&self, listing: &Listing) {
-        if !self.is_far() || self.missing(listing).len() < 2 {
+        if !self.is_far() {
             return;
         }
-        if self.missing(listing).len() >= MANY {
+        let mut missing = self.missing(listing);
+        if missing.len() >= MANY && !listing.of(Kind::Copies).is_empty() {
             listing.of(Kind::Copies).iter().for_each(|name| {
                 let _ = self.take_copies(name);
             });
+            missing = self.missing(listing);
         }
-        let missing = self.missing(listing);
         if missing.len() >= MANY {
             self.seen().lacks_copies = true;
         }

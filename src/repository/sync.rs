@@ -348,7 +348,7 @@ impl Repository {
 
     /// Whether packs are about to go, or gone, of which the last synchronisation did not know.
     pub(super) fn removals_moved(&self) -> Result<bool, Error> {
-        for name in super::list_names(&*self.backend, Kind::Removals)? {
+        for name in self.removal_names()? {
             if self.seen().removals.contains(&name) {
                 continue;
             }

@@ -1,12 +1,11 @@
 //! A server before another that speaks HTTP: it passes requests on, and spoils what its rule says.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
-use super::{listen, reset};
+use super::{Standing, Streams, reset};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -74,31 +73,28 @@ struct Shared {
     /// Those since the rule was set.
     asked: Mutex<Vec<Asked>>,
     struck: AtomicU64,
-    ended: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    streams: Streams,
 }
 
 /// Stands before a server until it is dropped.
 pub struct Front {
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    listener: Option<JoinHandle<()>>,
+    _standing: Standing,
 }
 
 impl Front {
     pub fn before(target: SocketAddr) -> Front {
-        let (listener, address) = listen();
         let shared = Arc::new(Shared {
             target,
             rule: Mutex::new(Arc::new(|_: &Asked, _| Fate::Passed)),
             asked: Mutex::default(),
             struck: AtomicU64::new(0),
-            ended: AtomicBool::new(false),
-            streams: Mutex::default(),
+            streams: Streams::default(),
         });
-        let of_thread = Arc::clone(&shared);
-        let listener = Some(std::thread::spawn(move || serve(&listener, &of_thread)));
-        Front { address, shared, listener }
+        let (of_thread, streams) = (Arc::clone(&shared), Arc::clone(&shared.streams));
+        let standing = Standing::new(move |client| serve(client, &of_thread), streams);
+        Front { address: standing.address, shared, _standing: standing }
     }
 
     /// From now on requests have the fate that this says; it is given the number of each, from 1 on.
@@ -131,29 +127,10 @@ impl Front {
     }
 }
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        for stream in self.shared.streams.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
-    }
-}
-
-fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
-    for client in listener.incoming() {
-        if shared.ended.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(client) = client else { continue };
-        shared.streams.lock().unwrap().push(client.try_clone().unwrap());
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || while answer(&client, &shared).is_some() {});
-    }
+fn serve(client: TcpStream, shared: &Arc<Shared>) {
+    shared.streams.lock().unwrap().push(client.try_clone().unwrap());
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || while answer(&client, &shared).is_some() {});
 }
 
 /// Reads a request's or answer's first line and headers.

@@ -1,12 +1,11 @@
 //! A way between a client and a server that breaks: it carries bytes of any protocol, and counts them.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
-use super::{listen, reset};
+use super::{Standing, Streams, reset};
 
 /// How a connection ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,31 +37,30 @@ struct Shared {
     target: SocketAddr,
     /// For the next connections, the first one's last.
     plans: Mutex<Vec<Plan>>,
+    made: AtomicU64,
     broken: AtomicU64,
-    ended: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    streams: Streams,
 }
 
 /// Carries connections to a server until it is dropped.
 pub struct Way {
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    listener: Option<JoinHandle<()>>,
+    standing: Standing,
 }
 
 impl Way {
     pub fn to(target: SocketAddr) -> Way {
-        let (listener, address) = listen();
         let shared = Arc::new(Shared {
             target,
             plans: Mutex::default(),
+            made: AtomicU64::new(0),
             broken: AtomicU64::new(0),
-            ended: AtomicBool::new(false),
-            streams: Mutex::default(),
+            streams: Streams::default(),
         });
-        let of_thread = Arc::clone(&shared);
-        let listener = Some(std::thread::spawn(move || serve(&listener, &of_thread)));
-        Way { address, shared, listener }
+        let (of_thread, streams) = (Arc::clone(&shared), Arc::clone(&shared.streams));
+        let standing = Standing::new(move |client| serve(client, &of_thread), streams);
+        Way { address: standing.address, shared, standing }
     }
 
     /// The next connections that are made break like that, one after the other; those after them do not.
@@ -72,6 +70,11 @@ impl Way {
         *self.shared.plans.lock().unwrap() = plans;
     }
 
+    /// How many connections were made.
+    pub fn made(&self) -> u64 {
+        self.shared.made.load(Ordering::SeqCst)
+    }
+
     /// How many connections broke as planned.
     pub fn broken(&self) -> u64 {
         self.shared.broken.load(Ordering::SeqCst)
@@ -79,42 +82,23 @@ impl Way {
 
     /// Ends all connections that there are, so that the next request makes a new one.
     pub fn drop_all(&self) {
-        for stream in self.shared.streams.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.standing.drop_all();
     }
 }
 
-impl Drop for Way {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        // Wakes the listener.
-        let _ = TcpStream::connect(self.address);
-        self.drop_all();
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
+fn serve(client: TcpStream, shared: &Arc<Shared>) {
+    shared.made.fetch_add(1, Ordering::SeqCst);
+    let Ok(server) = TcpStream::connect(shared.target) else { return };
+    let plan = shared.plans.lock().unwrap().pop();
+    {
+        let mut streams = shared.streams.lock().unwrap();
+        streams.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
     }
-}
-
-fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
-    for client in listener.incoming() {
-        if shared.ended.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(client) = client else { continue };
-        let Ok(server) = TcpStream::connect(shared.target) else { continue };
-        let plan = shared.plans.lock().unwrap().pop();
-        {
-            let mut streams = shared.streams.lock().unwrap();
-            streams.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-        }
-        let (back, forth) = ((server.try_clone().unwrap(), client.try_clone().unwrap()), (client, server));
-        for (side, (from, to)) in [(Side::FromServer, back), (Side::FromClient, forth)] {
-            let plan = plan.filter(|plan| plan.side == side);
-            let shared = Arc::clone(shared);
-            std::thread::spawn(move || carry(side, from, to, plan, &shared));
-        }
+    let (back, forth) = ((server.try_clone().unwrap(), client.try_clone().unwrap()), (client, server));
+    for (side, (from, to)) in [(Side::FromServer, back), (Side::FromClient, forth)] {
+        let plan = plan.filter(|plan| plan.side == side);
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || carry(side, from, to, plan, &shared));
     }
 }
 

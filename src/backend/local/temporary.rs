@@ -8,11 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::folders::has_modes;
-
-/// The folder of files that are not objects yet.
-pub(super) const FOLDER: &str = "tmp";
-/// How their names begin.
-pub(super) const PREFIX: &str = "tmp-";
+use crate::backend::layout::temporary_path;
 
 /// The mode of every file copal stores, whatever the umask.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -41,9 +37,7 @@ pub(super) struct Temporary<'a> {
 impl<'a> Temporary<'a> {
     /// Makes an empty file that nobody else has.
     pub(super) fn new(root: &'a OwnedFd) -> Result<Temporary<'a>, io::Error> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-        let path = format!("{FOLDER}/{PREFIX}{:032x}", u128::from_le_bytes(random));
+        let path = temporary_path()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = retry_on_intr(|| rustix::fs::openat(root, &path, flags, FILE_MODE))?;
         Ok(Temporary { root, path, file: file.into(), named: false })

@@ -2,21 +2,17 @@
 
 use rusty_s3::Method;
 
-use super::super::{Error, Kind};
+use super::super::Error;
+use super::super::layout::{self, TEMPORARY, TEMPORARY_PREFIX};
 use super::S3;
 use super::request::{Reply, Request};
 use crate::model::Time;
-
-/// Where what is only tried out lies, as temporary files do in a folder.
-const TEMPORARY: &str = "tmp";
-/// How the names of such objects begin.
-const PROBE: &str = "tmp-";
 
 /// A path that no other has, for an object that is only tried out.
 pub(super) fn probe_path() -> String {
     // Without chance it is still no object's name, and at worst another's probe fails.
     let number = getrandom::u64().unwrap_or_default();
-    format!("{TEMPORARY}/{PROBE}{number:016x}")
+    format!("{TEMPORARY}/{TEMPORARY_PREFIX}{number:016x}")
 }
 
 impl S3 {
@@ -27,8 +23,7 @@ impl S3 {
             let folders = page.prefixes.iter();
             let objects = page.objects.iter().map(|object| &object.key);
             let strange = folders.chain(objects).filter_map(|key| key.strip_prefix(prefix)).find(|rest| {
-                let is_own =
-                    |name: &str| name == TEMPORARY || Kind::ALL.iter().any(|kind| kind.folder() == name);
+                let is_own = |name: &str| layout::folders().contains(&name);
                 // What the consoles of providers make for a folder is the prefix itself.
                 !rest.is_empty() && !rest.starts_with('.') && !rest.strip_suffix('/').is_some_and(is_own)
             });
@@ -73,7 +68,7 @@ impl S3 {
     /// Removes probes that were put before a time and are still there; how many.
     pub(super) fn remove_probes(&self, before: Time) -> Result<u64, Error> {
         let mut old = Vec::new();
-        self.each_page(&format!("{TEMPORARY}/{PROBE}"), false, &mut |page| {
+        self.each_page(&format!("{TEMPORARY}/{TEMPORARY_PREFIX}"), false, &mut |page| {
             let prefix = &self.client.address.prefix;
             old.extend(page.objects.into_iter().filter_map(|object| {
                 let is_old = object.modified.is_some_and(|modified| modified < before);

@@ -5,6 +5,7 @@ use quick_xml::events::Event;
 
 use super::clock::listing_date;
 use crate::model::Time;
+use crate::network::decoded;
 
 /// No answer that is meant has elements deeper inside one another.
 const DEPTH_MAX: usize = 16;
@@ -69,7 +70,7 @@ pub(super) fn page(bytes: &[u8]) -> Option<Page> {
     if is_encoded {
         let keys = page.objects.iter_mut().map(|object| &mut object.key);
         for text in keys.chain(&mut page.prefixes) {
-            *text = decoded(text);
+            *text = plain(text);
         }
     }
     if is_truncated {
@@ -139,23 +140,8 @@ fn walk(bytes: &[u8], each: &mut dyn FnMut(&[String], String)) -> Option<String>
 }
 
 /// A key whose `%41` are undone, and `+`, which stands for a space.
-fn decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(if *first == b'+' { b' ' } else { *first });
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+fn plain(key: &str) -> String {
+    String::from_utf8_lossy(&decoded(&key.replace('+', " "))).into_owned()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use super::connection::Pending;
 use super::link::Trouble;
 use super::request::{READ, Request};
 use super::session::{Open, Session};
-use super::{FOLDER_MODE, Place, TEMPORARY, list};
+use super::{FOLDER_MODE, Place, list};
+use crate::backend::layout::{TEMPORARY, is_strange};
 use crate::backend::{Error, Kind};
 
 /// A folder that is being opened, to be synced later.
@@ -96,16 +97,15 @@ pub fn make(session: &Session, place: &Place, folders: &[&str]) -> Result<(), Tr
 }
 
 /// Refuses a folder with other things in it, as a local one is. Whether there is a folder.
-pub fn refuse_strangers(session: &Session, place: &Place, own: &[&str]) -> Result<bool, Trouble> {
+pub fn refuse_strangers(session: &Session, place: &Place) -> Result<bool, Trouble> {
     let path = place.at("");
     if session.attributes(session.send(Request::Look(&path))?)?.is_err() {
         return Ok(false);
     }
-    let usual = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
     let mut strange = None;
     list::folders(session, &[(place.at(""), place.named(""))], &mut |_, listed| {
         let name = String::from_utf8_lossy(&listed.name);
-        if !name.starts_with('.') && !own.contains(&&*name) && !usual.contains(&&*name) {
+        if is_strange(&name) {
             strange.get_or_insert_with(|| name.escape_debug().to_string());
         }
     })?;

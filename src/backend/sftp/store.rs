@@ -13,8 +13,9 @@ use super::link::Trouble;
 use super::packet::Attributes;
 use super::request::{NEW, Request};
 use super::session::{Session, Status, WINDOW};
-use super::{FILE_MODE, FOLDER_MODE, Place, SYNC, TEMPORARY};
+use super::{FILE_MODE, FOLDER_MODE, Place, SYNC};
 use crate::backend::Error;
+use crate::backend::layout::{self, TEMPORARY};
 
 /// What is to be stored where.
 pub struct Task<'a> {
@@ -37,11 +38,7 @@ pub enum Stored {
 
 /// A name below `tmp/` that nobody else has.
 pub fn temporary() -> Result<String, Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| {
-        Error::sort(TEMPORARY, "make a name for a file", std::io::Error::other(error.to_string()))
-    })?;
-    Ok(format!("{TEMPORARY}/tmp-{:032x}", u128::from_le_bytes(random)))
+    layout::temporary_path().map_err(|error| Error::sort(TEMPORARY, "make a name for a file", error))
 }
 
 impl Task<'_> {
