@@ -158,7 +158,6 @@ fn summarise(context: &Context<'_>, wanted: &Copy, outcome: &Outcome, seconds: f
 
 /// Names what could not be copied.
 fn tell_failed(context: &Context<'_>, failed: &[(Id, Error)]) -> Result<Code, Failure> {
-    let mut code = Code::Done;
     for (of, error) in failed {
         match context.global.json {
             true => {
@@ -167,7 +166,10 @@ fn tell_failed(context: &Context<'_>, failed: &[(Id, Error)]) -> Result<Code, Fa
             }
             false => context.warn(&format!("snapshot {} was not copied: {error}", of.short())),
         }
-        code = if error.is_damage() { Code::Damaged } else { Code::Failed };
     }
-    Ok(code)
+    Ok(match failed {
+        [] => Code::Done,
+        _ if failed.iter().any(|(_, error)| error.is_damage()) => Code::Damaged,
+        _ => Code::Failed,
+    })
 }
