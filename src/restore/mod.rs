@@ -234,7 +234,11 @@ impl Run<'_> {
 
     /// Waits until what was written is on the disks.
     fn sync(&self) -> Result<(), Error> {
-        for folder in lock(&self.systems).values() {
+        if self.options.dry_run || !self.options.is_to_last {
+            return Ok(());
+        }
+        let systems: Vec<_> = lock(&self.systems).values().cloned().collect();
+        for folder in systems {
             files::sync(folder.as_fd()).map_err(|error| {
                 target_error(self.options, &format!("not all that was restored is on the disk: {error}"))
             })?;
@@ -350,9 +354,7 @@ pub fn restore(
             first::single(&run, open_target(&run)?, *node, &path)?;
         }
     }
-    if !options.dry_run && options.is_to_last {
-        run.sync()?;
-    }
+    run.sync()?;
     let swept = run.swept.load(Ordering::Relaxed);
     if swept > 0 {
         let what = crate::terminal::size::show_count(swept, "temporary entry");

@@ -1,6 +1,7 @@
 //! Contents: files and their segments come in, windows of bounded size go out. In a window every block is fetched and opened once,
 //! and its chunks are written wherever they belong, by all cores.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,9 +22,10 @@ const THREADS_SHARE: u64 = 2;
 const WINDOW_SHARE: u64 = 8;
 /// Plain bytes in a window, as a share of the memory: they pass through, and are what the system has to write at once.
 const BYTES_SHARE: u64 = 2;
-/// Files in a window, and folders that they are in, which both are held open: as many, and a share of the descriptors.
-const WINDOW_FILES: usize = 8 << 10;
-const DESCRIPTOR_SHARE: u64 = 8;
+/// What a window holds open, as a share of the descriptors that a process may have: files of several pieces, from the first to the last,
+/// and the folders of all. A file of one piece is open only while it is written. With two windows that is half of them.
+const DESCRIPTOR_SHARE: u64 = 4;
+const DESCRIPTORS_MOST: u64 = 16 << 10;
 /// Bytes that are fetched at once, at most.
 const FETCH: u64 = 4 << 20;
 /// Bytes between two wanted blocks that are fetched along, rather than asking twice.
@@ -43,7 +45,8 @@ pub struct Bounds {
     bytes: u64,
     /// Bytes that a window itself takes.
     held: u64,
-    files: usize,
+    /// What it holds open.
+    descriptors: u64,
     /// Bytes that one thread fetches at once.
     fetch: u64,
     /// As many threads as fit, when those are not as many as there are cores.
@@ -60,7 +63,7 @@ impl Bounds {
         Bounds {
             bytes: memory / BYTES_SHARE,
             held: memory / WINDOW_SHARE,
-            files: (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, WINDOW_FILES as u64) as usize,
+            descriptors: (files::raise_file_limit() / DESCRIPTOR_SHARE).clamp(1, DESCRIPTORS_MOST),
             fetch,
             // Where no threads can be had, those that there are do it.
             pool: if threads != cores { pool.build().ok() } else { None },
@@ -82,9 +85,26 @@ struct Window {
     pieces: Vec<Piece>,
     /// Files without any piece in it, which only need finishing.
     empty: Vec<Arc<Output>>,
-    files: usize,
+    descriptors: u64,
+    /// The folder of the last file: the next one is mostly in it too.
+    folder: Option<Arc<OwnedFd>>,
     bytes: u64,
     held: u64,
+}
+
+impl Window {
+    /// A file that is open until its last piece is written, and its folder.
+    fn holds_open(&mut self, folder: &Arc<OwnedFd>) {
+        self.descriptors += 1;
+        self.holds_folder(folder);
+    }
+
+    fn holds_folder(&mut self, folder: &Arc<OwnedFd>) {
+        if !self.folder.as_ref().is_some_and(|last| Arc::ptr_eq(last, folder)) {
+            self.descriptors += 1;
+            self.folder = Some(folder.clone());
+        }
+    }
 }
 
 /// Collects windows and sends them to the thread that writes them.
@@ -102,9 +122,11 @@ pub fn with<'r>(
 ) -> Result<(), Error> {
     let failure = Mutex::new(None);
     let (out, windows_in) = bounded(0);
+    let (written, to_sync) = bounded(1);
     let result = std::thread::scope(|scope| {
         let failure = &failure;
-        scope.spawn(move || write_windows(run, &windows_in, failure));
+        scope.spawn(move || write_windows(run, &windows_in, &written, failure));
+        scope.spawn(move || sync_windows(run, &to_sync, failure));
         let mut windows = Windows { run, window: Window::default(), out, failure };
         work(&mut windows)?;
         windows.send()
@@ -115,9 +137,27 @@ pub fn with<'r>(
     }
 }
 
-fn write_windows(run: &Run<'_>, windows: &Receiver<Window>, failure: &Mutex<Option<Error>>) {
+fn write_windows(
+    run: &Run<'_>,
+    windows: &Receiver<Window>,
+    written: &Sender<()>,
+    failure: &Mutex<Option<Error>>,
+) {
     for window in windows {
         if let Err(error) = write_window(run, window) {
+            lock(failure).get_or_insert(error);
+            return;
+        }
+        let _ = written.try_send(());
+    }
+}
+
+/// Brings to the disks what windows wrote while the next ones are written: all of it has to be there in the end, and the disk would be idle
+/// until then.
+fn sync_windows(run: &Run<'_>, written: &Receiver<()>, failure: &Mutex<Option<Error>>) {
+    for () in written {
+        // Once: the system tells a failed write to who asks first.
+        if let Err(error) = run.sync() {
             lock(failure).get_or_insert(error);
             return;
         }
@@ -131,11 +171,16 @@ impl<'r> Windows<'_, 'r> {
         self.out.send(window).map_err(|_| Error::Stopped)
     }
 
-    fn send_when_full(&mut self) -> Result<(), Error> {
+    /// Whether it was sent.
+    fn send_when_full(&mut self) -> Result<bool, Error> {
         let (window, bounds) = (&self.window, &self.run.bounds);
-        let is_full =
-            window.held >= bounds.held || window.bytes >= bounds.bytes || window.files >= bounds.files;
-        if is_full { self.send() } else { Ok(()) }
+        let is_full = window.held >= bounds.held
+            || window.bytes >= bounds.bytes
+            || window.descriptors >= bounds.descriptors;
+        if is_full {
+            self.send()?;
+        }
+        Ok(is_full)
     }
 
     /// Takes a file in.
@@ -147,7 +192,12 @@ impl<'r> Windows<'_, 'r> {
         self.window.held += job.weight();
         let file = Arc::new(Output::new(job, run.temporary()));
         let mut existing = file.existing(run)?;
-        let (mut offset, mut has_pieces) = (0u64, false);
+        let folder = &file.job.handle;
+        self.window.holds_folder(folder);
+        if existing.is_some() {
+            self.window.holds_open(folder);
+        }
+        let (mut offset, mut pieces) = (0u64, 0u64);
         let node = &file.job.node;
         let mut each = |segment: Segment| {
             run.check_stop()?;
@@ -167,7 +217,10 @@ impl<'r> Windows<'_, 'r> {
                     match run.repository.place(Contents::Data, &id, segment.length)? {
                         Some(location) => {
                             file.expect_piece();
-                            has_pieces = true;
+                            pieces += 1;
+                            if pieces == 2 && existing.is_none() {
+                                self.window.holds_open(folder);
+                            }
                             self.window.pieces.push(Piece {
                                 file: file.clone(),
                                 offset: start,
@@ -187,7 +240,11 @@ impl<'r> Windows<'_, 'r> {
                 }
                 SegmentKind::Gap => file.marked(run, start, segment.length),
             }
-            self.send_when_full()
+            if self.send_when_full()? && (pieces > 0 || existing.is_some()) {
+                // It stays open, also in the next one.
+                self.window.holds_open(folder);
+            }
+            Ok(())
         };
         match run.repository.segments(&node.content, node.size, &mut each) {
             Ok(()) => {}
@@ -197,13 +254,13 @@ impl<'r> Windows<'_, 'r> {
             }
             Err(error) => return Err(error),
         }
-        self.window.files += 1;
-        if has_pieces {
+        if pieces > 0 {
             file.release(run)?;
         } else {
             self.window.empty.push(file);
         }
-        self.send_when_full()
+        self.send_when_full()?;
+        Ok(())
     }
 }
 
