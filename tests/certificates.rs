@@ -54,7 +54,12 @@ fn told(url: String) -> Vec<String> {
 /// Stores an object by S3; of an error, the line.
 fn stored(host: &str, port: u16) -> Result<(), String> {
     let keys = |name: &str| name.starts_with("AWS_").then(|| "x".into());
-    let patience = Patience { first: Duration::ZERO, most: Duration::ZERO, total: Duration::from_secs(60) };
+    let patience = Patience {
+        first: Duration::ZERO,
+        most: Duration::ZERO,
+        total: Duration::from_secs(60),
+        ..Patience::default()
+    };
     let options = s3::Options::from_environment(&keys).with_waits(Duration::from_secs(60), patience);
     let storage = S3::new(&format!("https://{host}:{port}/bucket"), options).unwrap();
     storage.put(Kind::Index, &"ab".repeat(32), b"x").map_err(|error| error.to_string())

@@ -303,7 +303,13 @@ impl Clock for Clocks {
 }
 
 /// Storage whose clock goes as the test says.
-struct Timed(Memory, Clocks);
+struct Timed(Memory, Clocks, Syncs);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Syncs {
+    Always,
+    Never,
+}
 
 impl Backend for Timed {
     fn location(&self) -> String {
@@ -336,6 +342,9 @@ impl Backend for Timed {
     fn time(&self) -> Result<Time, copal::backend::Error> {
         Ok(self.0.time()?.plus_seconds(self.1.there.load(Ordering::SeqCst)))
     }
+    fn is_unsynced(&self) -> bool {
+        self.2 == Syncs::Never
+    }
     fn create(&self) -> Result<(), copal::backend::Error> {
         self.0.create()
     }
@@ -365,10 +374,22 @@ fn a_run_that_slept_past_its_lease_goes_over_everything_again() {
         let clocks = Clocks::default();
         let listener =
             Sleeps { clocks: clocks.clone(), hours: AtomicI64::new(hours), notes: AtomicU64::new(0) };
-        let storage = Timed(place.memory.clone(), clocks.clone());
+        let storage = Timed(place.memory.clone(), clocks.clone(), Syncs::Always);
         let name = place.back_up(storage, &clocks, &listener).unwrap().name.unwrap();
         assert_eq!(listener.notes.into_inner(), again, "after {hours} hours");
         assert_eq!(place.saved(), HashSet::from([name]));
+    }
+}
+
+#[test]
+fn storage_that_does_not_sync_is_told() {
+    for (syncs, told) in [(Syncs::Always, 0), (Syncs::Never, 1)] {
+        let place = filled();
+        let clocks = Clocks::default();
+        let listener = Sleeps { clocks: clocks.clone(), hours: AtomicI64::new(0), notes: AtomicU64::new(0) };
+        let storage = Timed(place.memory.clone(), clocks.clone(), syncs);
+        place.back_up(storage, &clocks, &listener).unwrap();
+        assert_eq!(listener.notes.into_inner(), told);
     }
 }
 
@@ -385,7 +406,7 @@ fn back_up_stream(
             Ok((self.0)(buffer))
         }
     }
-    let repository = place.open(Timed(place.memory.clone(), clocks.clone())).unwrap();
+    let repository = place.open(Timed(place.memory.clone(), clocks.clone(), Syncs::Always)).unwrap();
     let options = Options { dry_run, ..place.options() };
     let stream = Stream { path: vec![b"stream".to_vec()], input: &mut Input(read), verdict: &mut || Ok(()) };
     backup::backup_stream(&repository, &options, stream, clocks, &Silent, &AtomicBool::new(false))

@@ -8,7 +8,8 @@ mod made;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use copal::backend::{Backend, Entry, Error as StorageError, Kind, Memory, listed_together};
 use copal::backup::{self, Options};
@@ -27,6 +28,8 @@ use made::{folder, make};
 struct Asked {
     inner: Memory,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Index objects that are being read, and the most at a time.
+    reading: Arc<(Mutex<(usize, usize)>, Condvar)>,
 }
 
 impl Asked {
@@ -48,6 +51,17 @@ impl Backend for Asked {
     }
     fn get(&self, kind: Kind, name: &str) -> Result<Vec<u8>, StorageError> {
         self.note("get", kind);
+        if kind == Kind::Index {
+            let (count, changed) = &*self.reading;
+            let mut reading = count.lock().unwrap();
+            reading.0 += 1;
+            reading.1 = reading.1.max(reading.0);
+            changed.notify_all();
+            // Who is asked for one after the other waits for nothing, and not long.
+            let alone = |(_, most): &mut (usize, usize)| *most < 4;
+            reading = changed.wait_timeout_while(reading, Duration::from_secs(2), alone).unwrap().0;
+            reading.0 -= 1;
+        }
         self.inner.get(kind, name)
     }
     // Whose answer says the length before the bytes come.
@@ -123,6 +137,23 @@ fn list(asked: &Asked, key: [u8; 32]) -> (Vec<String>, usize) {
 }
 
 #[test]
+fn index_objects_that_are_new_are_read_several_at_a_time() {
+    let asked = Asked::default();
+    let key = make(&asked.inner, &SystemClock, 64 << 10);
+    let (source, cache) = (folder(), tempfile::tempdir().unwrap());
+    for number in 0..6 {
+        std::fs::write(source.path().join("file"), format!("content {number}")).unwrap();
+        back_up(&asked, key, cache.path(), source.path());
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let repository = open(&asked, key, empty.path());
+    assert_eq!(asked.reading.0.lock().unwrap().1, 0, "what this client wrote it need not read");
+    repository.sync().unwrap();
+    assert_eq!(asked.reading.0.lock().unwrap().1, 4);
+    assert_eq!(repository.index.pack_count().unwrap(), 18);
+}
+
+#[test]
 fn a_thousand_snapshots_are_listed_in_ten_requests_with_an_empty_cache_once_there_are_copies() {
     let asked = Asked::default();
     let key = make(&asked.inner, &SystemClock, 64 << 10);
@@ -159,7 +190,7 @@ fn a_thousand_snapshots_are_listed_in_ten_requests_with_an_empty_cache_once_ther
             Session::begin(&repository, &SystemClock, snapshot.client, b"host", Vec::new()).unwrap();
         session.commit(&snapshot).unwrap();
     }
-    repository.renew_copies();
+    repository.renew_copies(false);
     assert!(copies().len() == 1 && copies() != first);
     let (requests, count) = list(&asked, key);
     assert!(count == 1041 && requests.len() <= 10, "{count}: {requests:#?}");
@@ -173,6 +204,14 @@ fn a_thousand_snapshots_are_listed_in_ten_requests_with_an_empty_cache_once_ther
     asked.inner.remove(Kind::Confirmed, &gone.to_string()).unwrap();
     asked.inner.remove(Kind::Snapshots, &gone.to_string()).unwrap();
     assert_eq!(list(&asked, key).1, 1040);
+    // Nor is it left in them by who removed it.
+    let before = copies();
+    repository.renew_copies(false);
+    assert_eq!(copies(), before);
+    repository.renew_copies(true);
+    assert!(copies().len() == 1 && copies() != before);
+    let (requests, count) = list(&asked, key);
+    assert!(count == 1040 && requests.len() <= 10, "{count}: {requests:#?}");
 }
 
 #[test]

@@ -57,6 +57,7 @@ impl World {
             first: Duration::from_millis(1),
             most: Duration::from_millis(20),
             total: Duration::from_secs(100),
+            ..Patience::default()
         };
         let options = self.server.options().with_waits(STALL, patience);
         S3::new(&self.server.location_by(self.front.address, "laptop"), options).unwrap()
@@ -354,6 +355,7 @@ fn connections_that_break_anywhere_lose_nothing() {
                     first: Duration::from_millis(1),
                     most: Duration::from_millis(20),
                     total: Duration::from_secs(100),
+                    ..Patience::default()
                 };
                 let options = world.server.options().with_waits(STALL, patience);
                 let storage = S3::new(&world.server.location_by(way.address, "laptop"), options).unwrap();
@@ -407,7 +409,12 @@ fn what_will_not_pass_is_told_at_once() {
 fn a_host_that_is_not_there_is_told_before_long() {
     let (listener, address) = network::listen();
     drop(listener);
-    let patience = Patience { first: Duration::ZERO, most: Duration::ZERO, total: Duration::ZERO };
+    let patience = Patience {
+        first: Duration::ZERO,
+        most: Duration::ZERO,
+        total: Duration::ZERO,
+        ..Patience::default()
+    };
     let options = options("k", "s").with_waits(STALL, patience);
     let storage = S3::new(&format!("http://{address}/{BUCKET}"), options).unwrap();
     let error = storage.exists_repository().unwrap_err().to_string();

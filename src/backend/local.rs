@@ -41,12 +41,6 @@ impl Local {
         Local { folders, handles: Handles::default(), links: AtomicBool::new(false) }
     }
 
-    /// Whether the file system refused to sync as unsupported (some network mounts), so that what was stored may not
-    /// survive a power failure. For a warning.
-    pub fn is_unsynced(&self) -> bool {
-        self.folders.unsynced()
-    }
-
     fn checked(&self, kind: Kind, name: &str) -> Result<String, Error> {
         checked_path(&self.location(), kind, name)
     }
@@ -390,6 +384,11 @@ impl Backend for Local {
     fn reserve(&self, keep: bool) -> bool {
         let Ok(root) = self.folders.root() else { return false };
         if keep { reserve::take(&root) } else { reserve::give_back(&root) }
+    }
+
+    /// Some network mounts refuse to sync as unsupported.
+    fn is_unsynced(&self) -> bool {
+        self.folders.unsynced()
     }
 
     fn create(&self) -> Result<(), Error> {

@@ -135,6 +135,12 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// Whether something that was stored since this was opened may be lost by a power failure, since the file system or server does not
+    /// know how to sync.
+    fn is_unsynced(&self) -> bool {
+        false
+    }
+
     /// Whether a repository is here: any object in `config/` or `keys/`.
     fn exists_repository(&self) -> Result<bool, Error> {
         for kind in [Kind::Config, Kind::Keys] {
@@ -204,6 +210,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn reserve(&self, keep: bool) -> bool {
         (**self).reserve(keep)
+    }
+    fn is_unsynced(&self) -> bool {
+        (**self).is_unsynced()
     }
     fn exists_repository(&self) -> Result<bool, Error> {
         (**self).exists_repository()

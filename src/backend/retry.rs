@@ -20,8 +20,12 @@ impl From<Error> for Failed {
     }
 }
 
+/// For how long something is tried, and pauses are cut into, once the run is asked to stop.
+const STOPPING: Duration = Duration::from_secs(5);
+const SLICE: Duration = Duration::from_millis(100);
+
 /// How often and for how long something is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// About the pause before the second try; each later one is about twice as long.
     pub first: Duration,
@@ -29,13 +33,20 @@ pub struct Patience {
     pub most: Duration,
     /// No try begins so long after the first one began.
     pub total: Duration,
+    /// Whether the run is asked to stop: then an outage is not waited for, only what passes within seconds.
+    pub stops: fn() -> bool,
 }
 
 impl Default for Patience {
     /// For an outage that a router's restart or a server's upgrade is: a quarter of an hour.
     fn default() -> Patience {
         let seconds = Duration::from_secs;
-        Patience { first: Duration::from_millis(500), most: seconds(60), total: seconds(15 * 60) }
+        Patience {
+            first: Duration::from_millis(500),
+            most: seconds(60),
+            total: seconds(15 * 60),
+            stops: || false,
+        }
     }
 }
 
@@ -46,6 +57,20 @@ impl Patience {
         let doubled =
             self.first.saturating_mul(1_u32.checked_shl(next.saturating_sub(2)).unwrap_or(u32::MAX));
         doubled.min(self.most).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+    }
+
+    /// Sleeps until then; false when that is longer than anything is tried, or is by now.
+    fn waits(&self, until: Instant, began: Instant) -> bool {
+        loop {
+            let total = if (self.stops)() { STOPPING.min(self.total) } else { self.total };
+            if until.saturating_duration_since(began) > total {
+                return false;
+            }
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return true,
+                left => std::thread::sleep(left.min(SLICE)),
+            }
+        }
     }
 
     /// Tries until it is done, would fail again, or took too long; `attempt` is given the number of the try, from 1 on. What is returned then
@@ -60,10 +85,9 @@ impl Patience {
                 Err(Failed::ForNow { error, after }) => (error, after),
             };
             let pause = self.pause(number + 1, chance()).max(after.unwrap_or_default());
-            if began.elapsed().saturating_add(pause) > self.total {
+            if !self.waits(Instant::now() + pause, began) {
                 return Err(told(error, number));
             }
-            std::thread::sleep(pause);
             number += 1;
         }
     }
@@ -92,14 +116,20 @@ fn chance() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn failed() -> Error {
         Error::sort("there", "write", io::ErrorKind::ConnectionReset.into())
     }
 
-    const QUICK: Patience =
-        Patience { first: Duration::ZERO, most: Duration::ZERO, total: Duration::from_secs(60) };
+    const QUICK: Patience = Patience {
+        first: Duration::ZERO,
+        most: Duration::ZERO,
+        total: Duration::from_secs(60),
+        stops: || false,
+    };
 
     #[test]
     fn pauses_double_to_a_bound_and_chance_takes_half_of_them_at_most() {
@@ -127,6 +157,30 @@ mod tests {
             })
             .unwrap_err();
         assert_eq!((tries, error.to_string()), (1, failed().to_string()));
+    }
+
+    #[test]
+    fn a_run_that_is_asked_to_stop_does_not_wait_for_an_outage() {
+        static STOPPED: AtomicBool = AtomicBool::new(false);
+        let hour = Duration::from_secs(3600);
+        let patience = Patience { total: hour, stops: || STOPPED.load(Ordering::Relaxed), ..QUICK };
+        let mut tries = 0;
+        let failed = patience.run(|_| -> Result<(), Failed> {
+            tries += 1;
+            // Asked while it sleeps: without that this test would take an hour.
+            if tries == 2 {
+                std::thread::spawn(|| STOPPED.store(true, Ordering::Relaxed));
+            }
+            let after = if tries == 1 { None } else { Some(hour / 2) };
+            Err(Failed::ForNow { error: failed(), after })
+        });
+        assert_eq!((tries, failed.is_err()), (2, true));
+        // What passes soon is waited for all the same.
+        let passing = patience.run(|number| match number {
+            1 => Err(Failed::ForNow { error: super::tests::failed(), after: None }),
+            _ => Ok(()),
+        });
+        assert!(passing.is_ok());
     }
 
     #[test]

@@ -79,11 +79,6 @@ impl Sftp {
         &self.link.place
     }
 
-    /// Whether the server could not sync a file since this was opened, so that what was stored may not survive a power failure there.
-    pub fn is_unsynced(&self) -> bool {
-        self.unsynced.load(Ordering::Relaxed)
-    }
-
     fn checked(&self, kind: Kind, name: &str) -> Result<String, Error> {
         checked_path(&self.place().text, kind, name)
     }
@@ -364,6 +359,11 @@ impl Backend for Sftp {
             })?;
             Ok(found)
         })
+    }
+
+    /// Servers without the extension for it can not.
+    fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Relaxed)
     }
 
     fn create(&self) -> Result<(), Error> {

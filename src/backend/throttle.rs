@@ -136,6 +136,9 @@ impl<B: Backend> Backend for Throttled<B> {
     fn reserve(&self, keep: bool) -> bool {
         self.inner.reserve(keep)
     }
+    fn is_unsynced(&self) -> bool {
+        self.inner.is_unsynced()
+    }
     fn exists_repository(&self) -> Result<bool, Error> {
         self.inner.exists_repository()
     }

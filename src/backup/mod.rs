@@ -33,7 +33,7 @@ use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
-use crate::repository::{Error, Repository, Synced, caught};
+use crate::repository::{Error, Repository, caught};
 
 use commands::CommandSource;
 use run::{Run, encrypted_fact};
@@ -144,7 +144,7 @@ fn attempt_backup(
         }
     };
     let synced = repository.sync_before_snapshots()?;
-    tell_problems(&synced, listener);
+    synced.tell("backup", listener);
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
     // Only a snapshot that the session named is taken over without looking everything up.
@@ -273,6 +273,7 @@ fn attempt_backup(
     let _ = repository.index.set_lineage(&source, Some(name));
     let _ = repository.index.remove_fact(&encrypted_fact(&source));
     repository.renew_wanted_copies();
+    repository.tell_unsynced(listener);
     drop(session);
     listener.event(Event::Finished);
     outcome(Some(name), snapshot, parent)
@@ -282,19 +283,6 @@ fn attempt_backup(
 fn unfinished_count(repository: &Repository, source: &Id16) -> u64 {
     let fact = repository.index.fact(&encrypted_fact(source)).ok().flatten();
     fact.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
-}
-
-/// Tells what a synchronisation found damaged.
-fn tell_problems(synced: &Synced, listener: &dyn Listener) {
-    for problem in &synced.problems {
-        let what = problem.to_string();
-        listener.event(Event::Problem {
-            path: None,
-            what: &what,
-            code: "repository_damaged",
-            during: "backup",
-        });
-    }
 }
 
 /// Whether all sources are the same below two roots; the folders above them belong to others and may have changed.

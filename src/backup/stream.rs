@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::chunk::Chunker;
 use super::file::{Failure, Reader};
 use super::touched::Touched;
-use super::{Options, Outcome, find_parent, tell_problems};
+use super::{Options, Outcome, find_parent};
 use crate::format;
 use crate::model::clock::Clock;
 use crate::model::{Node, NodeType, Snapshot, Summary, Time};
@@ -50,7 +50,7 @@ fn save_stream(
         false => Some(Session::begin(repository, clock, client, &options.host, Vec::new())?),
     };
     let synced = repository.sync_before_snapshots()?;
-    tell_problems(&synced, listener);
+    synced.tell("backup", listener);
     if !options.dry_run {
         synced.check_writable()?;
         repository.name_adopted()?;
@@ -142,6 +142,7 @@ fn save_stream(
         Some(session) => Some(repository.commit_next(&session, &mut snapshot, &all)?),
         None => None,
     };
+    repository.tell_unsynced(listener);
     listener.event(Event::Finished);
     Ok(Outcome {
         name,

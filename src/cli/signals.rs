@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -14,7 +14,13 @@ struct Flags {
     interrupted: Arc<AtomicBool>,
 }
 
-static FLAGS: LazyLock<Flags> = LazyLock::new(|| {
+static FLAGS: OnceLock<Flags> = OnceLock::new();
+
+fn flags() -> &'static Flags {
+    FLAGS.get_or_init(caught)
+}
+
+fn caught() -> Flags {
     let flags = Flags { stop: Arc::default(), interrupted: Arc::default() };
     for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 143)] {
         // In this order: the shutdown looks at the flag as the signal before left it.
@@ -23,11 +29,16 @@ static FLAGS: LazyLock<Flags> = LazyLock::new(|| {
     }
     let _ = signal_hook::flag::register(SIGINT, flags.interrupted.clone());
     flags
-});
+}
 
 /// The flag that a running verb looks at. From the first call on signals are caught.
 pub fn stop() -> &'static AtomicBool {
-    &FLAGS.stop
+    &flags().stop
+}
+
+/// Whether a signal came. Catches none.
+pub fn is_stopping() -> bool {
+    FLAGS.get().is_some_and(|flags| flags.stop.load(Ordering::Relaxed))
 }
 
 /// Becomes readable when a signal came, for who waits for the system and looks at no flag.
@@ -42,8 +53,8 @@ pub fn waker() -> std::io::Result<OwnedFd> {
 
 /// The exit code that the signal asks for, when there was one.
 pub fn code() -> Option<Code> {
-    if !FLAGS.stop.load(Ordering::Relaxed) {
+    if !is_stopping() {
         return None;
     }
-    Some(if FLAGS.interrupted.load(Ordering::Relaxed) { Code::Interrupted } else { Code::Terminated })
+    Some(if flags().interrupted.load(Ordering::Relaxed) { Code::Interrupted } else { Code::Terminated })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::environment::Lookup;
 use super::exit::Failure;
+use super::signals;
 use crate::backend::{Options, Patience, s3, sftp};
 use crate::program::HIDDEN_VARIABLES;
 
@@ -13,9 +14,11 @@ use crate::program::HIDDEN_VARIABLES;
 pub fn options(environment: Lookup<'_>, is_alone: bool) -> Result<Options, Failure> {
     let mut options =
         Options { s3: s3::Options::from_environment(environment), sftp: sftp(environment, is_alone)? };
+    options.s3 = options.s3.stopped_by(signals::is_stopping);
+    options.sftp.patience.stops = signals::is_stopping;
     if let Some(stall) = test_pause(environment, "COPAL_TEST_STALL_MILLISECONDS") {
-        let patience = Patience { first: stall / 1000, most: stall / 100, total: stall * 20 };
-        options.s3 = options.s3.with_waits(stall, patience);
+        let (first, most, total) = (stall / 1000, stall / 100, stall * 20);
+        options.s3 = options.s3.with_waits(stall, Patience { first, most, total, ..options.sftp.patience });
     }
     Ok(options)
 }

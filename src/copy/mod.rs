@@ -121,6 +121,7 @@ impl Work<'_> {
             false => Some(Session::begin(self.to, self.clock, client, self.host, Vec::new())?),
         };
         let synced = self.to.sync_before_snapshots()?;
+        synced.tell("copy", self.listener);
         if !self.options.dry_run {
             synced.check_writable()?;
             self.to.name_adopted()?;
@@ -164,6 +165,7 @@ impl Work<'_> {
             told(&copied);
             outcome.copied.push(copied);
         }
+        self.to.tell_unsynced(self.listener);
         self.listener.event(Event::Finished);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Run;
+use super::{Outcome, Run};
 use crate::backend::Kind;
 use crate::format::limits::LIST_MAX;
 use crate::format::session::Removal;
@@ -35,9 +35,9 @@ fn pieces(run: &Run<'_>) -> Result<Vec<(Id, Removal)>, Error> {
 /// Puts pieces together where they are many. In this order, so that whatever is named is named by something at any time: new index
 /// objects; the tombstones that name the old ones, and all that those in whose place they come name; and once everybody sees these, the
 /// old ones go.
-pub(super) fn compact(run: &Run<'_>, session: &Session<'_>) -> Result<(), Error> {
+pub(super) fn compact(run: &Run<'_>, session: &Session<'_>, outcome: &Outcome) -> Result<(), Error> {
     run.check_stop()?;
-    run.repository.renew_copies();
+    run.repository.renew_copies(outcome.snapshots_removed > 0);
     let index_objects = run.repository.merge_index(run.options.pieces.max(2))?;
     let pieces = pieces(run)?;
     if index_objects.is_empty() && pieces.is_empty() {

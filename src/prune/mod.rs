@@ -230,7 +230,7 @@ fn work(run: &Run<'_>, session: &Session<'_>) -> Result<Outcome, Error> {
         finish::marks(run, session, &mut outcome)?;
     }
     finish::waiting(run, &mut outcome)?;
-    compact::compact(run, session)?;
+    compact::compact(run, session, &outcome)?;
     sweep::sessions(run, session)?;
     Ok(outcome)
 }

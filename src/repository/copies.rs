@@ -58,13 +58,20 @@ impl Repository {
     /// Does `work` of each, as many at a time as are worth while.
     pub(super) fn at_once<T: Sync>(&self, all: &[T], work: &(dyn Fn(&T) + Sync)) {
         let next = AtomicUsize::new(0);
+        let some = || {
+            while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(one);
+            }
+        };
+        // This thread is one of them, and the only one where storage is near.
         std::thread::scope(|scope| {
-            for _ in 0..self.requests_at_once().min(all.len()) {
-                scope.spawn(|| {
-                    while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        work(one);
-                    }
-                });
+            let others: Vec<_> =
+                (1..self.requests_at_once().min(all.len())).map(|_| scope.spawn(some)).collect();
+            some();
+            for other in others {
+                if let Err(panic) = other.join() {
+                    std::panic::resume_unwind(panic);
+                }
             }
         });
     }
@@ -98,25 +105,30 @@ impl Repository {
     }
 
     /// Makes copies of all snapshots, confirmations and notes, in the place of earlier ones, once there are many that have none and storage
-    /// is far. Nothing depends on it: whatever fails is passed over.
-    pub fn renew_copies(&self) {
+    /// is far. Those that hold what is `gone` are renewed in any case: what was removed is not to lie there under another name. Nothing
+    /// depends on it: whatever fails is passed over.
+    pub fn renew_copies(&self, gone: bool) {
         if self.is_far() {
-            let _ = self.try_renew_copies();
+            let _ = self.try_renew_copies(gone);
         }
     }
 
     /// The same for who found in this run that they are wanted: no request else.
     pub fn renew_wanted_copies(&self) {
         if std::mem::take(&mut self.seen().lacks_copies) {
-            self.renew_copies();
+            self.renew_copies(false);
         }
     }
 
-    fn try_renew_copies(&self) -> Result<(), Error> {
+    fn try_renew_copies(&self, gone: bool) -> Result<(), Error> {
         let listing = self.listing(&SNAPSHOTS)?;
         let listed: usize = COPIED.iter().map(|kind| listing.of(*kind).len()).sum();
         let old = listing.of(Kind::Copies);
-        if listed < MANY + self.covered(&listing)? {
+        let is_wanted = match gone {
+            true => !old.is_empty(),
+            false => listed >= MANY + self.covered(&listing)?,
+        };
+        if !is_wanted {
             return Ok(());
         }
         let mut all = Vec::new();

@@ -2,11 +2,13 @@
 //! that is safe beside others.
 
 use std::collections::HashSet;
+use std::sync::Mutex;
 
 use super::{Error, Repository, get_named, list_names, put_named};
 use crate::backend::Kind;
 use crate::format::index::{self, IndexObject, PackEntry};
 use crate::format::limits::INDEX_PACKS;
+use crate::locks::lock;
 use crate::model::Id;
 
 /// Packs in one index object of a writer.
@@ -14,6 +16,9 @@ pub(super) const PACKS_PER_INDEX: usize = 256;
 const _: () = assert!(PACKS_PER_INDEX <= INDEX_PACKS);
 /// Chunks in one index object: some 14 MB.
 pub(super) const CHUNKS_PER_INDEX: usize = 400_000;
+
+/// Stored bytes of index objects that are read at once: about one that is full.
+const AT_ONCE_BYTES: u64 = 16 << 20;
 
 /// Number of chunks in a pack.
 pub fn chunks_of(entry: &PackEntry) -> usize {
@@ -36,6 +41,24 @@ impl Repository {
         let object = get_named(&*self.backend, Kind::Index, name)?;
         index::decode(&self.keys, &object)
             .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
+    }
+
+    /// Reads the first of these index objects, given with their stored bytes: as many as are well asked for at once and together are no
+    /// longer than one may be, at least one.
+    pub(super) fn load_first(&self, objects: &[(Id, u64)]) -> Vec<(Id, Result<IndexObject, Error>)> {
+        let mut bytes = 0;
+        let fits = |(_, length): &&(Id, u64)| {
+            bytes += length;
+            bytes <= AT_ONCE_BYTES
+        };
+        let count = objects.iter().take(self.requests_at_once()).take_while(fits).count().max(1);
+        let slots: Vec<_> = objects.iter().take(count).map(|(name, _)| (*name, Mutex::new(None))).collect();
+        self.at_once(&slots, &|(name, slot)| *lock(slot) = Some(self.load_index_object(name)));
+        let loaded = slots.into_iter().map(|(name, slot)| {
+            let object = slot.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            (name, object.unwrap_or_else(|| self.load_index_object(&name)))
+        });
+        loaded.collect()
     }
 
     /// Puts an index object, with a copy of `config` in it.

@@ -18,12 +18,19 @@ pub(super) const WHOLE: [Kind; 7] =
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     names: HashMap<Kind, Vec<Id>>,
+    /// Stored bytes of the index objects, in the order of their names.
+    index_bytes: Vec<u64>,
 }
 
 impl Listing {
     /// The names of a kind, in the order in which the storage listed them; none of one that was not asked for.
     pub fn of(&self, kind: Kind) -> &[Id] {
         self.names.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The index objects, with their stored bytes.
+    pub fn index_objects(&self) -> impl Iterator<Item = (Id, u64)> {
+        self.of(Kind::Index).iter().copied().zip(self.index_bytes.iter().copied())
     }
 
     /// Whether that kind was asked for.
@@ -35,13 +42,18 @@ impl Listing {
 impl Repository {
     /// Lists these kinds, each after those before it or together with them.
     pub(super) fn listing(&self, kinds: &[Kind]) -> Result<Listing, Error> {
-        let mut listing = Listing { names: kinds.iter().map(|kind| (*kind, Vec::new())).collect() };
+        let names = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
+        let mut listing = Listing { names, ..Listing::default() };
         // Copies help only where storage takes its time.
         let is_near = self.backend.requests_at_once() <= 1;
         let kinds: Vec<Kind> =
             kinds.iter().copied().filter(|kind| *kind != Kind::Copies || !is_near).collect();
         self.backend.list_kinds(&kinds, &mut |kind, entry| {
-            listing.names.entry(kind).or_default().extend(Id::parse(&entry.name));
+            let Some(name) = Id::parse(&entry.name) else { return };
+            listing.names.entry(kind).or_default().push(name);
+            if kind == Kind::Index {
+                listing.index_bytes.push(entry.size);
+            }
         })?;
         Ok(listing)
     }

@@ -37,6 +37,7 @@ use crate::crypto::{self, Hasher, Keys, MasterKey};
 use crate::format::{self, config::Config, slot, slot::Description, slot::Unlock};
 use crate::index::{self, Index, Opened};
 use crate::model::{Cutter, Id, Id16, clock::Clock};
+use crate::progress::{Event, Listener};
 use again::again;
 
 pub use error::{Error, caught};
@@ -274,6 +275,15 @@ impl Repository {
     /// The storage's clock.
     pub fn storage_time(&self) -> Result<crate::model::Time, Error> {
         Ok(self.backend.time()?)
+    }
+
+    /// Says so when what was stored in this run may not be on the storage's disk yet.
+    pub fn tell_unsynced(&self, listener: &dyn Listener) {
+        if self.backend.is_unsynced() {
+            listener.event(Event::Note(
+                "the repository's file system or server does not sync: a power failure there may lose what was just stored",
+            ));
+        }
     }
 
     /// How much room there is where it lies; none where that is not known.

@@ -11,6 +11,7 @@ use crate::format::index::{IndexObject, PackEntry};
 use crate::index::{self, Intake};
 use crate::locks::lock;
 use crate::model::Id;
+use crate::progress::{Event, Listener};
 
 /// Index objects whose packs go into the database at once.
 const BATCH_PACKS: usize = 512;
@@ -57,6 +58,14 @@ pub struct Synced {
 }
 
 impl Synced {
+    /// Tells what is not as it should be, to whoever listens while this is done.
+    pub fn tell(&self, during: &'static str, listener: &dyn Listener) {
+        for problem in &self.problems {
+            let what = problem.to_string();
+            listener.event(Event::Problem { path: None, what: &what, code: "repository_damaged", during });
+        }
+    }
+
     /// An error unless it is known which packs may be relied on. Readers go on: they are told by what they can not read.
     pub fn check_writable(&self) -> Result<(), Error> {
         match self.unreadable_removals.first() {
@@ -110,17 +119,21 @@ impl Repository {
     fn sync_once(&self, listing: &Listing) -> Result<Synced, Error> {
         let mut synced = Synced::default();
         let (removals, hidden_packs) = self.absent(listing, &mut synced)?;
-        let listed = listing.of(Kind::Index);
         let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
-        let present: HashSet<Id> = listed.iter().copied().collect();
+        let present: HashSet<Id> = listing.of(Kind::Index).iter().copied().collect();
         let gone: Vec<Id> = known.difference(&present).copied().collect();
         let mut unreadable = Vec::new();
         let mut intake = Intake::default();
         let explained = &removals.index_objects;
-        let read = listed
-            .iter()
-            .filter(|name| !known.contains(name))
-            .try_for_each(|name| self.take(*name, explained, &mut intake, &mut synced, &mut unreadable));
+        let new: Vec<_> = listing.index_objects().filter(|(name, _)| !known.contains(name)).collect();
+        let (mut left, mut read) = (&new[..], Ok(()));
+        while !left.is_empty() && read.is_ok() {
+            let loaded = self.load_first(left);
+            left = &left[loaded.len()..];
+            read = loaded.into_iter().try_for_each(|(name, object)| {
+                self.take(name, object, explained, &mut intake, &mut synced, &mut unreadable)
+            });
+        }
         // What was read stays, whatever came after it.
         self.index.take_in(intake)?;
         read?;
@@ -149,23 +162,24 @@ impl Repository {
         self.index.set_hidden(&hidden_packs, &[])?;
         if !synced.problems.is_empty()
             || !gone.is_empty()
-            || (listed.is_empty() && self.index.pack_count()? == 0)
+            || (present.is_empty() && self.index.pack_count()? == 0)
         {
             self.adopt_packs(&mut synced)?;
         }
         Ok(synced)
     }
 
-    /// Reads an index object, and takes in what is gathered when that is much. `explained`: index objects that tombstones name.
+    /// Takes an index object in, and what is gathered when that is much. `explained`: index objects that tombstones name.
     fn take(
         &self,
         name: Id,
+        object: Result<IndexObject, Error>,
         explained: &HashSet<Id>,
         intake: &mut Intake,
         synced: &mut Synced,
         unreadable: &mut Vec<Id>,
     ) -> Result<(), Error> {
-        match self.load_index_object(&name) {
+        match object {
             Ok(object) => {
                 let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                 // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.

@@ -110,6 +110,7 @@ pub fn options(key: &str, secret: &str) -> s3::Options {
         first: Duration::from_millis(1),
         most: Duration::from_millis(20),
         total: Duration::from_secs(60),
+        ..Patience::default()
     };
     s3::Options::from_environment(&look).with_waits(Duration::from_secs(60), patience)
 }

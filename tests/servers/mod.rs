@@ -21,6 +21,7 @@ pub const QUICK: Patience = Patience {
     first: Duration::from_millis(1),
     most: Duration::from_millis(50),
     total: Duration::from_secs(30),
+    stops: || false,
 };
 
 /// The repository in a folder, through a command that speaks SFTP.

@@ -61,6 +61,13 @@ impl Options {
         Options { stall, patience, first_patience: patience, ..self }
     }
 
+    /// The same, told by that whether the run is asked to stop (`Patience::stops`).
+    pub fn stopped_by(mut self, stops: fn() -> bool) -> Options {
+        self.patience.stops = stops;
+        self.first_patience.stops = stops;
+        self
+    }
+
     /// A variable.
     pub(super) fn variable(&self, name: &str) -> Option<OsString> {
         self.variables.get(name).cloned()

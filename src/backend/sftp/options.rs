@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backend::{Error, Patience};
 
 /// How a server is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The program that takes the options and arguments of OpenSSH's `ssh`, and options of the user's own.
     pub ssh: Vec<String>,
