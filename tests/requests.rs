@@ -229,3 +229,23 @@ fn a_backup_of_what_is_unchanged_asks_twelve_times_at_most() {
     let requests = back_up(&asked, key, cache.path(), source.path());
     assert!(requests.len() <= 12, "{}: {requests:#?}", requests.len());
 }
+
+#[test]
+fn what_others_stored_costs_three_requests_each_and_is_asked_for_once() {
+    const OTHERS: usize = 10;
+    let asked = Asked::default();
+    let key = make(&asked.inner, &SystemClock, 64 << 10);
+    let (source, cache) = (folder(), tempfile::tempdir().unwrap());
+    std::fs::write(source.path().join("file"), "content").unwrap();
+    back_up(&asked, key, cache.path(), source.path());
+    back_up(&asked, key, cache.path(), source.path());
+    for number in 0..OTHERS {
+        let (place, own) = (folder(), tempfile::tempdir().unwrap());
+        std::fs::write(place.path().join("file"), format!("of {number}")).unwrap();
+        back_up(&asked, key, own.path(), place.path());
+    }
+    let requests = back_up(&asked, key, cache.path(), source.path());
+    assert!(requests.len() <= 12 + 3 * OTHERS, "{}: {requests:#?}", requests.len());
+    let requests = back_up(&asked, key, cache.path(), source.path());
+    assert!(requests.len() <= 12, "{}: {requests:#?}", requests.len());
+}
