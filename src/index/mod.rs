@@ -27,6 +27,7 @@ mod records;
 mod references;
 mod runs;
 mod schema;
+mod spool;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub use peek::Peeked;
 pub use pending::PENDING_MAX;
 pub use records::{BlockInfo, BlockRecord, Location, PackInfo, PackRecord};
 pub use references::References;
+pub use spool::Spool;
 pub use usage::{Gather, Place, Used, UsedChunk};
 pub use verify::Sums;
 
