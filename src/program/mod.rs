@@ -22,6 +22,8 @@ use tail::Tail;
 /// Variables of copal's environment that no program gets, since they are secrets or may hold one.
 pub const HIDDEN_VARIABLES: [&str; 4] =
     ["COPAL_PASSWORD", "COPAL_PASSWORD_COMMAND", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+/// Those of them that are secrets of copal alone.
+pub const OWN_VARIABLES: [&str; 2] = ["COPAL_PASSWORD", "COPAL_PASSWORD_COMMAND"];
 /// How long a program that is told to end (SIGTERM) has for it until it is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// How long output is waited for that others still hold open after the program itself has ended.
@@ -102,9 +104,18 @@ pub struct Running<'a> {
 
 impl<'a> Running<'a> {
     /// Starts it, with nothing to read and without copal's secrets.
-    pub fn start(mut command: Command, limits: Limits<'a>) -> Result<Running<'a>, Problem> {
+    pub fn start(command: Command, limits: Limits<'a>) -> Result<Running<'a>, Problem> {
+        Running::start_without(&HIDDEN_VARIABLES, command, limits)
+    }
+
+    /// The same without these variables only, for a program that needs what opens its own storage.
+    pub fn start_without(
+        hidden: &[&str],
+        mut command: Command,
+        limits: Limits<'a>,
+    ) -> Result<Running<'a>, Problem> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in HIDDEN_VARIABLES {
+        for name in hidden {
             command.env_remove(name);
         }
         // A session of its own: what it asks a terminal for fails at once, instead of waiting for ever in the background; and all that it
