@@ -96,7 +96,8 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
             27,
             false,
             &snapshot.copied_from.map_or_else(Vec::new, |(id, name)| [&id.0[..], &name.0].concat()),
-        );
+        )
+        .bytes(28, false, snapshot.imported_from.as_bytes());
     small::encode(keys, KIND, &[], &writer.finish())
 }
 
@@ -143,6 +144,7 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
                     .zip(name.try_into().ok())
                     .map(|(id, name)| (Id16(id), Id(name)));
             }
+            28 => snapshot.imported_from = field.text()?,
             _ => field.unknown()?,
         }
     }

@@ -55,4 +55,6 @@ pub struct Snapshot {
     pub stands_for: Option<Id>,
     /// The repository and the snapshot in it of which this one is a copy.
     pub copied_from: Option<(Id16, Id)>,
+    /// The snapshot of another program that this one was made of: `PROGRAM:REPOSITORY:SNAPSHOT`; empty when there is none.
+    pub imported_from: String,
 }

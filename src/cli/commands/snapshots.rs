@@ -35,6 +35,9 @@ pub struct Line {
     /// The snapshot of another repository of which this one is a copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     copied_from: Option<String>,
+    /// The snapshot of another program of which this one was made.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    imported_from: String,
     program_version: String,
     incomplete: bool,
     protected: bool,
@@ -64,6 +67,7 @@ pub fn line(named: &Named) -> Line {
     Line {
         stands_for: named.snapshot.stands_for.map(|original| original.to_string()),
         copied_from: named.snapshot.copied_from.map(|(_, original)| original.to_string()),
+        imported_from: named.snapshot.imported_from.clone(),
         id: named.name.to_string(),
         short_id: named.name.short(),
         time: time::iso(*time),
