@@ -134,6 +134,12 @@ impl Outcome {
         let summary = &self.snapshot.summary;
         let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
         match &self.parent {
+            // Of what came from elsewhere nothing was known before: all of it counts as new.
+            Some(parent)
+                if parent.snapshot.copied_from.is_some() || !parent.snapshot.imported_from.is_empty() =>
+            {
+                0
+            }
             Some(parent) if parent.snapshot.sources == self.snapshot.sources => {
                 parent.snapshot.summary.files.saturating_sub(seen)
             }
