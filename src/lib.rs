@@ -38,6 +38,7 @@ pub mod schedule;
 pub mod browse;
 pub mod copy;
 pub mod drill;
+pub mod import;
 pub mod notices;
 pub mod run;
 pub mod watch;

@@ -27,7 +27,7 @@ const FLOORS: &[&[&str]] = &[
         "retention",
         "schedule",
     ],
-    &["browse", "copy", "drill", "notices", "run", "watch", "web"],
+    &["browse", "copy", "drill", "import", "notices", "run", "watch", "web"],
     &["cli"],
 ];
 

@@ -100,6 +100,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Dump(dump) => commands::dump::run(context, dump),
         Command::Restore(restore) => commands::restore::run(context, restore),
         Command::Copy(copy) => commands::copy::run(context, copy),
+        Command::Import(import) => commands::import::run(context, import),
         Command::Mount(mount) => commands::mount::run(context, mount),
         Command::Browse(browse) => commands::browse::run(context, browse),
         Command::Watch(watch) => commands::watch::run(context, watch),

@@ -8,6 +8,7 @@ mod drill;
 mod dump;
 mod find;
 mod global;
+mod import;
 mod key;
 mod look;
 mod mount;
@@ -38,6 +39,7 @@ pub use drill::Drill;
 pub use dump::{Archive, Dump};
 pub use find::{Find, Kinds, Versions};
 pub use global::Global;
+pub use import::{Import, ImportBorg, ImportCommand, ImportHow, ImportRestic};
 pub use key::{Init, Key, KeyAdd, KeyCommand, KeyExport, KeyPassword, KeyRemove, NewSecret};
 pub use look::{Check, Completions, Doctor, Ls, Man, Snapshots, Stats, Version};
 pub use mount::Mount;
@@ -91,6 +93,7 @@ pub enum Command {
     Dump(Dump),
     Restore(Restore),
     Copy(Box<Copy>),
+    Import(Box<Import>),
     Mount(Mount),
     Browse(Browse),
     Watch(Box<Watch>),

@@ -13,6 +13,7 @@ pub mod dump;
 pub mod find;
 pub mod forget;
 mod idle;
+pub mod import;
 pub mod init;
 pub mod key;
 pub mod ls;

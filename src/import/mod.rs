@@ -1,0 +1,306 @@
+//! Importing snapshots of other programs: restic and Borg. Their own programs list what there is and write each snapshot as a tar archive,
+//! which is read as it comes, cut, sealed and stored as a backup would. Each snapshot says of which one it was made, so a run that was cut
+//! off, or the next one, goes on with what is missing. docs/decisions/0012-import.md says why in this way.
+
+mod acl;
+mod attributes;
+pub mod borg;
+mod content;
+mod error;
+mod place;
+pub mod program;
+mod records;
+pub mod restic;
+mod row;
+mod run;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod when;
+
+use std::collections::{BTreeMap, HashSet};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::compress::Level;
+use crate::model::clock::Clock;
+use crate::model::{Id, Id16, Node, Snapshot, Summary, Time};
+use crate::progress::{Event, Listener};
+use crate::repository::session::{Session, kept_alive};
+use crate::repository::store;
+use crate::repository::{self, Repository, caught};
+use run::{Pour, Poured};
+
+pub use error::Error;
+pub use program::Program;
+
+/// How often an overtaken run begins again before it gives up.
+const TRIES: usize = 5;
+
+/// A snapshot as the other program lists it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What the snapshot made of it keeps: `PROGRAM:REPOSITORY:SNAPSHOT`.
+    pub mark: String,
+    pub id: String,
+    /// As people call it.
+    pub name: String,
+    pub time: Time,
+    pub utc_offset: i64,
+    pub host: Vec<u8>,
+    pub user: Vec<u8>,
+    pub tags: Vec<String>,
+    /// Absolute paths; none when only what is in it tells.
+    pub sources: Option<Vec<Vec<u8>>>,
+    pub description: String,
+}
+
+/// An entry as the other program lists it.
+pub struct Expected {
+    /// Relative to the top.
+    pub path: Vec<u8>,
+    /// What of its metadata the archive lacks.
+    pub node: Node,
+    /// Of a file with content of its own.
+    pub size: u64,
+    /// Archives of that program have entries of its kind.
+    pub in_archive: bool,
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the other program knows to be wrong with it.
+    pub problem: Option<&'static str>,
+}
+
+/// Takes what is listed, entry by entry.
+pub type Take<'t> = &'t mut dyn FnMut(Expected) -> Result<(), Error>;
+
+/// Another program with one of its repositories.
+pub trait Origin {
+    fn program(&self) -> &'static str;
+
+    /// The snapshots that there are.
+    fn list(&self, stop: &AtomicBool) -> Result<Vec<Listed>, Error>;
+
+    /// Whether paths are listed with a sign in the place of what is not UTF-8.
+    fn replaces_bytes(&self) -> bool;
+
+    /// Lists what is in a snapshot; gives its time where that is told more exactly here.
+    fn inventory(&self, listed: &Listed, stop: &AtomicBool, take: Take<'_>) -> Result<Option<Time>, Error>;
+
+    /// What writes a snapshot as an archive to its standard output, and what it is called.
+    fn archive(&self, listed: &Listed) -> (String, Command);
+
+    /// The folder that the top of its tree is, told by what is in the tree.
+    fn folder(
+        &self,
+        listed: &Listed,
+        has: &mut dyn FnMut(&[&[u8]]) -> Result<bool, Error>,
+    ) -> Result<Vec<Vec<u8>>, Error>;
+
+    /// Where it takes its secret from.
+    fn hint(&self) -> &'static str;
+}
+
+/// How importing is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub level: Level,
+    pub uploaders: usize,
+    /// Bytes that the run may take, about.
+    pub memory: u64,
+    /// Say what would be imported, and read nothing.
+    pub dry_run: bool,
+}
+
+/// What became of one snapshot.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    pub of: Listed,
+    pub snapshot: Snapshot,
+    /// None in a dry run.
+    pub name: Option<Id>,
+}
+
+/// What became of all.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub imported: Vec<Imported>,
+    /// Those that were there already.
+    pub present: Vec<Listed>,
+    /// Those that were not imported, with why; nothing of them counts.
+    pub failed: Vec<(Listed, String)>,
+}
+
+impl Outcome {
+    fn is_done(&self, mark: &str) -> bool {
+        self.imported.iter().any(|imported| imported.of.mark == mark)
+            || self.failed.iter().any(|(of, _)| of.mark == mark)
+    }
+}
+
+/// Imports these snapshots, oldest first, but for those that are there. `told` is given each as it is done.
+///
+/// Errors: those of the repository that is written; then the snapshots told before are saved. What the other program does not give is in
+/// the outcome.
+#[allow(clippy::too_many_arguments)]
+pub fn import(
+    to: &Repository,
+    origin: &dyn Origin,
+    wanted: &[Listed],
+    options: &Options,
+    clock: &dyn Clock,
+    host: &[u8],
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+    told: &mut dyn FnMut(&Imported),
+) -> Result<Outcome, repository::Error> {
+    let mut wanted: Vec<&Listed> = wanted.iter().collect();
+    wanted.sort_by_key(|listed| (listed.time, &listed.mark));
+    let mut outcome = Outcome::default();
+    for attempt in 1..=TRIES {
+        let work = Work { to, origin, options, clock, host, listener, stop };
+        match caught(|| work.all(&wanted, &mut outcome, told)) {
+            Err(repository::Error::Overtaken) if attempt < TRIES => {
+                listener.event(Event::Note(
+                    "this run slept too long, or another machine marked packs for removal: going on",
+                ));
+            }
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(outcome),
+        }
+    }
+    Err(repository::Error::Overtaken)
+}
+
+struct Work<'a> {
+    to: &'a Repository,
+    origin: &'a dyn Origin,
+    options: &'a Options,
+    clock: &'a dyn Clock,
+    host: &'a [u8],
+    listener: &'a dyn Listener,
+    stop: &'a AtomicBool,
+}
+
+impl Work<'_> {
+    fn all(
+        &self,
+        wanted: &[&Listed],
+        outcome: &mut Outcome,
+        told: &mut dyn FnMut(&Imported),
+    ) -> Result<(), repository::Error> {
+        let client = self.to.client()?;
+        // The session first: from here on nobody removes what it relies on (docs/concurrency.md).
+        let session = match self.options.dry_run {
+            true => None,
+            false => Some(Session::begin(self.to, self.clock, client, self.host, Vec::new())?),
+        };
+        let synced = self.to.sync_before_snapshots()?;
+        if !self.options.dry_run {
+            synced.check_writable()?;
+            self.to.name_adopted()?;
+        }
+        let mut there = self.to.snapshots()?;
+        let marks: HashSet<String> =
+            there.confirmed.iter().map(|named| named.snapshot.imported_from.clone()).collect();
+        self.listener.event(Event::Started);
+        for listed in wanted {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(repository::Error::Stopped);
+            }
+            if outcome.is_done(&listed.mark) {
+                continue;
+            }
+            if marks.contains(&listed.mark) {
+                outcome.present.retain(|present| present.mark != listed.mark);
+                outcome.present.push((*listed).clone());
+                continue;
+            }
+            let (snapshot, name) = match &session {
+                None => (described(listed, client), None),
+                Some(session) => match self.one(session, listed, client) {
+                    Ok(mut snapshot) => {
+                        let name = self.to.commit_next(session, &mut snapshot, &there)?;
+                        there = self.to.snapshots()?;
+                        (snapshot, Some(name))
+                    }
+                    Err(Error::Target(error)) => return Err(error),
+                    Err(error) => {
+                        outcome.failed.push(((*listed).clone(), error.to_string()));
+                        continue;
+                    }
+                },
+            };
+            let imported = Imported { of: (*listed).clone(), snapshot, name };
+            told(&imported);
+            outcome.imported.push(imported);
+        }
+        self.listener.event(Event::Finished);
+        Ok(())
+    }
+
+    fn one(&self, session: &Session<'_>, listed: &Listed, client: Id16) -> Result<Snapshot, Error> {
+        let store_options = store::Options {
+            level: self.options.level,
+            workers: 1,
+            compressors: std::thread::available_parallelism().map_or(2, usize::from),
+            uploaders: self.options.uploaders,
+            memory: self.options.memory,
+            domain: client,
+            discard: false,
+        };
+        let folder = self.to.index.folder();
+        let mut failed = None;
+        let done = store::with(self.to, store_options, self.clock, |store| {
+            let pour = Pour::new(self.to, store, self.listener, self.stop);
+            let work = || match pour.snapshot(self.origin, listed, folder.as_deref()) {
+                Ok(poured) => {
+                    store.checkpoint(|| {})?;
+                    Ok(Some((poured, store.stored())))
+                }
+                Err(Error::Target(error)) => Err(error),
+                Err(error) => {
+                    failed = Some(error);
+                    Ok(None)
+                }
+            };
+            kept_alive(Some(session), |error| store.fail(error), work)
+        });
+        let Some((poured, stored)) = done? else {
+            return Err(failed.unwrap_or(Error::Target(repository::Error::Stopped)));
+        };
+        let Poured { built, summary, incomplete, time } = poured;
+        let mut snapshot = described(listed, client);
+        snapshot.time = time.unwrap_or(listed.time);
+        snapshot.root = built.root;
+        snapshot.incomplete = incomplete;
+        if listed.sources.is_none() {
+            snapshot.sources = built.highest;
+        }
+        snapshot.summary = Summary {
+            bytes_new: stored.bytes_new,
+            bytes_stored: stored.bytes_stored,
+            end: self.clock.now(),
+            ..summary
+        };
+        Ok(snapshot)
+    }
+}
+
+/// The snapshot as far as the list tells.
+fn described(listed: &Listed, client: Id16) -> Snapshot {
+    Snapshot {
+        time: listed.time,
+        time_given: true,
+        utc_offset: listed.utc_offset,
+        host: listed.host.clone(),
+        user: listed.user.clone(),
+        sources: listed.sources.clone().unwrap_or_default(),
+        tags: listed.tags.clone(),
+        program: concat!("copal ", env!("CARGO_PKG_VERSION")).to_owned(),
+        description: listed.description.clone(),
+        client,
+        imported_from: listed.mark.clone(),
+        ..Snapshot::default()
+    }
+}
