@@ -122,6 +122,15 @@ fn odd_tree(sandbox: &Sandbox) -> Vec<Item> {
     items
 }
 
+/// Whether this restic says which files are one: since 0.17.
+fn tells_links() -> bool {
+    let mut command = Command::new("restic");
+    command.arg("version");
+    let version = end(command).expect(0).out();
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    minor.expect("restic says its version") >= 17
+}
+
 /// Backs up with that program's own command, imports, changes a little, and again; after that copal finds nothing new.
 fn two_nights(sandbox: &Sandbox, program: &str, save: &dyn Fn(u32), change: &dyn Fn()) {
     save(1);
@@ -164,6 +173,15 @@ fn snapshots_of_restic_come_back_exactly() {
     let mut far = Item::file(0, "far", "after 2038");
     far.mtime = (4_000_000_000, 1);
     make(&[&sandbox.source()], &[old, far], None);
+    if tells_links() {
+        let more = [
+            Item::new(0, "hard links", Kind::Folder),
+            Item::file(1, "b first", vec![7; 100_000]).xattr("user.x", b"of both"),
+            Item::new(1, "a second", Kind::Link(0)),
+            Item::new(0, "c third", Kind::Link(0)),
+        ];
+        make(&[&sandbox.source()], &more, None);
+    }
     let source = source(&sandbox);
     let save = |night: u32| {
         let time = format!("2024-05-0{night} 03:04:05");
@@ -284,6 +302,8 @@ fn what_restic_does_not_tell_is_told() {
     let target = below(&target, &sandbox.source());
     for name in ["one", "two"] {
         assert_eq!(std::fs::read(target.join(name)).unwrap(), b"content");
+        let links = std::os::unix::fs::MetadataExt::nlink(&std::fs::metadata(target.join(name)).unwrap());
+        assert_eq!(links, if tells_links() { 2 } else { 1 });
     }
     sandbox.run(["ls", "latest", "-H", "web1"]).expect(0).says("device");
 }
@@ -367,6 +387,59 @@ fn snapshots_are_chosen_and_what_is_wrong_is_told() {
     import(&sandbox, &["restic"]).expect(2).warns("--from-repo");
 }
 
+#[test]
+fn the_guide_can_be_followed() {
+    let sandbox = sandbox(Sandbox::empty());
+    let source = source(&sandbox);
+    sandbox.write("source/file", "content");
+    other(&sandbox, &["restic", "init"]);
+    other(&sandbox, &["borg", "init", "-e", "repokey"]);
+    import(&sandbox, &["restic"]).expect(10);
+    other(&sandbox, &["restic", "backup", &source]);
+    other(&sandbox, &["borg", "create", "::one", &source]);
+    sandbox.write("passphrase", "secret\n");
+    let guide = include_str!("../docs/importing.md");
+    for (program, other) in [("restic", "borg"), ("borg", "restic")] {
+        let lines = guide.lines().filter_map(|line| line.strip_prefix("    "));
+        let steps: Vec<&str> = lines.collect();
+        // Each guide begins with a repository.
+        let guides: Vec<&[&str]> = steps.split(|line| line.starts_with("copal init")).collect();
+        let guide =
+            guides.iter().find(|steps| steps.iter().any(|line| line.contains(&format!("import {program}"))));
+        let text = guide.unwrap().join("\n");
+        assert!(!text.contains(other), "{text}");
+        let folder = sandbox.path("").to_str().unwrap().trim_end_matches('/').to_owned();
+        let text = text
+            .replace("/media/disk/copal", &format!("{folder}/new {program}").replace(' ', "-"))
+            .replace("/media/disk/restic", &format!("{folder}/restic"))
+            .replace("ssh://box/./borg", &format!("{folder}/borg"))
+            .replace("~/.restic-password", &format!("{folder}/passphrase"))
+            .replace("/home/ann/.borg-passphrase", &format!("{folder}/passphrase"));
+        sandbox
+            .run([
+                "init",
+                "-r",
+                &format!("{folder}/new-{program}"),
+                "--key-file",
+                &format!("{folder}/key {program}"),
+            ])
+            .expect(0);
+        let mut command = Command::new("sh");
+        let environment = sandbox.command([""]);
+        let variables = environment.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(variables).current_dir(sandbox.path(""));
+        for name in
+            ["RESTIC_PASSWORD", "RESTIC_REPOSITORY", "BORG_PASSPHRASE", "BORG_REPO", "COPAL_REPOSITORY"]
+        {
+            command.env_remove(name);
+        }
+        command.env("COPAL_KEY_FILE", format!("{folder}/key {program}"));
+        let copal = env!("CARGO_BIN_EXE_copal");
+        command.args(["-ec", &format!("copal() {{ {copal} \"$@\"; }}\n{text}")]).stdin(Stdio::null());
+        end(command).expect(0).says("1 snapshot would be imported").says("1 snapshot imported");
+    }
+}
+
 // ---------------------------------------------------------------------------------------------------------------------------------
 // Programs that fail
 
@@ -406,15 +479,19 @@ fn a_snapshot_of_which_something_fails_is_not_kept_and_the_others_are() {
         (of_second("\"$real\" \"$@\" | tr f g; exit 0"), "header"),
         (of_second("echo no archive; exit 0"), "ends early"),
         (
-            format!("case \"$1 $*\" in ls*{second}*) \"$real\" \"$@\" | head -n 3; exit 0;; esac"),
+            format!(
+                "case \"$1 $*\" in find*{second}*) \"$real\" \"$@\" | sed s:source/file:source/other:; exit 0;; esac"
+            ),
             "not in the list",
         ),
         (
-            format!("case \"$1 $*\" in ls*{second}*) \"$real\" \"$@\" | sed s/300000/300001/; exit 0;; esac"),
+            format!(
+                "case \"$1 $*\" in find*{second}*) \"$real\" \"$@\" | sed s/300000/300001/; exit 0;; esac"
+            ),
             "300001",
         ),
         (
-            format!("case \"$1 $*\" in ls*{second}*) \"$real\" \"$@\" | head -c 700; exit 0;; esac"),
+            format!("case \"$1 $*\" in find*{second}*) \"$real\" \"$@\" | head -c 700; exit 0;; esac"),
             "ends early",
         ),
     ] {
@@ -531,7 +608,7 @@ impl Fake {
 case "$1" in
 cat) echo '{"id":"repository"}';;
 snapshots) cat snapshots;;
-ls) cat list;;
+find) cat list;;
 dump) cat archive;;
 esac
 "#;
@@ -555,7 +632,7 @@ esac
                     .to_string()
             })
             .collect();
-        self.sandbox.write("list", lines.join("\n"));
+        self.sandbox.write("list", format!("[{{\"matches\":[{}],\"hits\":1}}]", lines.join(",")));
         self.sandbox.write("archive", [parts.concat(), vec![0; 2 * BLOCK]].concat());
         import(&self.sandbox, &["restic", "--program", &self.program])
     }

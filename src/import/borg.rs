@@ -81,7 +81,7 @@ fn expected(item: Item) -> Result<Expected, Error> {
         .chunks_healthy
         .is_some()
         .then_some("Borg has lost some of it, and gives zeros in its place: it is not what it was");
-    Ok(Expected { path, node, size, in_archive: true, attributes, problem })
+    Ok(Expected { path, node, size, in_archive: true, attributes, link: None, problem })
 }
 
 impl Borg {

@@ -13,6 +13,7 @@ mod records;
 pub mod restic;
 mod row;
 mod run;
+mod stream;
 mod tar;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,8 @@ pub struct Expected {
     /// Archives of that program have entries of its kind.
     pub in_archive: bool,
     pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What all names of one file have in common; none when it has one name, or the archive tells.
+    pub link: Option<Vec<u8>>,
     /// What the other program knows to be wrong with it.
     pub problem: Option<&'static str>,
 }

@@ -1,7 +1,9 @@
-//! restic: `snapshots`, `ls` and `dump` of the person's own program. Its archive has files, folders and symlinks, with times in whole
-//! seconds and each name of a file as a file of its own; its list has the nanoseconds, and says what else there is.
+//! restic: `snapshots`, `find` and `dump` of the person's own program. Its archive has files, folders and symlinks, with times in whole
+//! seconds and each name of a file as a file of its own; what `find` says of all entries has the nanoseconds, says what else there is and,
+//! since restic 0.17, which files are one. `ls` says less of the same.
 
 use std::collections::BTreeMap;
+use std::io::BufReader;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
@@ -9,6 +11,7 @@ use serde::Deserialize;
 
 use super::place::folder_of_tree;
 use super::program::{Program, json, output};
+use super::stream::{self, Form};
 use super::{Error, Expected, Listed, Origin, Take, when};
 use crate::model::{Node, NodeType, Time};
 
@@ -39,12 +42,12 @@ struct Snapshot {
     tags: Option<Vec<String>>,
 }
 
-/// A line of `ls`: a snapshot or an entry.
+/// An entry that was found.
 #[derive(Deserialize)]
-struct Line {
-    path: Option<String>,
+struct Found {
+    path: String,
     #[serde(rename = "type")]
-    kind: Option<String>,
+    kind: String,
     #[serde(default)]
     size: u64,
     #[serde(default)]
@@ -54,7 +57,18 @@ struct Line {
     #[serde(default)]
     gid: u32,
     #[serde(default)]
+    user: String,
+    #[serde(default)]
+    group: String,
+    #[serde(default)]
     mtime: String,
+    #[serde(default)]
+    links: u64,
+    #[serde(default)]
+    device_id: u64,
+    /// Before restic 0.17 it is not told.
+    #[serde(default)]
+    inode: u64,
 }
 
 /// Where Windows calls it `C:\\Users`, restic's tree has `/C/Users`.
@@ -65,9 +79,10 @@ fn source(path: &str) -> Vec<u8> {
     }
 }
 
-fn expected(line: &Line, path: &str, kind: &str) -> Result<Expected, Error> {
-    let wrong = |what: &str| Error::entry(path.as_bytes(), what);
-    let (kind, in_archive) = match kind {
+fn expected(found: Found) -> Result<Expected, Error> {
+    let path = found.path.strip_prefix('/').unwrap_or(&found.path).as_bytes().to_vec();
+    let wrong = |what: &str| Error::entry(&path, what);
+    let (kind, in_archive) = match &*found.kind {
         "file" => (NodeType::File, true),
         "dir" => (NodeType::Directory, true),
         "symlink" => (NodeType::Symlink, true),
@@ -79,14 +94,17 @@ fn expected(line: &Line, path: &str, kind: &str) -> Result<Expected, Error> {
         _ => (NodeType::Unreadable, false),
     };
     let mut node = Node::new(b"", kind);
-    let bit = |go: u64, own: u32| if line.mode & go != 0 { own } else { 0 };
-    node.mode = (line.mode & 0o777) as u32 | bit(SETUID, 0o4000) | bit(SETGID, 0o2000) | bit(STICKY, 0o1000);
-    (node.uid, node.gid) = (line.uid, line.gid);
+    let bit = |go: u64, own: u32| if found.mode & go != 0 { own } else { 0 };
+    node.mode = (found.mode & 0o777) as u32 | bit(SETUID, 0o4000) | bit(SETGID, 0o2000) | bit(STICKY, 0o1000);
+    (node.uid, node.gid) = (found.uid, found.gid);
+    (node.user, node.group) = (found.user.into_bytes(), found.group.into_bytes());
     (node.mtime, _) =
-        when::read(&line.mtime).ok_or_else(|| wrong("its time in the list of entries makes no sense"))?;
-    let path = path.strip_prefix('/').unwrap_or(path).as_bytes().to_vec();
-    let size = if kind == NodeType::File { line.size } else { 0 };
-    Ok(Expected { path, node, size, in_archive, attributes: BTreeMap::new(), problem: None })
+        when::read(&found.mtime).ok_or_else(|| wrong("its time in the list of entries makes no sense"))?;
+    let is_file = kind == NodeType::File;
+    let size = if is_file { found.size } else { 0 };
+    let is_linked = is_file && found.links > 1 && found.inode != 0;
+    let link = is_linked.then(|| format!("restic {} {}", found.device_id, found.inode).into_bytes());
+    Ok(Expected { path, node, size, in_archive, attributes: BTreeMap::new(), link, problem: None })
 }
 
 impl Restic {
@@ -142,14 +160,10 @@ impl Origin for Restic {
     }
 
     fn inventory(&self, listed: &Listed, stop: &AtomicBool, take: Take<'_>) -> Result<Option<Time>, Error> {
-        output("restic ls", self.command(&["ls", "--json", &listed.id]), stop, |output| {
-            let output = std::io::BufReader::new(output);
-            for line in serde_json::Deserializer::from_reader(output).into_iter::<Line>() {
-                let line = line.map_err(|error| json(&error))?;
-                if let (Some(path), Some(kind)) = (&line.path, &line.kind) {
-                    take(expected(&line, path, kind)?)?;
-                }
-            }
+        let command = self.command(&["find", "--json", "--snapshot", &listed.id, "*"]);
+        output("restic find", command, stop, |output| {
+            let form = Form { list: "matches", other: "hits", is_within_array: true };
+            stream::read::<Found, u64>(BufReader::new(output), form, &mut |found| take(expected(found)?))?;
             Ok(None)
         })
     }

@@ -18,7 +18,7 @@ use crate::backup::{CHECKPOINT_SECONDS, Chunker};
 use crate::format;
 use crate::format::limits::{NODE_MAX, SYMLINK_MAX};
 use crate::index::Spool;
-use crate::model::{Node, NodeType, Summary, Time, Unread};
+use crate::model::{Id16, Node, NodeType, Summary, Time, Unread};
 use crate::progress::{Event, FileStatus, Listener};
 use crate::repository::Repository;
 use crate::repository::store::Store;
@@ -28,6 +28,8 @@ const READ_AT_ONCE: usize = 256 << 10;
 /// Parts of the spool: what came out of the archive, and what is to come out of it.
 const ENTRIES: u8 = 0;
 const EXPECTED: u8 = 1;
+/// What the first file of each group of names holds.
+const LINKS: u8 = 2;
 
 /// What pouring needs.
 pub struct Pour<'a> {
@@ -124,6 +126,8 @@ impl Work<'_, '_> {
         if let Some(what) = expected.problem {
             self.problem(&path_of(&key(&names)), what, "damaged_before");
         }
+        let hasher = self.pour.repository.hasher();
+        expected.node.link = expected.link.take().map(|link| hasher.link_group(&link));
         let attributes = std::mem::take(&mut expected.attributes);
         expected.node.xattrs = self.pour.xattrs(&expected.path, attributes)?;
         waiting(&names, &mut expected.node);
@@ -223,6 +227,9 @@ impl Work<'_, '_> {
                     node.xattrs = expected.node.xattrs;
                 }
                 node.unread.extend(expected.node.unread);
+                if let Some(link) = expected.node.link {
+                    node.link = self.is_one_with(&link, &node)?.then_some(link);
+                }
             }
         }
         waiting(&names, &mut node);
@@ -250,6 +257,14 @@ impl Work<'_, '_> {
             true => Ok(()),
             false => Err(Error::entry(&path_of(key), "the archive has two entries of this name")),
         }
+    }
+
+    /// Whether a file holds what the first one of its group holds: each was read by itself when it was saved, and may have changed meanwhile.
+    fn is_one_with(&self, link: &Id16, node: &Node) -> Result<bool, Error> {
+        let mut content = Node::new(b"content", NodeType::File);
+        (content.content, content.size) = (node.content.clone(), node.size);
+        let content = format::node::encode(&content);
+        Ok(self.spool.add(LINKS, &link.0, &content)? || self.spool.get(LINKS, &link.0)? == Some(content))
     }
 
     /// The node of another name of a file that came before, both in one group from now on.

@@ -122,10 +122,11 @@ fn import(
             }
         }
     })?;
+    let is_empty = listed.is_empty();
     let chosen = chosen(listed, texts, choice, how)?;
     if chosen.is_empty() {
-        let words = format!("{} has no snapshot like that", origin.program());
-        return Err(Failure::new(Code::Failed, words));
+        let what = if is_empty { "has no snapshots there" } else { "has no snapshot like that" };
+        return Err(Failure::new(Code::Failed, format!("{} {what}", origin.program())));
     }
     let options = Options {
         level: how.compression,

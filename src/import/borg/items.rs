@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::super::Error;
-use super::super::program::json;
+use super::super::stream::{self, Form};
 
 /// Begins a text that stands for bytes as hexadecimal digits, since they are not UTF-8 or begin with this themselves.
 const HEX_MARK: char = '\u{7f}';
@@ -87,80 +87,8 @@ pub fn read(
     input: impl Read,
     take: &mut dyn FnMut(Item) -> Result<(), Error>,
 ) -> Result<Option<String>, Error> {
-    let mut failed = None;
-    let mut reader = serde_json::Deserializer::from_reader(input);
-    let read = Dump { take, failed: &mut failed }.deserialize(&mut reader);
-    match (failed, read) {
-        (Some(error), _) => Err(error),
-        (None, read) => read.map_err(|error| json(&error)),
-    }
-}
-
-struct Dump<'t> {
-    take: &'t mut dyn FnMut(Item) -> Result<(), Error>,
-    failed: &'t mut Option<Error>,
-}
-
-impl<'de> DeserializeSeed<'de> for Dump<'_> {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<String>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Dump<'_> {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an archive")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Option<String>, A::Error> {
-        let (mut time, mut has_items) = (None, false);
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "_meta" => time = map.next_value::<Meta>()?.time,
-                "_items" => {
-                    has_items = true;
-                    map.next_value_seed(Items(&mut self))?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        match has_items {
-            true => Ok(time),
-            false => Err(A::Error::custom("an archive without items")),
-        }
-    }
-}
-
-struct Items<'d, 't>(&'d mut Dump<'t>);
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("items")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<Item>()? {
-            if let Err(error) = (self.0.take)(item) {
-                *self.0.failed = Some(error);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
+    let form = Form { list: "_items", other: "_meta", is_within_array: false };
+    Ok(stream::read::<Item, Meta>(input, form, take)?.and_then(|meta| meta.time))
 }
 
 #[cfg(test)]
