@@ -11,6 +11,7 @@ mod read_only;
 mod retry;
 pub mod s3;
 pub mod sftp;
+pub mod ssh;
 mod throttle;
 
 use std::sync::Arc;

@@ -4,14 +4,9 @@
 //! What is asked at once costs one round trip, so every operation sends what it can before it waits. A connection that is lost is made anew, and
 //! what it let fail is done again; each operation can be.
 
-mod connection;
 mod folders;
-mod link;
 mod list;
-mod options;
 pub mod packet;
-mod place;
-mod process;
 mod read;
 mod request;
 mod session;
@@ -23,19 +18,18 @@ use std::sync::{Arc, Mutex};
 
 use super::kind::is_hex;
 use super::layout::{self, TEMPORARY, TEMPORARY_PREFIX};
+use super::ssh::connection::{self, Connection};
+use super::ssh::link::{Link, Trouble};
+use super::ssh::process::{self, Errand};
 use super::{Backend, Entry, Error, Kind, Space, checked_path};
 use crate::locks::lock;
 use crate::model::Time;
-use link::{Link, Trouble};
 use packet::Listed;
-use request::{NEW, Request};
+use request::{NEW, Request, greeting};
 use session::Session;
 use store::{Stored, Task};
 
-pub use connection::{Line, Lost, Peer, Why};
-pub use link::Dial;
-pub use options::{Options, split};
-pub use place::Place;
+pub use super::ssh::{Dial, Line, Lost, Options, Peer, Place, Why};
 
 /// The modes of every file and folder copal makes, whatever the server's umask.
 const FILE_MODE: u32 = 0o600;
@@ -45,9 +39,16 @@ const SYNC: &str = "sync the folder of it";
 /// Requests that are worth while at a time: each waits for a round trip.
 const REQUESTS_AT_ONCE: usize = 8;
 
+/// What `ssh` is to start.
+const ERRAND: Errand =
+    Errand { name: "sftp", is_subsystem: true, words: &["sftp"], missing: None, voice: None };
+
+/// A request that went out.
+type Pending = connection::Pending<packet::Protocol>;
+
 /// A repository on a server. Connects when it is first used, and ends the connection when it is dropped.
 pub struct Sftp {
-    link: Link,
+    link: Link<Session>,
     unsynced: AtomicBool,
     /// Folders whose sync failed, and how. A second sync would seem to succeed, as in a local folder, so nothing more is stored in them.
     broken: Mutex<HashMap<String, String>>,
@@ -57,13 +58,18 @@ impl Sftp {
     /// The repository at a place. Touches nothing.
     pub fn new(place: Place, options: Options) -> Sftp {
         let (to, how) = (place.clone(), options.clone());
-        Sftp::with_dial(place, options, Box::new(move || process::start(&to, &how)))
+        Sftp::with_dial(place, options, Box::new(move || process::start(&to, &how, &ERRAND)))
     }
 
     /// The same over connections that come from elsewhere.
     pub fn with_dial(place: Place, options: Options, dial: Box<Dial>) -> Sftp {
+        let patience = options.patience;
+        let connect = move || {
+            let line = dial()?;
+            Session::new(Connection::open(line, &greeting(), options.silence, options.greeting_most())?)
+        };
         Sftp {
-            link: Link::new(place, options, dial),
+            link: Link::new(place, patience, Box::new(connect)),
             unsynced: AtomicBool::new(false),
             broken: Mutex::default(),
         }
@@ -72,7 +78,7 @@ impl Sftp {
     /// How many round trips the connection in use cost so far, for one thread that does one thing after the other: requests that went out
     /// before a reply was waited for count as one.
     pub fn round_trips(&self) -> u64 {
-        self.link.round_trips()
+        self.link.standing().map_or(0, |session| session.round_trips())
     }
 
     fn place(&self) -> &Place {

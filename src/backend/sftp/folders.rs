@@ -1,11 +1,10 @@
 //! Folders on a server: those of a repository, for the owner alone, and what else lies where one is to be made.
 
-use super::connection::Pending;
-use super::link::Trouble;
 use super::request::{READ, Request};
 use super::session::{Open, Session};
-use super::{FOLDER_MODE, Place, list};
+use super::{FOLDER_MODE, Pending, Place, list};
 use crate::backend::layout::{TEMPORARY, is_strange};
+use crate::backend::ssh::link::Trouble;
 use crate::backend::{Error, Kind};
 
 /// A folder that is being opened, to be synced later.

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::connection::Pending;
-use super::link::Trouble;
+use super::Pending;
 use super::packet::Listed;
 use super::request::Request;
 use super::session::{Open, Session};
+use crate::backend::ssh::link::Trouble;
 
 /// Pieces of a folder that are asked for at once at first: what there is, and that this was all.
 const AHEAD_FIRST: usize = 2;

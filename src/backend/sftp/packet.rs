@@ -3,6 +3,9 @@
 
 use std::io::{self, Read};
 
+use super::request::Request;
+use crate::backend::ssh::connection::{self, Lost, Unheard};
+
 /// The version that is spoken.
 pub const VERSION: u32 = 3;
 /// No packet is longer: so OpenSSH has it, and no server sends more.
@@ -281,6 +284,43 @@ pub fn receive(from: &mut impl Read, packet: &mut Vec<u8>) -> io::Result<bool> {
     packet.resize(count, 0);
     from.read_exact(packet)?;
     Ok(true)
+}
+
+/// The protocol, as a connection knows it.
+pub struct Protocol;
+
+impl connection::Protocol for Protocol {
+    const NAME: &'static str = "sftp";
+    type Greeting = Extensions;
+    type Reply = Reply;
+
+    fn greeting(from: &mut dyn Read, packet: &mut Vec<u8>) -> Result<Extensions, Unheard> {
+        let no_packet = "what answers does not speak SFTP: something there writes text first (a login script?), or has no SFTP server";
+        next(from, packet, no_packet)?;
+        Ok(decode_greeting(packet).map_err(broken)?)
+    }
+
+    fn reply(from: &mut dyn Read, packet: &mut Vec<u8>) -> Result<(u32, Reply), Unheard> {
+        next(from, packet, "the server sent something that is no SFTP packet")?;
+        Ok(decode(packet).map_err(broken)?)
+    }
+
+    /// Servers end with requests in hand.
+    fn last(id: u32) -> Option<Vec<u8>> {
+        Some(Request::Look(".").encode(id))
+    }
+}
+
+fn next(mut from: &mut dyn Read, packet: &mut Vec<u8>, no_packet: &str) -> Result<(), Unheard> {
+    match receive(&mut from, packet) {
+        Ok(true) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Lost::broken(no_packet).into()),
+        Ok(false) | Err(_) => Err(Unheard::Ended),
+    }
+}
+
+fn broken(Malformed(words): Malformed) -> Lost {
+    Lost::broken(format!("the server does not keep to SFTP: {words}"))
 }
 
 #[cfg(test)]

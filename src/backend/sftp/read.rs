@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::connection::Pending;
-use super::link::Trouble;
-
+use super::Pending;
 use super::request::{READ, Request};
 use super::session::{Open, Session, WINDOW};
+use crate::backend::ssh::link::Trouble;
 use crate::backend::{Error, room};
 
 /// Opens the object at a path, and looks at it in the same round trip. Only a regular file is an object.

@@ -4,12 +4,13 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::connection::{Connection, Lost, Pending};
-use super::link::Trouble;
-use super::packet::{Attributes, Limits, Listed, Reply, Room, code};
-use super::process::plain;
+use super::Pending;
+use super::packet::{Attributes, Limits, Listed, Protocol, Reply, Room, code};
 use super::request::Request;
 use crate::backend::error::DENIED;
+use crate::backend::ssh::connection::{self, Lost};
+use crate::backend::ssh::link::{Standing, Trouble};
+use crate::backend::ssh::process::plain;
 use crate::backend::{Error, Kind};
 use crate::locks::lock;
 
@@ -23,6 +24,13 @@ pub const WINDOW: usize = 2 << 20;
 const HANDLES_MOST: usize = 16;
 /// Folders that are read at a time where the server does not say how many handles it gives.
 const FOLDERS_MOST: usize = 64;
+
+type Connection = connection::Connection<Protocol>;
+
+/// Sends a request. Each reply is one packet.
+fn send(connection: &Connection, request: Request<'_>) -> Result<Pending, Lost> {
+    connection.send(0, |id| request.encode(id))
+}
 
 /// What went wrong at the server, by what the caller can do about it.
 #[derive(Clone, Debug)]
@@ -71,7 +79,7 @@ pub struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let _ = self.connection.send(Request::Close(&self.handle));
+        let _ = send(&self.connection, Request::Close(&self.handle));
     }
 }
 
@@ -91,18 +99,24 @@ pub struct Session {
     has_links: AtomicBool,
 }
 
+impl Standing for Session {
+    fn is_lost(&self) -> bool {
+        self.connection.is_lost()
+    }
+}
+
 impl Session {
     /// Asks what the server takes at once, if it tells.
     pub fn new(connection: Connection) -> Result<Session, Lost> {
-        let limits = match connection.extensions.limits {
+        let limits = match connection.greeting.limits {
             false => Limits::default(),
-            true => match connection.ask(Request::Limits)? {
+            true => match send(&connection, Request::Limits)?.wait()? {
                 Reply::Extended(bytes) => Limits::decode(&bytes).unwrap_or_default(),
                 _ => Limits::default(),
             },
         };
         Ok(Session {
-            has_links: AtomicBool::new(connection.extensions.link),
+            has_links: AtomicBool::new(connection.greeting.link),
             connection: Arc::new(connection),
             limits,
             held: Mutex::default(),
@@ -110,16 +124,12 @@ impl Session {
         })
     }
 
-    pub fn is_lost(&self) -> bool {
-        self.connection.is_lost()
-    }
-
     pub fn round_trips(&self) -> u64 {
         self.connection.round_trips()
     }
 
     pub fn extensions(&self) -> super::packet::Extensions {
-        self.connection.extensions
+        self.connection.greeting
     }
 
     pub fn has_links(&self) -> bool {
@@ -149,7 +159,7 @@ impl Session {
     }
 
     pub fn send(&self, request: Request<'_>) -> Result<Pending, Lost> {
-        self.connection.send(request)
+        send(&self.connection, request)
     }
 
     /// The reply to a request that is answered with a status alone.
@@ -199,7 +209,7 @@ impl Session {
         if !self.extensions().space {
             return Ok(None);
         }
-        match self.connection.ask(Request::Space(path))? {
+        match self.send(Request::Space(path))?.wait()? {
             Reply::Extended(bytes) => match Room::decode(&bytes) {
                 Ok(room) => Ok(Some(room)),
                 Err(_) => Err(self.broken("the server's word on its room is cut off")),

@@ -7,15 +7,14 @@
 
 use std::collections::VecDeque;
 
-use super::connection::Pending;
 use super::folders::{self, Folder};
-use super::link::Trouble;
 use super::packet::Attributes;
 use super::request::{NEW, Request};
 use super::session::{Session, Status, WINDOW};
-use super::{FILE_MODE, FOLDER_MODE, Place, SYNC};
+use super::{FILE_MODE, FOLDER_MODE, Pending, Place, SYNC};
 use crate::backend::Error;
 use crate::backend::layout::{self, TEMPORARY};
+use crate::backend::ssh::link::Trouble;
 
 /// What is to be stored where.
 pub struct Task<'a> {

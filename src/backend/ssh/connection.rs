@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
-use super::packet::{self, Extensions, PACKET_MOST, Reply};
-use super::request::{Request, greeting};
 use crate::locks::lock;
+
+/// Bytes that are read from the pipe at a time.
+const BUFFER: usize = 256 << 10;
 
 /// How long the last replies are waited for, once nobody needs the connection any more.
 const LAST_MOST: Duration = Duration::from_secs(2);
@@ -47,6 +48,49 @@ impl Lost {
     }
 }
 
+/// Nothing more is heard, or not what should be.
+pub enum Unheard {
+    /// The pipe ended.
+    Ended,
+    Lost(Lost),
+}
+
+impl From<io::Error> for Unheard {
+    fn from(_: io::Error) -> Unheard {
+        Unheard::Ended
+    }
+}
+
+impl From<Lost> for Unheard {
+    fn from(lost: Lost) -> Unheard {
+        Unheard::Lost(lost)
+    }
+}
+
+/// What is spoken over a connection: how the server's words are told apart. Each reply has the number of its request.
+pub trait Protocol: 'static {
+    /// For the names of threads.
+    const NAME: &'static str;
+    type Greeting: Send + 'static;
+    type Reply: Send + 'static;
+
+    /// The server's first words. `packet` is room to read into.
+    fn greeting(from: &mut dyn Read, packet: &mut Vec<u8>) -> Result<Self::Greeting, Unheard>;
+
+    /// The next reply, with the number of its request.
+    fn reply(from: &mut dyn Read, packet: &mut Vec<u8>) -> Result<(u32, Self::Reply), Unheard>;
+
+    /// Of a reply after which more come to the same request, how many bytes it gives.
+    fn part(_: &Self::Reply) -> Option<u64> {
+        None
+    }
+
+    /// A request whose reply comes after all was done that was asked for before, where a server ends without doing it.
+    fn last(_id: u32) -> Option<Vec<u8>> {
+        None
+    }
+}
+
 /// What is at the other end of the pipes.
 pub trait Peer: Send + Sync {
     /// Ends it at once, so that whoever reads from it or writes to it goes on.
@@ -64,17 +108,24 @@ pub struct Line {
     pub peer: Box<dyn Peer>,
 }
 
-/// Whoever waits for replies.
-struct Waiting {
+/// Whoever waits for a reply.
+struct Waiter<R> {
+    reply: Sender<R>,
+    /// How many bytes its parts may still give: no server fills this machine's memory.
+    room: u64,
+}
+
+/// All who wait for replies.
+struct Waiting<R> {
     next: u32,
-    replies: HashMap<u32, Sender<Reply>>,
+    replies: HashMap<u32, Waiter<R>>,
     /// When something was heard last, or the first of those who wait began to.
     heard: Instant,
     lost: Option<Lost>,
 }
 
-struct Shared {
-    waiting: Mutex<Waiting>,
+struct Shared<P: Protocol> {
+    waiting: Mutex<Waiting<P::Reply>>,
     /// None once nothing more goes out.
     output: Mutex<Option<Box<dyn Write + Send>>>,
     peer: Box<dyn Peer>,
@@ -83,33 +134,51 @@ struct Shared {
 }
 
 /// A connection. Dropped, it ends the program.
-pub struct Connection {
-    shared: Arc<Shared>,
-    pub extensions: Extensions,
+pub struct Connection<P: Protocol> {
+    shared: Arc<Shared<P>>,
+    pub greeting: P::Greeting,
     /// Dropped with this: the watch ends.
     _watch: Sender<()>,
 }
 
 /// A request that went out. Dropped, its reply is not waited for.
-pub struct Pending {
-    shared: Arc<Shared>,
-    reply: Receiver<Reply>,
+pub struct Pending<P: Protocol> {
+    shared: Arc<Shared<P>>,
+    reply: Receiver<P::Reply>,
     round: u64,
 }
 
-impl Pending {
-    /// Waits for the reply.
-    pub fn wait(self) -> Result<Reply, Lost> {
+impl<P: Protocol> Pending<P> {
+    /// Waits for the reply, or its next part.
+    pub fn next(&self) -> Result<P::Reply, Lost> {
         let reply = self.reply.recv().map_err(|_| self.shared.why());
         self.shared.round.fetch_max(self.round + 1, Ordering::Relaxed);
         reply
     }
+
+    /// Waits for the reply.
+    pub fn wait(self) -> Result<P::Reply, Lost> {
+        self.next()
+    }
+
+    /// Sends more that belongs to the request. What goes out is a sign of life like a reply: the way there takes it.
+    pub fn more(&self, packet: &[u8]) -> Result<(), Lost> {
+        self.shared.write(packet);
+        let mut waiting = lock(&self.shared.waiting);
+        waiting.heard = Instant::now();
+        waiting.lost.clone().map_or(Ok(()), Err)
+    }
 }
 
-impl Connection {
-    /// Greets the server at the other end. `silence` is how long nothing may be heard from it while something is asked, `greeting_most` how long
-    /// it may take until it greets.
-    pub fn open(line: Line, silence: Duration, greeting_most: Duration) -> Result<Connection, Lost> {
+impl<P: Protocol> Connection<P> {
+    /// Greets the server at the other end with `hello`. `silence` is how long nothing may be heard from it while something is asked,
+    /// `greeting_most` how long it may take until it greets.
+    pub fn open(
+        line: Line,
+        hello: &[u8],
+        silence: Duration,
+        greeting_most: Duration,
+    ) -> Result<Connection<P>, Lost> {
         let Line { input, output, peer } = line;
         let waiting = Waiting { next: 0, replies: HashMap::new(), heard: Instant::now(), lost: None };
         let shared = Arc::new(Shared {
@@ -121,16 +190,16 @@ impl Connection {
         let (greeted, greetings) = bounded(1);
         let reader = Arc::clone(&shared);
         let started = std::thread::Builder::new()
-            .name("sftp".to_owned())
+            .name(P::NAME.to_owned())
             .spawn(move || reader.read(input, &greeted))
             .map_err(|error| Lost::gone(format!("no thread to read replies: {error}")));
         if let Err(lost) = started {
             shared.peer.cut();
             return Err(lost);
         }
-        shared.write(&greeting());
-        let extensions = match greetings.recv_timeout(greeting_most) {
-            Ok(extensions) => extensions,
+        shared.write(hello);
+        let greeting = match greetings.recv_timeout(greeting_most) {
+            Ok(greeting) => greeting,
             Err(RecvTimeoutError::Timeout) => {
                 shared.end(Lost::gone(format!("no connection within {} seconds", greeting_most.as_secs())));
                 return Err(shared.why());
@@ -140,18 +209,18 @@ impl Connection {
         let (watch, ended) = unbounded();
         let watched = Arc::clone(&shared);
         let started = std::thread::Builder::new()
-            .name("sftp-watch".to_owned())
+            .name(format!("{}-watch", P::NAME))
             .spawn(move || watched.watch(silence, &ended));
         if let Err(error) = started {
             shared.end(Lost::gone(format!("no thread to watch the connection: {error}")));
             return Err(shared.why());
         }
-        Ok(Connection { shared, extensions, _watch: watch })
+        Ok(Connection { shared, greeting, _watch: watch })
     }
 
-    /// Sends a request. Waits while the way out is full.
-    pub fn send(&self, request: Request<'_>) -> Result<Pending, Lost> {
-        let (sender, reply) = bounded(1);
+    /// Sends a request, which is given its number. Waits while the way out is full. `room` is how many bytes the parts of its reply may give.
+    pub fn send(&self, room: u64, encode: impl FnOnce(u32) -> Vec<u8>) -> Result<Pending<P>, Lost> {
+        let (sender, reply) = unbounded();
         let id = {
             let mut waiting = lock(&self.shared.waiting);
             if let Some(lost) = &waiting.lost {
@@ -166,17 +235,12 @@ impl Connection {
             }
             let id = waiting.next;
             waiting.next = id.wrapping_add(1);
-            waiting.replies.insert(id, sender);
+            waiting.replies.insert(id, Waiter { reply: sender, room });
             id
         };
         let round = self.shared.round.load(Ordering::Relaxed);
-        self.shared.write(&request.encode(id));
+        self.shared.write(&encode(id));
         Ok(Pending { shared: Arc::clone(&self.shared), reply, round })
-    }
-
-    /// Sends a request and waits for its reply.
-    pub fn ask(&self, request: Request<'_>) -> Result<Reply, Lost> {
-        self.send(request)?.wait()
     }
 
     /// How many times a reply was waited for before more was asked.
@@ -195,14 +259,17 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl<P: Protocol> Drop for Connection<P> {
     fn drop(&mut self) {
-        // Servers end at the end of their input, also with requests in hand: what nobody waited for (files closed and removed) is done first.
+        // Servers may end at the end of their input, also with requests in hand: what nobody waited for (files closed and removed) is done first.
         let has_more = {
             let waiting = lock(&self.shared.waiting);
             waiting.lost.is_none() && !waiting.replies.is_empty()
         };
-        if has_more && let Ok(last) = self.send(Request::Look(".")) {
+        if has_more
+            && P::last(0).is_some()
+            && let Ok(last) = self.send(0, |id| P::last(id).unwrap_or_default())
+        {
             let _ = last.reply.recv_timeout(LAST_MOST);
         }
         // No more requests is how a server is told to end.
@@ -211,7 +278,7 @@ impl Drop for Connection {
     }
 }
 
-impl Shared {
+impl<P: Protocol> Shared<P> {
     /// Why the connection is lost.
     fn why(&self) -> Lost {
         lock(&self.waiting).lost.clone().unwrap_or_else(|| Lost::gone("the connection ended"))
@@ -263,50 +330,46 @@ impl Shared {
         }
     }
 
-    fn read(&self, input: Box<dyn Read + Send>, greeted: &Sender<Extensions>) {
-        let mut input = io::BufReader::with_capacity(PACKET_MOST, input);
+    fn read(&self, input: Box<dyn Read + Send>, greeted: &Sender<P::Greeting>) {
+        let mut input = io::BufReader::with_capacity(BUFFER, input);
         let mut packet = Vec::new();
-        let mut is_greeted = false;
-        let lost = loop {
-            match packet::receive(&mut input, &mut packet) {
-                Ok(true) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    break Lost::broken(if is_greeted {
-                        "the server sent something that is no SFTP packet"
-                    } else {
-                        "what answers does not speak SFTP: something there writes text first (a login script?), or has no SFTP server"
-                    });
-                }
-                Ok(false) | Err(_) => break self.peer.last_words(),
+        let first = P::greeting(&mut input, &mut packet).map(|greeting| drop(greeted.send(greeting)));
+        let mut heard = first;
+        let unheard = loop {
+            if let Err(unheard) = heard {
+                break unheard;
             }
-            let taken = if is_greeted {
-                self.take(&packet)
-            } else {
-                is_greeted = true;
-                packet::decode_greeting(&packet).map(|extensions| {
-                    let _ = greeted.send(extensions);
-                })
-            };
-            if let Err(packet::Malformed(words)) = taken {
-                break Lost::broken(format!("the server does not keep to SFTP: {words}"));
-            }
+            heard = P::reply(&mut input, &mut packet).and_then(|(id, reply)| Ok(self.take(id, reply)?));
         };
-        self.end(lost);
+        self.end(match unheard {
+            Unheard::Ended => self.peer.last_words(),
+            Unheard::Lost(lost) => lost,
+        });
     }
 
     /// Hands a reply to whoever waits for it.
-    fn take(&self, packet: &[u8]) -> Result<(), packet::Malformed> {
-        let (id, reply) = packet::decode(packet)?;
-        let waiter = {
-            let mut waiting = lock(&self.waiting);
-            waiting.heard = Instant::now();
-            waiting.replies.remove(&id)
+    fn take(&self, id: u32, reply: P::Reply) -> Result<(), Lost> {
+        let mut waiting = lock(&self.waiting);
+        waiting.heard = Instant::now();
+        let waiter = match P::part(&reply) {
+            None => waiting.replies.remove(&id).map(|waiter| waiter.reply),
+            Some(bytes) => match waiting.replies.get_mut(&id) {
+                Some(waiter) if waiter.room < bytes => {
+                    return Err(Lost::broken("the server gives more than was asked for"));
+                }
+                waiter => waiter.map(|waiter| {
+                    waiter.room -= bytes;
+                    waiter.reply.clone()
+                }),
+            },
         };
+        let is_lost = waiting.lost.is_some();
+        drop(waiting);
         // Nobody there any more is no matter; that nobody asked is.
         match waiter {
             Some(waiter) => drop(waiter.send(reply)),
-            None if lock(&self.waiting).lost.is_some() => {}
-            None => return Err(packet::Malformed("it answers what was not asked")),
+            None if is_lost => {}
+            None => return Err(Lost::broken("the server answers what was not asked")),
         }
         Ok(())
     }

@@ -45,9 +45,24 @@ const REFUSALS: &[&str] = &[
     "command-line line",
 ];
 
+/// What is to answer at the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand {
+    /// For the names of threads.
+    pub name: &'static str,
+    /// A subsystem of the server's, and no command.
+    pub is_subsystem: bool,
+    pub words: &'static [&'static str],
+    /// What to do when it is not there.
+    pub missing: Option<&'static str>,
+    /// How the line begins that says why it ended, where there is such a line.
+    pub voice: Option<&'static str>,
+}
+
 struct Process {
     /// The first word of its command.
     name: String,
+    errand: Errand,
     child: Mutex<Child>,
     errors: Arc<Errors>,
 }
@@ -60,8 +75,8 @@ struct Errors {
 }
 
 /// Starts the program that leads to a place.
-pub fn start(place: &Place, options: &Options) -> Result<Line, Lost> {
-    let words = words(place, options);
+pub fn start(place: &Place, options: &Options, errand: &Errand) -> Result<Line, Lost> {
+    let words = words(place, options, errand);
     let name = words.first().cloned().unwrap_or_default();
     let failed = |error: std::io::Error| Lost::gone(format!("{name} can not be started: {error}"));
     let mut child = command(&words, options)
@@ -71,9 +86,10 @@ pub fn start(place: &Place, options: &Options) -> Result<Line, Lost> {
         .spawn()
         .map_err(failed)?;
     let (output, input, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let process = Process { name: name.clone(), child: Mutex::new(child), errors: Arc::default() };
+    let process =
+        Process { name: name.clone(), errand: *errand, child: Mutex::new(child), errors: Arc::default() };
     let taken = Arc::clone(&process.errors);
-    let listening = std::thread::Builder::new().name("sftp-errors".to_owned()).spawn(move || {
+    let listening = std::thread::Builder::new().name(format!("{}-errors", errand.name)).spawn(move || {
         listen(errors, &taken.tail);
         taken.is_over.store(true, Ordering::Relaxed);
     });
@@ -93,7 +109,7 @@ pub fn start(place: &Place, options: &Options) -> Result<Line, Lost> {
 }
 
 /// The program and its arguments.
-fn words(place: &Place, options: &Options) -> Vec<String> {
+fn words(place: &Place, options: &Options, errand: &Errand) -> Vec<String> {
     if let Some(command) = &options.command {
         return command.clone();
     }
@@ -113,11 +129,14 @@ fn words(place: &Place, options: &Options) -> Vec<String> {
         words.extend(own_options(&configured(&asked, options), options.asks));
     }
     words.extend(target);
-    words.push("-s".to_owned());
+    if errand.is_subsystem {
+        words.push("-s".to_owned());
+    }
     if is_openssh {
         words.push("--".to_owned());
     }
-    words.extend([place.host.clone(), "sftp".to_owned()]);
+    words.push(place.host.clone());
+    words.extend(errand.words.iter().map(|word| (*word).to_owned()));
     words
 }
 
@@ -192,8 +211,12 @@ fn listen(errors: Option<ChildStderr>, tail: &Mutex<Vec<u8>>) {
 }
 
 /// The last lines that say something, for one line of ours.
-fn told(tail: &[u8]) -> String {
+fn told(tail: &[u8], voice: Option<&str>) -> String {
     let text = String::from_utf8_lossy(tail);
+    let said = voice.and_then(|voice| text.lines().rev().find(|line| line.starts_with(voice)));
+    if let Some(line) = said {
+        return plain(line.trim_end().as_bytes());
+    }
     let lines: Vec<String> = (text.lines().rev().map(str::trim))
         .filter(|line| {
             line.contains(char::is_alphanumeric) && !line.starts_with("Warning: Permanently added")
@@ -252,7 +275,7 @@ impl Peer for Process {
         while !self.errors.is_over.load(Ordering::Relaxed) && begun.elapsed() < ERRORS_MOST {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let said = told(&lock(&self.errors.tail));
+        let said = told(&lock(&self.errors.tail), self.errand.voice);
         let is_missing = matches!(code, Some(126 | 127));
         let why = if is_missing || REFUSALS.iter().any(|refusal| said.contains(refusal)) {
             Why::Refused
@@ -264,7 +287,10 @@ impl Peer for Process {
             (true, Some(code)) => format!("{} ended with exit code {code}", self.name),
             (true, None) => format!("{} closed the connection", self.name),
         };
-        Lost { why, words }
+        match self.errand.missing {
+            Some(hint) if is_missing => Lost { why, words: format!("{words}; {hint}") },
+            _ => Lost { why, words },
+        }
     }
 }
 
@@ -294,26 +320,36 @@ mod tests {
         }
     }
 
+    const FILES: Errand =
+        Errand { name: "sftp", is_subsystem: true, words: &["sftp"], missing: None, voice: None };
+
     #[test]
     fn host_user_and_port_are_arguments_of_ssh_and_nothing_else() {
         let place = Place::parse("//me@nas:2222/x").unwrap();
         let options = Options { ssh: vec!["/opt/wrapper".into(), "-v".into()], ..Options::default() };
         assert_eq!(
-            words(&place, &options),
+            words(&place, &options, &FILES),
             ["/opt/wrapper", "-v", "-p", "2222", "-l", "me", "-s", "nas", "sftp"]
         );
         let options = Options { command: Some(vec!["server".into(), "-x".into()]), ..Options::default() };
-        assert_eq!(words(&place, &options), ["server", "-x"]);
+        assert_eq!(words(&place, &options, &FILES), ["server", "-x"]);
         let place = Place::parse("nas:x").unwrap();
-        let words = words(&place, &Options { ssh: vec!["/no/such/ssh".into()], ..Options::default() });
-        assert_eq!(words.last_chunk().unwrap(), &["-s", "--", "nas", "sftp"].map(str::to_owned));
+        let options = Options { ssh: vec!["/no/such/ssh".into()], ..Options::default() };
+        let files = words(&place, &options, &FILES);
+        assert_eq!(files.last_chunk().unwrap(), &["-s", "--", "nas", "sftp"].map(str::to_owned));
+        let command = Errand { is_subsystem: false, words: &["copal", "serve"], ..FILES };
+        let command = words(&place, &options, &command);
+        assert_eq!(command.last_chunk().unwrap(), &["--", "nas", "copal", "serve"].map(str::to_owned));
+        assert!(!command.contains(&"-s".to_owned()));
     }
 
     #[test]
     fn the_last_lines_are_told_on_one_line_without_escapes() {
         let said = b"@@@@@@@@\nbanner\nlast but one\r\n\x1b[31mPermission denied\n\n";
-        assert_eq!(told(said), "last but one; \\u{1b}[31mPermission denied");
-        assert_eq!(told(b""), "");
-        assert!(told(&[b'x'; 9000]).len() <= LINE_MOST);
+        assert_eq!(told(said, Some("copal: ")), "last but one; \\u{1b}[31mPermission denied");
+        assert_eq!(told(b"", None), "");
+        assert!(told(&[b'x'; 9000], None).len() <= LINE_MOST);
+        let own = b"banner\ncopal: no such option\n  Usage: copal serve\n";
+        assert_eq!(told(own, Some("copal: ")), "copal: no such option");
     }
 }

@@ -9,7 +9,7 @@ use crate::backend::{Error, Patience};
 pub struct Options {
     /// The program that takes the options and arguments of OpenSSH's `ssh`, and options of the user's own.
     pub ssh: Vec<String>,
-    /// A program that speaks SFTP on its standard input and output, in the place of `ssh`; host, user and port are not told to it.
+    /// A program that speaks the protocol on its standard input and output, in the place of `ssh`; host, user and port are not told to it.
     pub command: Option<Vec<String>>,
     /// Whether somebody is there whom `ssh` may ask for a password.
     pub asks: bool,
@@ -17,7 +17,8 @@ pub struct Options {
     pub hidden: Vec<String>,
     /// A connection over which nothing came for so long, though something was asked, is given up. Longer than any disk takes to sync.
     pub silence: Duration,
-    /// A connection that does not stand after so long is given up; five times as long where a person may be asked for a password.
+    /// A connection that does not stand after so long is given up; five times as long where a person may be asked for a password
+    /// (`greeting_most`).
     pub greeting: Duration,
     /// How often and how long is tried what a lost connection let fail.
     pub patience: Patience,
@@ -38,6 +39,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How long it may take until the server greets.
+    pub fn greeting_most(&self) -> Duration {
+        self.greeting * if self.asks { 5 } else { 1 }
+    }
+
     /// With the words of these lines, which are split as a shell does (`split`). Errors: `Unsupported` with the name of the line.
     pub fn new(ssh: Option<(&str, &str)>, command: Option<(&str, &str)>) -> Result<Options, Error> {
         let words = |(name, line): (&str, &str)| {

@@ -1,4 +1,4 @@
-//! Which server, whose account and which folder: what stands after `sftp:` in a location.
+//! Which server, whose account and which folder: what stands after `sftp:` or `copal+ssh:` in a location.
 
 use crate::backend::Error;
 
@@ -11,7 +11,7 @@ pub struct Place {
     pub port: Option<u16>,
     /// Without slashes at its end. One that does not begin with a slash begins at the home folder. Empty: the server's root.
     pub path: String,
-    /// As the user wrote it, with `sftp:`.
+    /// As the user wrote it, with the scheme.
     pub text: String,
 }
 
@@ -21,16 +21,29 @@ impl Place {
     ///
     /// Errors: `Unsupported`. Nothing of what was written is told, since the rest may hold a password.
     pub fn parse(rest: &str) -> Result<Place, Error> {
+        Place::parse_as("sftp", rest)
+    }
+
+    /// The same behind another scheme.
+    pub fn parse_as(scheme: &str, rest: &str) -> Result<Place, Error> {
+        let place = Place::parse_rest(rest).map_err(|reason| Error::Unsupported {
+            object: format!("the location {scheme}:..."),
+            reason: reason.replace("SCHEME", scheme),
+        })?;
+        Ok(Place { text: format!("{scheme}:{rest}"), ..place })
+    }
+
+    fn parse_rest(rest: &str) -> Result<Place, &'static str> {
         let (authority, path, is_url) = match rest.strip_prefix("//") {
             Some(url) => {
-                let (authority, path) = url.split_once('/').ok_or_else(|| {
-                    refused("has no folder: write sftp://HOST/PATH, or sftp://HOST//PATH from the root on")
-                })?;
+                let (authority, path) = url.split_once('/').ok_or(
+                    "has no folder: write SCHEME://HOST/PATH, or SCHEME://HOST//PATH from the root on",
+                )?;
                 (authority, path, true)
             }
             None => {
                 let (authority, path) =
-                    split_at_colon(rest).ok_or_else(|| refused("has no folder: write sftp:HOST:PATH"))?;
+                    split_at_colon(rest).ok_or("has no folder: write SCHEME:HOST:PATH")?;
                 (authority, path, false)
             }
         };
@@ -41,9 +54,9 @@ impl Place {
         let has_password = user.is_some_and(|user| user.contains(':'))
             || (!is_url && path.split('/').next().is_some_and(|first| first.contains('@')));
         if has_password {
-            return Err(refused(
+            return Err(
                 "seems to hold a password, which does not belong there: ssh asks for it, or better has a key (a folder with an @ in its name is written ./NAME)",
-            ));
+            );
         }
         let (host, port) = split_port(address, is_url)?;
         Ok(Place {
@@ -51,7 +64,7 @@ impl Place {
             host: checked_host(host)?.to_owned(),
             port,
             path: checked_path(path)?,
-            text: format!("sftp:{rest}"),
+            text: String::new(),
         })
     }
 
@@ -74,10 +87,6 @@ impl Place {
     }
 }
 
-fn refused(reason: &str) -> Error {
-    Error::Unsupported { object: "the location sftp:...".to_owned(), reason: reason.to_owned() }
-}
-
 /// At the first colon that is not in brackets.
 fn split_at_colon(text: &str) -> Option<(&str, &str)> {
     let mut is_inside = false;
@@ -92,10 +101,10 @@ fn split_at_colon(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-fn split_port(address: &str, is_url: bool) -> Result<(&str, Option<u16>), Error> {
+fn split_port(address: &str, is_url: bool) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = match address.strip_prefix('[') {
         Some(inside) => {
-            let (host, rest) = inside.split_once(']').ok_or_else(|| refused("has a [ without its ]"))?;
+            let (host, rest) = inside.split_once(']').ok_or("has a [ without its ]")?;
             (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("?")) })
         }
         None if is_url => match address.split_once(':') {
@@ -108,49 +117,49 @@ fn split_port(address: &str, is_url: bool) -> Result<(&str, Option<u16>), Error>
         None => None,
         Some(digits) => match digits.parse::<u16>() {
             Ok(port) if port > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(port),
-            _ => return Err(refused("has a port that is no number from 1 to 65535")),
+            _ => return Err("has a port that is no number from 1 to 65535"),
         },
     };
     if port.is_some() && !is_url {
-        return Err(refused("has a port: write sftp://HOST:PORT/PATH"));
+        return Err("has a port: write SCHEME://HOST:PORT/PATH");
     }
     Ok((host, port))
 }
 
 /// What `ssh` could take for an option, or a command in its configuration for more than a name, is refused.
-fn checked_host(host: &str) -> Result<&str, Error> {
+fn checked_host(host: &str) -> Result<&str, &'static str> {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:%-".contains(&byte);
     match host.bytes().next() {
-        None => Err(refused("has no host")),
-        Some(b'-') => Err(refused("has a host that begins with -")),
+        None => Err("has no host"),
+        Some(b'-') => Err("has a host that begins with -"),
         _ if host.bytes().all(is_good) => Ok(host),
-        _ => Err(refused("has a host with characters that no host's name has")),
+        _ => Err("has a host with characters that no host's name has"),
     }
 }
 
-fn checked_user(user: &str) -> Result<&str, Error> {
+fn checked_user(user: &str) -> Result<&str, &'static str> {
     let is_bad = |char: char| char.is_control() || char.is_whitespace() || "'\"`$;&<>|(){}".contains(char);
     match user.chars().next() {
-        None => Err(refused("has no user before the @")),
-        Some('-') => Err(refused("has a user that begins with -")),
+        None => Err("has no user before the @"),
+        Some('-') => Err("has a user that begins with -"),
         _ if user.contains(is_bad) || user.ends_with('\\') => {
-            Err(refused("has a user with characters that no user's name has"))
+            Err("has a user with characters that no user's name has")
         }
         _ => Ok(user),
     }
 }
 
-fn checked_path(path: &str) -> Result<String, Error> {
+fn checked_path(path: &str) -> Result<String, &'static str> {
     if path.is_empty() {
-        return Err(refused("has no folder after the host"));
+        return Err("has no folder after the host");
     }
     if path.chars().any(char::is_control) {
-        return Err(refused("has a folder with control characters in its name"));
+        return Err("has a folder with control characters in its name");
     }
     if path == "~" || path.starts_with("~/") {
-        return Err(refused(
+        return Err(
             "has a ~, which servers do not know: a path without a slash at its beginning begins at the home folder",
-        ));
+        );
     }
     Ok(path.trim_end_matches('/').to_owned())
 }

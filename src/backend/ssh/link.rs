@@ -4,10 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::connection::{Connection, Line, Lost, Why};
-use super::session::Session;
-use super::{Options, Place};
-use crate::backend::{Error, Failed};
+use super::Place;
+use super::connection::{Connection, Line, Lost, Protocol, Why};
+use crate::backend::{Error, Failed, Patience};
 use crate::locks::lock;
 
 /// How often a first connection is tried: somebody waits for it, and a wrong name never becomes right.
@@ -36,10 +35,20 @@ impl From<Error> for Trouble {
     }
 }
 
+/// What stands on a connection, as long as that does.
+pub trait Standing {
+    fn is_lost(&self) -> bool;
+}
+
+impl<P: Protocol> Standing for Connection<P> {
+    fn is_lost(&self) -> bool {
+        Connection::is_lost(self)
+    }
+}
+
 /// The connection, and how it went with those before.
-#[derive(Default)]
-struct State {
-    session: Option<Arc<Session>>,
+struct State<S> {
+    session: Option<Arc<S>>,
     /// How the last try to connect ended.
     failure: Option<Lost>,
     ever: bool,
@@ -50,27 +59,32 @@ struct State {
 /// Makes a way to the server.
 pub type Dial = dyn Fn() -> Result<Line, Lost> + Send + Sync;
 
+/// Makes a way to the server, and greets it.
+type Connect<S> = dyn Fn() -> Result<S, Lost> + Send + Sync;
+
 /// The way to a place.
-pub struct Link {
+pub struct Link<S> {
     pub place: Place,
-    options: Options,
-    dial: Box<Dial>,
-    state: Mutex<State>,
+    patience: Patience,
+    connect: Box<Connect<S>>,
+    state: Mutex<State<S>>,
     /// How often it was tried to connect.
     dialled: AtomicU64,
 }
 
-impl Link {
-    pub fn new(place: Place, options: Options, dial: Box<Dial>) -> Link {
-        Link { place, options, dial, state: Mutex::default(), dialled: AtomicU64::new(0) }
+impl<S: Standing> Link<S> {
+    pub fn new(place: Place, patience: Patience, connect: Box<Connect<S>>) -> Link<S> {
+        let state = State { session: None, failure: None, ever: false, failures: 0 };
+        Link { place, patience, connect, state: Mutex::new(state), dialled: AtomicU64::new(0) }
     }
 
-    pub fn round_trips(&self) -> u64 {
-        lock(&self.state).session.as_ref().map_or(0, |session| session.round_trips())
+    /// The connection in use.
+    pub fn standing(&self) -> Option<Arc<S>> {
+        lock(&self.state).session.clone()
     }
 
     /// The standing connection, or a new one. Only one thread makes it; what it ended with counts for those who waited for it.
-    fn session(&self) -> Result<Arc<Session>, Lost> {
+    fn session(&self) -> Result<Arc<S>, Lost> {
         let dialled = self.dialled.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.session.take_if(|session| session.is_lost());
@@ -83,12 +97,7 @@ impl Link {
             return Err(lost.clone());
         }
         self.dialled.fetch_add(1, Ordering::Relaxed);
-        let greeting_most = self.options.greeting * if self.options.asks { 5 } else { 1 };
-        let connected = (self.dial)()
-            .and_then(|line| Connection::open(line, self.options.silence, greeting_most))
-            .and_then(Session::new)
-            .map(Arc::new);
-        match connected {
+        match (self.connect)().map(Arc::new) {
             Ok(session) => {
                 (state.ever, state.failure) = (true, None);
                 state.session = Some(Arc::clone(&session));
@@ -122,9 +131,9 @@ impl Link {
         &self,
         path: &str,
         operation: &'static str,
-        mut attempt: impl FnMut(&Session, u32) -> Result<T, Trouble>,
+        mut attempt: impl FnMut(&S, u32) -> Result<T, Trouble>,
     ) -> Result<T, Error> {
-        self.options.patience.run(|number| {
+        self.patience.run(|number| {
             let done = self.session().map_err(Trouble::from).and_then(|session| attempt(&session, number));
             match done {
                 Ok(done) => {
