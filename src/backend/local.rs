@@ -3,17 +3,18 @@
 mod folders;
 mod handles;
 mod reserve;
+mod store;
 mod temporary;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -24,7 +25,8 @@ use super::{Backend, Entry, Error, Kind, Space, checked_path, room};
 use crate::model::Time;
 use folders::Folders;
 use handles::{Handles, Open};
-use temporary::{Naming, Temporary};
+
+pub use store::Incoming;
 
 /// A repository in a local folder. Holds the folder open once it was used, and a few packs while they are read.
 pub struct Local {
@@ -135,99 +137,6 @@ impl Local {
             Ok(names) => Ok(names),
             Err(Errno::NOENT) => Ok(Vec::new()),
             Err(errno) => Err(self.sort(folder, "list", errno)),
-        }
-    }
-
-    /// Whether an object of this length is there; another length is an error.
-    fn is_present(&self, root: &OwnedFd, path: &str, length: usize) -> Result<bool, Error> {
-        match self.size_at(root, path) {
-            Ok(size) if size == length as u64 => Ok(true),
-            Ok(_) => Err(Error::Exists { object: self.folders.named(path) }),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A new file below `tmp/`, which is made again if it was removed. `path` and `operation` are for the message.
-    fn temporary<'a>(
-        &self,
-        root: &'a OwnedFd,
-        path: &str,
-        operation: &'static str,
-    ) -> Result<Temporary<'a>, Error> {
-        self.folders.ensure(root, TEMPORARY)?;
-        let made = match Temporary::new(root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.folders.forget(TEMPORARY);
-                self.folders.ensure(root, TEMPORARY)?;
-                Temporary::new(root)
-            }
-            made => made,
-        };
-        made.map_err(|error| self.sort(path, operation, error))
-    }
-
-    /// Writes an object beside its place, makes it durable, and gives it its name. Where the name is taken, what is there stays, unless it is
-    /// to be replaced.
-    fn store(&self, kind: Kind, name: &str, bytes: &[u8], over: bool) -> Result<(), Error> {
-        let path = self.checked(kind, name)?;
-        let folder = kind.folder_of(name);
-        let root = self.folders.root()?;
-        self.folders.trusted(&folder)?;
-        self.folders.ensure(&root, &folder)?;
-        // Also what another writer just put there is only `Ok` once it is durable, so the folder is synced in any case.
-        if !over && self.is_present(&root, &path, bytes.len())? {
-            return self.folders.sync_folder(&root, &folder);
-        }
-        let mut file = self.temporary(&root, &path, "make a file for it")?;
-        file.fill(bytes).map_err(|error| self.sort(&path, "write", error))?;
-        self.folders.synced(file.file.as_fd()).map_err(|errno| self.sort(&path, "sync", errno))?;
-        let mut publish = || match over {
-            true => match file.rename_over(&path) {
-                Ok(naming) => Ok(matches!(naming, Naming::Done)),
-                Err(errno) => Err(self.sort(&path, "put in place", errno)),
-            },
-            false => self.publish(&root, &mut file, &path, bytes.len()),
-        };
-        if !publish()? {
-            // Somebody removed the folder since `ensure` saw it: once more.
-            self.folders.forget(&folder);
-            self.folders.ensure(&root, &folder)?;
-            if !publish()? {
-                return Err(self.sort(&path, "put in place", Errno::NOENT));
-            }
-        }
-        drop(file);
-        self.folders.sync_folder(&root, &folder)
-    }
-
-    /// Gives a synced file its name. `false` when its folder is missing.
-    fn publish(
-        &self,
-        root: &OwnedFd,
-        file: &mut Temporary<'_>,
-        path: &str,
-        length: usize,
-    ) -> Result<bool, Error> {
-        let failed = |errno| self.sort(path, "put in place", errno);
-        let mut naming = Naming::NoRename;
-        if !self.links.load(Ordering::Relaxed) {
-            naming = file.rename(path).map_err(failed)?;
-        }
-        if matches!(naming, Naming::NoRename) {
-            self.links.store(true, Ordering::Relaxed);
-            naming = file.link(path).map_err(failed)?;
-        }
-        match naming {
-            Naming::Done => Ok(true),
-            Naming::NoFolder => Ok(false),
-            // Another writer was faster, or a network file system did it and lost the reply.
-            Naming::Taken if self.is_present(root, path, length)? => Ok(true),
-            Naming::Taken => Err(Error::Exists { object: self.folders.named(path) }),
-            Naming::NoRename | Naming::NoLinks => Err(Error::Unsupported {
-                object: self.folders.named(path),
-                reason: "this file system has neither renaming without replacing nor hard links".to_owned(),
-            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -27,30 +28,34 @@ pub(super) enum Naming {
 }
 
 /// A file below `tmp/` with a random name. It is removed when this is dropped without having been given a name.
-pub(super) struct Temporary<'a> {
-    root: &'a OwnedFd,
+pub(super) struct Temporary {
+    root: Arc<OwnedFd>,
     path: String,
     pub(super) file: File,
     named: bool,
 }
 
-impl<'a> Temporary<'a> {
+impl Temporary {
     /// Makes an empty file that nobody else has.
-    pub(super) fn new(root: &'a OwnedFd) -> Result<Temporary<'a>, io::Error> {
+    pub(super) fn new(root: &Arc<OwnedFd>) -> Result<Temporary, io::Error> {
         let path = temporary_path()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = retry_on_intr(|| rustix::fs::openat(root, &path, flags, FILE_MODE))?;
-        Ok(Temporary { root, path, file: file.into(), named: false })
+        let file = retry_on_intr(|| rustix::fs::openat(&**root, &path, flags, FILE_MODE))?;
+        Ok(Temporary { root: Arc::clone(root), path, file: file.into(), named: false })
     }
 
-    /// Writes everything, and checks that the file has that length and copal's mode. Not synced yet.
-    pub(super) fn fill(&mut self, bytes: &[u8]) -> Result<(), io::Error> {
-        self.file.write_all(bytes)?;
+    /// Writes more.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), io::Error> {
+        self.file.write_all(bytes)
+    }
+
+    /// Sees that the file has the length of all that was written, and copal's mode. Not synced yet.
+    pub(super) fn filled(&self, length: u64) -> Result<(), io::Error> {
         let stat = rustix::fs::fstat(&self.file)?;
         if Mode::from_raw_mode(stat.st_mode) != FILE_MODE {
             has_modes(rustix::fs::fchmod(&self.file, FILE_MODE))?;
         }
-        if u64::try_from(stat.st_size) != Ok(bytes.len() as u64) {
+        if u64::try_from(stat.st_size) != Ok(length) {
             return Err(io::Error::other("the file did not get the length that was written"));
         }
         Ok(())
@@ -88,7 +93,9 @@ impl<'a> Temporary<'a> {
 
     /// Gives the file a second name, unless that is taken; the first goes when this is dropped.
     pub(super) fn link(&mut self, path: &str) -> Result<Naming, Errno> {
-        match retry_on_intr(|| rustix::fs::linkat(self.root, &self.path, self.root, path, AtFlags::empty())) {
+        match retry_on_intr(|| {
+            rustix::fs::linkat(&*self.root, &self.path, &*self.root, path, AtFlags::empty())
+        }) {
             Ok(()) => Ok(Naming::Done),
             Err(Errno::EXIST) => Ok(Naming::Taken),
             Err(Errno::NOENT) => Ok(Naming::NoFolder),
@@ -98,11 +105,11 @@ impl<'a> Temporary<'a> {
     }
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.named {
             // A leftover is harmless: nothing below tmp/ is ever listed.
-            let _ = rustix::fs::unlinkat(self.root, &self.path, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&*self.root, &self.path, AtFlags::empty());
         }
     }
 }
