@@ -96,6 +96,13 @@ contract! {
         let backend = server.backend("a/new/repository");
         (Box::new(server), Box::new(backend))
     };
+    asks () served_without_ssh:
+        |folder| alone(servers::served(&servers::serve_command(""), &folder.join("a/new/repository")));
+    asks () served_over_ssh: |folder| {
+        let server = servers::Sshd::start();
+        let backend = server.served(&folder.join("a/new/repository"));
+        (Box::new(server), Box::new(backend))
+    };
     replaces () s3: |folder| object_store::of(network::server::Server::s3s(folder));
     replaces (#[ignore = "needs Garage, see tests/install --all"]) garage:
         |folder| object_store::of(network::server::Server::garage(folder));
@@ -192,6 +199,8 @@ fn a_location_that_is_not_a_path_is_refused_without_telling_its_password() {
         "",
         "sftp:user:secret@host/path",
         "s3:secret",
+        "copal+ssh://user:secret@host/path",
+        "copal+ssh:secret",
         "s3:https://secret@host/b",
         "https://user:secret@host",
         "rest+x://secret",

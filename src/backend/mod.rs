@@ -10,6 +10,7 @@ mod memory;
 mod read_only;
 mod retry;
 pub mod s3;
+pub mod serve;
 pub mod sftp;
 pub mod ssh;
 mod throttle;
@@ -27,6 +28,7 @@ pub use memory::Memory;
 pub use read_only::ReadOnly;
 pub use retry::{Failed, Patience};
 pub use s3::S3;
+pub use serve::Served;
 pub use sftp::Sftp;
 pub use throttle::{Limits, Throttled};
 
@@ -227,7 +229,8 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub s3: s3::Options,
-    pub sftp: sftp::Options,
+    pub sftp: ssh::Options,
+    pub serve: ssh::Options,
 }
 
 /// The backend of a location as the user writes it (`Location::parse`). Touches nothing yet.
@@ -235,7 +238,10 @@ pub struct Options {
 pub fn open(location: &str, options: &Options) -> Result<Box<dyn Backend>, Error> {
     match Location::parse(location)? {
         Location::Folder(path) => Ok(Box::new(Local::new(path))),
-        Location::Sftp(rest) => Ok(Box::new(Sftp::new(sftp::Place::parse(&rest)?, options.sftp.clone()))),
+        Location::Sftp(rest) => Ok(Box::new(Sftp::new(ssh::Place::parse(&rest)?, options.sftp.clone()))),
+        Location::Served(rest) => {
+            Ok(Box::new(Served::new(ssh::Place::parse_as(location::SERVED, &rest)?, options.serve.clone())))
+        }
         Location::S3(address) => Ok(Box::new(S3::new(&address, options.s3.clone())?)),
     }
 }

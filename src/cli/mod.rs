@@ -105,6 +105,7 @@ fn execute(context: &Context<'_>, command: &Command) -> Result<Code, Failure> {
         Command::Browse(browse) => commands::browse::run(context, browse),
         Command::Watch(watch) => commands::watch::run(context, watch),
         Command::Web(web) => commands::web::run(context, web),
+        Command::Serve(serve) => commands::serve::run(serve),
         Command::Forget(forget) => commands::forget::run(context, forget),
         Command::Prune(prune) => commands::prune::run(context, prune),
         Command::Undelete(undelete) => commands::undelete::run(context, undelete),

@@ -1,4 +1,4 @@
-//! Servers that speak SFTP, on loopback and free ports, that end with whoever started them.
+//! Servers that speak SFTP, or are copal, on loopback and free ports, that end with whoever started them.
 #![allow(dead_code)]
 
 use std::any::Any;
@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use copal::backend::sftp::{Options, Place};
-use copal::backend::{Patience, Sftp};
+use copal::backend::{Patience, Served, Sftp};
 
 /// OpenSSH's server for one connection, which needs no sshd.
 pub const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
@@ -29,6 +29,18 @@ pub fn through(command: &str, folder: &Path) -> Sftp {
     let options = Options::new(None, Some(("command", command))).unwrap();
     let place = Place::parse(&format!("server:{}", folder.display())).unwrap();
     Sftp::new(place, Options { patience: QUICK, ..options })
+}
+
+/// What a server's `copal serve` is, with these options.
+pub fn serve_command(options: &str) -> String {
+    format!("{} serve {options}", env!("CARGO_BIN_EXE_copal"))
+}
+
+/// The repository in a folder, through a command that serves it.
+pub fn served(command: &str, folder: &Path) -> Served {
+    let options = Options::new(None, Some(("command", command))).unwrap();
+    let place = Place::parse_as("copal+ssh", &format!("server:{}", folder.display())).unwrap();
+    Served::new(place, Options { patience: QUICK, ..options })
 }
 
 /// Waits until something answers on a port, as long as the child lives.
@@ -171,16 +183,30 @@ impl Sshd {
         }
     }
 
+    /// Lets a key in for that command and nothing else, as a line of `authorized_keys` of the docs has it. The key `user` counts for itself.
+    pub fn admit(&self, key: &str, command: &str) {
+        let public = fs::read_to_string(self.path(&format!("{key}.pub"))).unwrap();
+        let kept = fs::read_to_string(self.path("authorized")).unwrap_or_default();
+        let kept: String = kept
+            .lines()
+            .filter(|line| !line.contains(public.trim()))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(self.path("authorized"), format!("{kept}command=\"{command}\",restrict {public}")).unwrap();
+    }
+
     fn configure(&self) {
         let at = |name: &str| self.path(name).display().to_string();
         let config = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nUsePAM no\nStrictModes no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
-             Subsystem sftp {}\n",
+             Subsystem sftp {}\nSetEnv PATH={}:/usr/bin:/bin\n",
             self.port,
             at("host"),
             at("authorized"),
-            self.subsystem
+            self.subsystem,
+            // Where a plain account finds `copal`.
+            Path::new(env!("CARGO_BIN_EXE_copal")).parent().unwrap().display()
         );
         fs::write(self.path("sshd_config"), config).unwrap();
         let host_key = fs::read_to_string(self.path("host.pub")).unwrap();
@@ -211,6 +237,12 @@ impl Sshd {
 
     pub fn options(&self) -> Options {
         Options { patience: QUICK, ..Options::new(Some(("ssh", &self.ssh())), None).unwrap() }
+    }
+
+    /// The same, served by the copal that the account finds there.
+    pub fn served(&self, folder: &Path) -> Served {
+        let place = Place::parse_as("copal+ssh", &format!("server:{}", folder.display())).unwrap();
+        Served::new(place, self.options())
     }
 
     /// The repository in a folder, for the user who runs the tests or another one.

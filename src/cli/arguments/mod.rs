@@ -20,6 +20,7 @@ mod restore;
 mod retention;
 mod run;
 mod schedule;
+mod serve;
 mod values;
 mod watch;
 mod web;
@@ -53,6 +54,7 @@ pub use restore::{Overwrite, Restore};
 pub use retention::{Choice, Forget, Keep, Protect, Tag, Undelete, Unprotect, flatten};
 pub use run::{Run, Status};
 pub use schedule::{Schedule, ScheduleCommand, ScheduleInstall, ScheduleRemove, Whose};
+pub use serve::Serve;
 pub use values::Subset;
 pub use watch::{OnBattery, Watch};
 pub use web::Web;
@@ -98,6 +100,7 @@ pub enum Command {
     Browse(Browse),
     Watch(Box<Watch>),
     Web(Web),
+    Serve(Serve),
     Forget(Box<Forget>),
     Prune(Prune),
     Undelete(Undelete),
