@@ -17,7 +17,7 @@ use super::ssh::{Dial, Options, Place};
 use super::{Backend, Entry, Error, Kind, Space, checked_path};
 use crate::locks::lock;
 use crate::model::Time;
-use frame::{Hello, MAGIC, PART_MOST, Refusal, Reply, Request, TEXT_MOST, VERSION, Why};
+use frame::{Hello, MAGIC, PART_MOST, Refusal, Reply, Request, TEXT_MOST, VERSION, What, Why};
 
 pub use rights::Rights;
 pub use server::{Problem, serve};
@@ -110,12 +110,13 @@ fn printed(from: &mut dyn Read, first: &[u8]) -> Lost {
 #[derive(Default)]
 struct Answer {
     bytes: Vec<u8>,
-    numbers: Vec<u64>,
+    first: u64,
+    second: u64,
 }
 
 /// A request, and what is needed to do it and to tell of it.
 struct Task<'a> {
-    request: &'a Request,
+    request: Request,
     /// Below the repository.
     path: &'a str,
     operation: &'static str,
@@ -166,7 +167,7 @@ impl Served {
             match self.attempt(connection, task)? {
                 Ok(answer) => Ok(answer),
                 Err(Refusal { why: Why::NotFound, .. })
-                    if number > 1 && matches!(task.request, Request::Remove { .. }) =>
+                    if number > 1 && task.request.what == What::Remove =>
                 {
                     Ok(Answer::default())
                 }
@@ -180,7 +181,7 @@ impl Served {
         connection: &Connection<Protocol>,
         task: &Task<'_>,
     ) -> Result<Result<Answer, Refusal>, Trouble> {
-        let asked = if matches!(task.request, Request::Put { .. }) {
+        let asked = if task.request.what == What::Put {
             let _alone = lock(&self.putting);
             let mut number = 0;
             let asked = connection.send(0, |id| {
@@ -188,7 +189,8 @@ impl Served {
                 task.request.encode(id)
             })?;
             for piece in task.body.chunks(PART_MOST) {
-                asked.more(&frame::part(frame::PUT_PART, number, piece))?;
+                let part = Request { rest: piece.to_vec(), ..Request::new(What::Part, 0, 0) };
+                asked.more(&part.encode(number))?;
             }
             asked
         } else {
@@ -204,7 +206,7 @@ impl Served {
                     })?;
                     bytes.extend(part);
                 }
-                Reply::Done(numbers) => return Ok(Ok(Answer { bytes, numbers })),
+                Reply::Done(first, second) => return Ok(Ok(Answer { bytes, first, second })),
                 Reply::Failed(refusal) => return Ok(Err(refusal)),
             }
         }
@@ -220,8 +222,8 @@ impl Served {
             Why::Exists => Error::Exists { object },
             Why::Occupied => Error::Occupied { object, name: text },
             Why::Short => {
-                let (offset, wanted) = match task.request {
-                    Request::Range { offset, length, .. } => (*offset, *length),
+                let (offset, wanted) = match task.request.what {
+                    What::Range => (task.request.first, task.request.second),
                     _ => (0, task.room),
                 };
                 Error::Short { object, offset, wanted, got: refusal.number }
@@ -240,28 +242,22 @@ impl Served {
         Error::Io { object: self.place().named(task.path), operation: task.operation, source }
     }
 
-    /// Asks something that is answered by so many numbers.
-    fn numbers<const N: usize>(
-        &self,
-        request: &Request,
-        path: &str,
-        operation: &'static str,
-    ) -> Result<[u64; N], Error> {
-        let task = Task { request, path, operation, body: &[], room: 0 };
-        let answer = self.run(&task)?;
-        answer.numbers.try_into().map_err(|_| self.nonsense(&task))
+    /// Asks something that is answered by numbers.
+    fn ask(&self, request: Request, path: &str, operation: &'static str) -> Result<(u64, u64), Error> {
+        let answer = self.run(&Task { request, path, operation, body: &[], room: 0 })?;
+        Ok((answer.first, answer.second))
     }
 
     fn store(&self, kind: Kind, name: &str, bytes: &[u8], over: bool) -> Result<(), Error> {
         let path = self.checked(kind, name)?;
-        let request = Request::Put { kind, over, size: bytes.len() as u64, name: name.to_owned() };
-        self.run(&Task { request: &request, path: &path, operation: "store", body: bytes, room: 0 }).map(drop)
+        let request = Request::of(What::Put, kind, name, bytes.len() as u64, u64::from(over));
+        self.run(&Task { request, path: &path, operation: "store", body: bytes, room: 0 }).map(drop)
     }
 
-    fn fetch(&self, request: &Request, path: &str, room: u64) -> Result<Vec<u8>, Error> {
+    fn fetch(&self, request: Request, path: &str, room: u64) -> Result<Vec<u8>, Error> {
         let task = Task { request, path, operation: "read", body: &[], room };
-        let Answer { bytes, numbers } = self.run(&task)?;
-        if numbers == [bytes.len() as u64] { Ok(bytes) } else { Err(self.nonsense(&task)) }
+        let answer = self.run(&task)?;
+        if answer.first == answer.bytes.len() as u64 { Ok(answer.bytes) } else { Err(self.nonsense(&task)) }
     }
 }
 
@@ -284,14 +280,13 @@ impl Backend for Served {
 
     fn get_at_most(&self, kind: Kind, name: &str, most: u64) -> Result<Vec<u8>, Error> {
         let path = self.checked(kind, name)?;
-        self.fetch(&Request::Get { kind, most, name: name.to_owned() }, &path, most)
+        self.fetch(Request::of(What::Get, kind, name, most, 0), &path, most)
     }
 
     fn get_range(&self, kind: Kind, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let path = self.checked(kind, name)?;
         let wanted = length as u64;
-        let request = Request::Range { kind, offset, length: wanted, name: name.to_owned() };
-        let bytes = self.fetch(&request, &path, wanted)?;
+        let bytes = self.fetch(Request::of(What::Range, kind, name, offset, wanted), &path, wanted)?;
         match bytes.len() == length {
             true => Ok(bytes),
             false => {
@@ -310,8 +305,9 @@ impl Backend for Served {
             return Ok(());
         }
         let path = if let [kind] = kinds { kind.folder() } else { "" };
-        let request = Request::List(kinds.to_vec());
-        let task = Task { request: &request, path, operation: "list", body: &[], room: LIST_MOST };
+        let numbers = kinds.iter().map(|kind| kind.number()).collect();
+        let request = Request { rest: numbers, ..Request::new(What::List, 0, 0) };
+        let task = Task { request, path, operation: "list", body: &[], room: LIST_MOST };
         let listed = self.run(&task)?.bytes;
         // Told only when all is there and well-formed; `each` may use this backend.
         let mut found = Vec::new();
@@ -326,29 +322,22 @@ impl Backend for Served {
 
     fn stat(&self, kind: Kind, name: &str) -> Result<u64, Error> {
         let path = self.checked(kind, name)?;
-        let [size] = self.numbers(&Request::Stat { kind, name: name.to_owned() }, &path, "look at")?;
-        Ok(size)
+        Ok(self.ask(Request::of(What::Stat, kind, name, 0, 0), &path, "look at")?.0)
     }
 
     fn remove(&self, kind: Kind, name: &str) -> Result<(), Error> {
         let path = self.checked(kind, name)?;
-        let [] = self.numbers(&Request::Remove { kind, name: name.to_owned() }, &path, "remove")?;
-        Ok(())
+        self.ask(Request::of(What::Remove, kind, name, 0, 0), &path, "remove").map(drop)
     }
 
     fn time(&self) -> Result<Time, Error> {
-        let [seconds, nanos] = self.numbers(&Request::Time, "", "ask for the time")?;
+        let (seconds, nanos) = self.ask(Request::new(What::Time, 0, 0), "", "ask for the time")?;
         Ok(Time::new(seconds.cast_signed(), u32::try_from(nanos).unwrap_or(0)))
     }
 
     fn space(&self) -> Result<Option<Space>, Error> {
-        let task =
-            Task { request: &Request::Space, path: "", operation: "ask for its room", body: &[], room: 0 };
-        match self.run(&task)?.numbers[..] {
-            [] => Ok(None),
-            [total, free] => Ok(Some(Space { total, free })),
-            _ => Err(self.nonsense(&task)),
-        }
+        let (total, free) = self.ask(Request::new(What::Space, 0, 0), "", "ask for its room")?;
+        Ok((total > 0).then_some(Space { total, free }))
     }
 
     fn requests_at_once(&self) -> usize {
@@ -356,22 +345,21 @@ impl Backend for Served {
     }
 
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
-        let request = Request::RemoveLeftovers { seconds: before.seconds, nanos: before.nanos };
-        let [count] = self.numbers(&request, "", "remove leftovers")?;
-        Ok(count)
+        let before = (before.seconds.cast_unsigned(), u64::from(before.nanos));
+        let request = Request::new(What::RemoveLeftovers, before.0, before.1);
+        Ok(self.ask(request, "", "remove leftovers")?.0)
     }
 
     fn reserve(&self, keep: bool) -> bool {
-        self.numbers(&Request::Reserve(keep), "", "keep room").is_ok_and(|[had]| had == 1)
+        let request = Request::new(What::Reserve, u64::from(keep), 0);
+        self.ask(request, "", "keep room").is_ok_and(|(had, _)| had == 1)
     }
 
     fn exists_repository(&self) -> Result<bool, Error> {
-        let [exists] = self.numbers(&Request::Exists, "", "look for a repository")?;
-        Ok(exists == 1)
+        Ok(self.ask(Request::new(What::Exists, 0, 0), "", "look for a repository")?.0 == 1)
     }
 
     fn create(&self) -> Result<(), Error> {
-        let [] = self.numbers(&Request::Create, "", "make")?;
-        Ok(())
+        self.ask(Request::new(What::Create, 0, 0), "", "make").map(drop)
     }
 }

@@ -15,6 +15,8 @@ const RANGE: u8 = 4;
 const LIST: u8 = 5;
 const STAT: u8 = 6;
 const REMOVE: u8 = 7;
+const TIME: u8 = 8;
+const SPACE: u8 = 9;
 const CREATE: u8 = 11;
 const LEFTOVERS: u8 = 12;
 const RESERVE: u8 = 13;
@@ -24,6 +26,7 @@ const FAILED: u8 = 130;
 // Why something failed.
 const NOT_FOUND: u8 = 1;
 const EXISTS: u8 = 3;
+const SHORT: u8 = 5;
 const TOO_LONG: u8 = 6;
 const NO_SPACE: u8 = 7;
 const DENIED: u8 = 8;
@@ -35,9 +38,27 @@ struct Client {
     from: ChildStdout,
 }
 
-fn frame(kind: u8, id: u32, body: &[&[u8]]) -> Vec<u8> {
+fn frame(what: u8, id: u32, body: &[&[u8]]) -> Vec<u8> {
     let body = body.concat();
-    [&(body.len() as u32 + 5).to_le_bytes()[..], &[kind], &id.to_le_bytes(), &body].concat()
+    [&(body.len() as u32 + 5).to_le_bytes()[..], &[what], &id.to_le_bytes(), &body].concat()
+}
+
+/// A request: what, its number, kind of object, two numbers, and the rest.
+fn request(what: u8, id: u32, kind: u8, numbers: (u64, u64), rest: &[u8]) -> Vec<u8> {
+    frame(what, id, &[&[kind], &numbers.0.to_le_bytes(), &numbers.1.to_le_bytes(), rest])
+}
+
+fn part(id: u32, bytes: &[u8]) -> Vec<u8> {
+    request(PART, id, 0, (0, 0), bytes)
+}
+
+fn put(kind: Kind, over: u8, size: u64, name: &str) -> Vec<u8> {
+    request(PUT, 7, kind.number(), (size, over.into()), name.as_bytes())
+}
+
+/// The body of a reply that gives two numbers.
+fn both(first: u64, second: u64) -> Vec<u8> {
+    [first.to_le_bytes(), second.to_le_bytes()].concat()
 }
 
 fn hello(path: &str) -> Vec<u8> {
@@ -78,24 +99,24 @@ impl Client {
         Some((body[0], id, body[5..].to_vec()))
     }
 
-    fn ask(&mut self, kind: u8, body: &[&[u8]]) -> (u8, Vec<u8>) {
-        self.say(&frame(kind, 7, body));
-        let (kind, id, body) = self.hear().expect("the server ended");
+    fn ask(&mut self, what: u8, kind: u8, numbers: (u64, u64), rest: &str) -> (u8, Vec<u8>) {
+        self.say(&request(what, 7, kind, numbers, rest.as_bytes()));
+        let (answer, id, body) = self.hear().expect("the server ended");
         assert_eq!(id, 7);
-        (kind, body)
+        (answer, body)
     }
 
     /// Why it is refused.
-    fn refused(&mut self, kind: u8, body: &[&[u8]]) -> u8 {
-        let (kind, body) = self.ask(kind, body);
-        assert_eq!(kind, FAILED);
+    fn refused(&mut self, what: u8, kind: u8, numbers: (u64, u64), rest: &str) -> u8 {
+        let (answer, body) = self.ask(what, kind, numbers, rest);
+        assert_eq!(answer, FAILED);
         body[0]
     }
 
     fn put(&mut self, kind: Kind, name: &str, bytes: &[u8]) -> (u8, Vec<u8>) {
         self.say(&put(kind, 0, bytes.len() as u64, name));
         for piece in bytes.chunks(100_000) {
-            self.say(&frame(PART, 7, &[piece]));
+            self.say(&part(7, piece));
         }
         let (kind, _, body) = self.hear().expect("the server ended");
         (kind, body)
@@ -111,10 +132,6 @@ impl Client {
         assert!(!said.contains("panic") && !said.contains("bug"), "{said}");
         (output.status.code().unwrap(), said)
     }
-}
-
-fn put(kind: Kind, over: u8, size: u64, name: &str) -> Vec<u8> {
-    frame(PUT, 7, &[&[kind.number(), over], &size.to_le_bytes(), name.as_bytes()])
 }
 
 fn name(kind: Kind, seed: u8) -> String {
@@ -174,11 +191,11 @@ fn who_may_only_add_neither_removes_nor_replaces_nor_says_what_is_to_go() {
     for kind in Kind::ALL {
         let (there, new) = (name(kind, 1), name(kind, 2));
         if kind != Kind::Copies {
-            assert_eq!(client.refused(REMOVE, &[&[kind.number()], there.as_bytes()]), DENIED, "{kind:?}");
+            assert_eq!(client.refused(REMOVE, kind.number(), (0, 0), &there), DENIED, "{kind:?}");
         }
         for over in [&there, &new] {
             client.say(&put(kind, 1, 6, over));
-            client.say(&frame(PART, 7, &[b"forged"]));
+            client.say(&part(7, b"forged"));
             let (answer, _, body) = client.hear().unwrap();
             assert_eq!((answer, body[0]), (FAILED, DENIED), "{kind:?}");
         }
@@ -196,9 +213,9 @@ fn who_may_only_add_neither_removes_nor_replaces_nor_says_what_is_to_go() {
             assert_eq!((answer, body[0]), (FAILED, EXISTS), "{kind:?}");
         }
     }
-    assert_eq!(client.refused(CREATE, &[]), DENIED);
-    assert_eq!(client.refused(LEFTOVERS, &[&[0xff; 7], &[0x7f], &[0; 4]]), DENIED);
-    assert_eq!(client.refused(RESERVE, &[&[0]]), DENIED);
+    assert_eq!(client.refused(CREATE, 0, (0, 0), ""), DENIED);
+    assert_eq!(client.refused(LEFTOVERS, 0, (i64::MAX as u64, 0), ""), DENIED);
+    assert_eq!(client.refused(RESERVE, 0, (0, 0), ""), DENIED);
     assert_eq!(place.files(), before);
 
     // And what a backup adds is there.
@@ -230,19 +247,20 @@ fn names_that_lead_elsewhere_are_refused_whoever_asks() {
             &format!("{good}/"),
             &format!("../index/{good}"),
         ] {
-            let index = [Kind::Index.number()];
-            assert_eq!(client.refused(STAT, &[&index, bad.as_bytes()]), UNSUPPORTED, "{bad:?}");
-            assert_eq!(client.refused(GET, &[&index, &[0xff; 8], bad.as_bytes()]), UNSUPPORTED);
-            let range = [&index[..], &[0; 8], &[1, 0, 0, 0, 0, 0, 0, 0], bad.as_bytes()];
-            assert_eq!(client.refused(RANGE, &range), UNSUPPORTED);
-            let removed = client.refused(REMOVE, &[&index, bad.as_bytes()]);
+            let index = Kind::Index.number();
+            assert_eq!(client.refused(STAT, index, (0, 0), bad), UNSUPPORTED, "{bad:?}");
+            assert_eq!(client.refused(GET, index, (u64::MAX, 0), bad), UNSUPPORTED);
+            assert_eq!(client.refused(RANGE, index, (0, 1), bad), UNSUPPORTED);
+            let removed = client.refused(REMOVE, index, (0, 0), bad);
             assert!([UNSUPPORTED, DENIED].contains(&removed));
             let (answer, body) = client.put(Kind::Index, bad, b"forged");
             assert!(answer == FAILED && [UNSUPPORTED, DENIED].contains(&body[0]), "{bad:?}");
         }
         // It still answers.
-        let (answer, size) = client.ask(STAT, &[&[Kind::Index.number()], good.as_bytes()]);
-        assert_eq!((answer, &size[..]), (DONE, &6_u64.to_le_bytes()[..]));
+        assert_eq!(client.refused(STAT, 0, (0, 0), &good), UNSUPPORTED);
+        client.say(&request(STAT, 7, 4, (0, 0), &[0xff, 0xfe]));
+        assert_eq!(client.hear().unwrap().2[0], UNSUPPORTED);
+        assert_eq!(client.ask(STAT, Kind::Index.number(), (0, 0), &good), (DONE, both(6, 0)));
         assert_eq!(client.end().0, 0);
     }
     assert_eq!(place.files(), before);
@@ -272,7 +290,7 @@ fn only_the_folder_of_the_command_is_served_whatever_is_asked_for() {
     assert!(!Path::new(&other).exists());
     // Without a folder it is the one that is asked for.
     let mut client = Client::greeted(&[], &own);
-    assert_eq!(client.ask(STAT, &[&[4], name(Kind::Index, 1).as_bytes()]).0, DONE);
+    assert_eq!(client.ask(STAT, 4, (0, 0), &name(Kind::Index, 1)).0, DONE);
 }
 
 #[test]
@@ -280,23 +298,18 @@ fn what_is_no_protocol_ends_the_server_and_leaves_nothing() {
     let place = Place::new();
     let before = place.files();
     let pack = name(Kind::Packs, 9);
-    let part = |bytes: &[u8]| frame(PART, 7, &[bytes]);
     for (what, wrong) in [
         ("a frame that is far too long", [&u32::MAX.to_le_bytes()[..], &[0; 100]].concat()),
         ("one that is a little too long", [&(200_000_u32).to_le_bytes()[..], &vec![2; 200_000]].concat()),
         ("one that is too short", vec![4, 0, 0, 0, 8, 0, 0, 0]),
-        ("a request that is not known", frame(99, 1, &[])),
-        ("a kind that is not known", frame(STAT, 1, &[&[14], pack.as_bytes()])),
-        ("a kind 0", frame(LIST, 1, &[&[0]])),
-        ("too many kinds", frame(LIST, 1, &[&[1; 14]])),
-        ("a name that is no text", frame(STAT, 1, &[&[3, 0xff, 0xfe]])),
-        ("a request with more behind it", frame(CREATE, 1, &[&[0]])),
-        ("a request that is cut off", frame(GET, 1, &[&[3, 0]])),
-        ("neither yes nor no", frame(RESERVE, 1, &[&[2]])),
-        ("a part of nothing", part(b"x")),
-        ("more bytes than were promised", [put(Kind::Packs, 0, 3, &pack), part(b"four")].concat()),
-        ("a part after all of it", [put(Kind::Packs, 0, 0, &name(Kind::Packs, 1)), part(b"x")].concat()),
-        ("a part of another", [put(Kind::Packs, 0, 3, &pack), frame(PART, 8, &[b"x"])].concat()),
+        ("a request that is not known", request(99, 1, 3, (0, 0), pack.as_bytes())),
+        ("a kind that is not known", request(STAT, 1, 14, (0, 0), pack.as_bytes())),
+        ("a request that is cut off", frame(GET, 1, &[&[3], &[0; 15]])),
+        ("one that is nothing", frame(GET, 1, &[])),
+        ("a part of nothing", part(7, b"x")),
+        ("more bytes than were promised", [put(Kind::Packs, 0, 3, &pack), part(7, b"four")].concat()),
+        ("a part after all of it", [put(Kind::Packs, 0, 0, &name(Kind::Packs, 1)), part(7, b"x")].concat()),
+        ("a part of another", [put(Kind::Packs, 0, 3, &pack), part(8, b"x")].concat()),
         ("an object within another", [put(Kind::Packs, 0, 3, &pack), put(Kind::Packs, 0, 3, &pack)].concat()),
     ] {
         let mut client = place.client(&[]);
@@ -322,12 +335,12 @@ fn of_an_object_whose_client_hangs_up_nothing_is_left() {
     let place = Place::new();
     let before = place.files();
     let pack = name(Kind::Packs, 9);
-    let (head, part) = (put(Kind::Packs, 0, 250_000, &pack), frame(PART, 7, &[&[5; 100_000]]));
+    let (head, piece) = (put(Kind::Packs, 0, 250_000, &pack), part(7, &[5; 100_000]));
     for cut in [
         head[..9].to_vec(),
         head.clone(),
-        [&head[..], &part].concat(),
-        [&head[..], &part, &part[..50_000]].concat(),
+        [&head[..], &piece].concat(),
+        [&head[..], &piece, &piece[..50_000]].concat(),
     ] {
         let mut client = place.client(&["--append-only"]);
         client.say(&cut);
@@ -336,7 +349,7 @@ fn of_an_object_whose_client_hangs_up_nothing_is_left() {
     }
     // The last byte makes it an object, durable also when nobody waits for the answer.
     let mut client = place.client(&["--append-only"]);
-    client.say(&[&head[..], &part, &part, &frame(PART, 7, &[&[5; 50_000]])].concat());
+    client.say(&[&head[..], &piece, &piece, &part(7, &[5; 50_000])].concat());
     assert_eq!(client.end().0, 0);
     assert_eq!(Local::new(place.path()).stat(Kind::Packs, &pack).unwrap(), 250_000);
     assert_eq!(place.files().len(), before.len() + 1);
@@ -347,16 +360,20 @@ fn replies_to_others_come_while_an_object_is_on_its_way() {
     let place = Place::new();
     let mut client = place.client(&[]);
     client.say(&put(Kind::Packs, 0, 200, &name(Kind::Packs, 9)));
-    client.say(&frame(PART, 7, &[&[5; 100]]));
-    client.say(&frame(STAT, 8, &[&[4], name(Kind::Index, 1).as_bytes()]));
-    assert_eq!(client.hear().unwrap(), (DONE, 8, 6_u64.to_le_bytes().to_vec()));
-    client.say(&frame(LIST, 9, &[&[4, 13]]));
+    client.say(&part(7, &[5; 100]));
+    client.say(&request(STAT, 8, 4, (0, 0), name(Kind::Index, 1).as_bytes()));
+    assert_eq!(client.hear().unwrap(), (DONE, 8, both(6, 0)));
+    client.say(&request(LIST, 9, 0, (0, 0), &[4, 13]));
     let listed = client.hear().unwrap();
     let entry = |kind: Kind| [&[kind.number()][..], &6_u64.to_le_bytes(), name(kind, 1).as_bytes()].concat();
     assert_eq!(listed, (GIVEN, 9, [entry(Kind::Index), entry(Kind::Copies)].concat()));
-    assert_eq!(client.hear().unwrap(), (DONE, 9, Vec::new()));
-    client.say(&frame(PART, 7, &[&[5; 100]]));
-    assert_eq!(client.hear().unwrap(), (DONE, 7, Vec::new()));
+    assert_eq!(client.hear().unwrap(), (DONE, 9, both(0, 0)));
+    client.say(&part(7, &[5; 100]));
+    assert_eq!(client.hear().unwrap(), (DONE, 7, both(0, 0)));
+    for kinds in [&[0][..], &[14], &[3; 14]] {
+        client.say(&request(LIST, 9, 0, (0, 0), kinds));
+        assert_eq!(client.hear().unwrap().2[0], UNSUPPORTED);
+    }
 }
 
 #[test]
@@ -370,11 +387,10 @@ fn what_is_claimed_takes_no_memory_and_what_is_missing_is_told() {
     let mut client = place.client(&[]);
     let pack = name(Kind::Packs, 1);
     for (offset, length) in [(0, u64::MAX), (u64::MAX, u64::MAX), (3, 1 << 40), (7, 0)] {
-        let range = [&[3][..], &u64::to_le_bytes(offset), &u64::to_le_bytes(length), pack.as_bytes()];
-        assert_eq!(client.refused(RANGE, &range), 5);
+        assert_eq!(client.refused(RANGE, 3, (offset, length), &pack), SHORT);
     }
-    assert_eq!(client.refused(GET, &[&[3], &5_u64.to_le_bytes(), pack.as_bytes()]), TOO_LONG);
-    assert_eq!(client.refused(STAT, &[&[3], name(Kind::Packs, 2).as_bytes()]), NOT_FOUND);
+    assert_eq!(client.refused(GET, 3, (5, 0), &pack), TOO_LONG);
+    assert_eq!(client.refused(STAT, 3, (0, 0), &name(Kind::Packs, 2)), NOT_FOUND);
 }
 
 #[test]
@@ -392,13 +408,12 @@ fn a_quota_is_a_full_disk_and_holds_for_all_who_write_there() {
     assert_eq!(second.put(Kind::Index, &index(4), &[1; 401]).1[0], NO_SPACE);
     assert_eq!(second.put(Kind::Index, &index(4), &[1; 400]).0, DONE);
     assert_eq!(second.put(Kind::Index, &index(5), &[1; 1]).1[0], NO_SPACE);
-    let (_, room) = second.ask(9, &[]);
-    assert_eq!(room, [1078_u64.to_le_bytes(), 0_u64.to_le_bytes()].concat());
+    assert_eq!(second.ask(SPACE, 0, (0, 0), ""), (DONE, both(1078, 0)));
     drop((client, second));
     assert_eq!(fs::read_dir(place.path().join("tmp")).unwrap().count(), 0);
     // Who may remove makes room.
     let mut owner = place.client(&["--quota", "1078"]);
-    assert_eq!(owner.ask(REMOVE, &[&[4], index(2).as_bytes()]).0, DONE);
+    assert_eq!(owner.ask(REMOVE, 4, (0, 0), &index(2)).0, DONE);
     assert_eq!(owner.put(Kind::Index, &index(6), &[1; 600]).0, DONE);
 }
 
@@ -408,13 +423,13 @@ fn who_may_read_reads_and_writes_nothing() {
     let before = place.files();
     let mut client = place.client(&["--read-only"]);
     assert_eq!(client.put(Kind::Packs, &name(Kind::Packs, 2), b"x").1[0], DENIED);
-    for (kind, body) in [(8, &[][..]), (CREATE, &[]), (RESERVE, &[1]), (RESERVE, &[0])] {
-        assert_eq!(client.refused(kind, &[body]), DENIED);
+    for (what, first) in [(TIME, 0), (CREATE, 0), (RESERVE, 1), (RESERVE, 0), (LEFTOVERS, 1 << 40)] {
+        assert_eq!(client.refused(what, 0, (first, 0), ""), DENIED);
     }
-    assert_eq!(client.refused(REMOVE, &[&[13], name(Kind::Copies, 1).as_bytes()]), DENIED);
-    let got = client.ask(GET, &[&[4], &[0xff; 8], name(Kind::Index, 1).as_bytes()]);
+    assert_eq!(client.refused(REMOVE, 13, (0, 0), &name(Kind::Copies, 1)), DENIED);
+    let got = client.ask(GET, 4, (u64::MAX, 0), &name(Kind::Index, 1));
     assert_eq!(got, (GIVEN, b"stored".to_vec()));
-    assert_eq!(client.hear().unwrap(), (DONE, 7, 6_u64.to_le_bytes().to_vec()));
+    assert_eq!(client.hear().unwrap(), (DONE, 7, both(6, 0)));
     assert_eq!(client.end().0, 0);
     assert_eq!(place.files(), before);
 }
@@ -434,12 +449,12 @@ fn streams_that_were_changed_anywhere_harm_nothing() {
     let place = Place::new();
     let before = place.files();
     let stream = [
-        frame(LIST, 1, &[&[3, 4]]),
+        request(LIST, 1, 0, (0, 0), &[3, 4]),
         put(Kind::Packs, 0, 3, &name(Kind::Packs, 1)),
-        frame(PART, 7, &[b"abc"]),
-        frame(GET, 2, &[&[4], &[0xff; 8], name(Kind::Index, 1).as_bytes()]),
-        frame(REMOVE, 3, &[&[4], name(Kind::Index, 1).as_bytes()]),
-        frame(STAT, 4, &[&[3], name(Kind::Packs, 1).as_bytes()]),
+        part(7, b"abc"),
+        request(GET, 2, 4, (u64::MAX, 0), name(Kind::Index, 1).as_bytes()),
+        request(REMOVE, 3, 4, (0, 0), name(Kind::Index, 1).as_bytes()),
+        request(STAT, 4, 3, (0, 0), name(Kind::Packs, 1).as_bytes()),
     ]
     .concat();
     let mut numbers = Numbers(42);

@@ -36,8 +36,8 @@ fn part(id: u32, body: &[u8]) -> Vec<u8> {
     frame(128, id, body)
 }
 
-fn done(id: u32, numbers: &[u64]) -> Vec<u8> {
-    frame(129, id, &numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>())
+fn done(id: u32, first: u64) -> Vec<u8> {
+    frame(129, id, &[first.to_le_bytes(), [0; 8]].concat())
 }
 
 /// What it does about a frame of the client: of which connection, the kind and number of the request, and its body.
@@ -154,14 +154,13 @@ fn what_speaks_before_the_protocol_is_shown_and_not_tried_again() {
 #[test]
 fn replies_that_can_not_be_end_the_connection_and_nothing_panics() {
     type Lie = fn(u32) -> Vec<u8>;
-    let lies: [(&str, Lie); 11] = [
+    let lies: [(&str, Lie); 10] = [
         ("too long", |_| u32::MAX.to_le_bytes().to_vec()),
         ("a little too long", |_| [&200_000_u32.to_le_bytes()[..], &[128; 200_000]].concat()),
         ("too short", |_| vec![4, 0, 0, 0, 1, 2, 3, 4]),
         ("no such reply", |id| frame(131, id, b"")),
-        ("not asked", |id| done(id + 1, &[5])),
+        ("not asked", |id| done(id + 1, 5)),
         ("half a number", |id| frame(129, id, b"123")),
-        ("too many numbers", |id| done(id, &[1, 2, 3])),
         ("no such failure", |id| frame(130, id, &[99, 0, 0, 0, 0, 0, 0, 0, 0])),
         ("a failure that is cut off", |id| frame(130, id, &[1, 0])),
         ("bytes where there are none", |id| part(id, b"x")),
@@ -175,26 +174,20 @@ fn replies_that_can_not_be_end_the_connection_and_nothing_panics() {
         // A server may be in the middle of an upgrade; but not for long.
         assert_eq!(made.load(Ordering::SeqCst), 3, "{what}");
     }
-    // Answers to something else are no reason to ask again.
-    for numbers in [&[][..], &[1, 2]] {
-        let (served, made) = liar(&HELLO, |_, _, id, _| Act::Says(done(id, numbers)));
-        assert!(look(&served).contains("not one to what was asked"));
-        assert_eq!(made.load(Ordering::SeqCst), 1);
-    }
 }
 
 #[test]
 fn lengths_are_held_to_what_was_asked_for() {
-    let (served, _) = liar(&HELLO, |_, _, id, _| Act::Says([part(id, &[1; 11]), done(id, &[11])].concat()));
+    let (served, _) = liar(&HELLO, |_, _, id, _| Act::Says([part(id, &[1; 11]), done(id, 11)].concat()));
     let error = served.get_range(Kind::Packs, &name(), 0, 10).unwrap_err();
     assert!(error.to_string().contains("more than was asked for"), "{error}");
     let error = served.get_at_most(Kind::Packs, &name(), 10).unwrap_err();
     assert!(error.to_string().contains("more than was asked for"), "{error}");
     assert_eq!(served.get(Kind::Packs, &name()).unwrap(), [1; 11]);
-    let (served, _) = liar(&HELLO, |_, _, id, _| Act::Says([part(id, &[1; 9]), done(id, &[9])].concat()));
+    let (served, _) = liar(&HELLO, |_, _, id, _| Act::Says([part(id, &[1; 9]), done(id, 9)].concat()));
     let error = served.get_range(Kind::Packs, &name(), 0, 10).unwrap_err();
     assert!(matches!(error, Error::Short { offset: 0, wanted: 10, got: 9, .. }), "{error}");
-    let (served, _) = liar(&HELLO, |_, _, id, _| Act::Says([part(id, &[1; 9]), done(id, &[10])].concat()));
+    let (served, _) = liar(&HELLO, |_, _, id, _| Act::Says([part(id, &[1; 9]), done(id, 10)].concat()));
     served.get(Kind::Packs, &name()).unwrap_err();
     // Without an end it fills no memory: what may come is held to what was asked for.
     let begun = Instant::now();
@@ -216,12 +209,12 @@ fn listings_have_only_what_was_asked_for_under_names_that_objects_have() {
         entry(Kind::Index, "")[..5].to_vec(),
     ] {
         let (served, _) =
-            liar(&HELLO, move |_, _, id, _| Act::Says([part(id, &listing), done(id, &[])].concat()));
+            liar(&HELLO, move |_, _, id, _| Act::Says([part(id, &listing), done(id, 0)].concat()));
         let error = served.list(Kind::Index, &mut |entry| panic!("{entry:?}")).unwrap_err();
         assert!(error.to_string().contains("not one to what was asked"), "{error}");
     }
     let good = entry(Kind::Index, &name());
-    let (served, _) = liar(&HELLO, move |_, _, id, _| Act::Says([part(id, &good), done(id, &[])].concat()));
+    let (served, _) = liar(&HELLO, move |_, _, id, _| Act::Says([part(id, &good), done(id, 0)].concat()));
     let mut listed = Vec::new();
     served.list(Kind::Index, &mut |entry| listed.push((entry.name, entry.size))).unwrap();
     assert_eq!(listed, [(name(), 5)]);
@@ -257,8 +250,8 @@ fn a_server_that_dies_midway_is_asked_again_and_each_thing_is_done_once() {
     let (served, made) = liar(&HELLO, |connection, kind, id, _| match (connection, kind) {
         (1, 2) => Act::Ends(Vec::new()),
         (2, 3) => Act::Ends([part(id, &[9; 3]), vec![7, 0]].concat()),
-        (_, 2) => Act::Says(done(id, &[])),
-        (_, 3) => Act::Says([part(id, &[1; 6]), done(id, &[6])].concat()),
+        (_, 2) => Act::Says(done(id, 0)),
+        (_, 3) => Act::Says([part(id, &[1; 6]), done(id, 6)].concat()),
         (3, 7) => Act::Ends(Vec::new()),
         // Removed already, and the reply was lost.
         (_, 7) => Act::Says(frame(130, id, &[1, 0, 0, 0, 0, 0, 0, 0, 0])),
@@ -277,7 +270,7 @@ fn a_server_that_says_nothing_any_more_is_given_up() {
     let options = Options { patience: QUICK, silence: Duration::from_millis(300), ..Options::default() };
     let (served, made) = with(&HELLO, options, |connection, _, id, _| match connection {
         1 => Act::Says(Vec::new()),
-        _ => Act::Says(done(id, &[5])),
+        _ => Act::Says(done(id, 5)),
     });
     let begun = Instant::now();
     assert_eq!(served.stat(Kind::Packs, &name()).unwrap(), 5);
@@ -290,14 +283,14 @@ fn a_long_way_up_is_no_silence() {
     // It takes each part only after a while, and answers at the end alone.
     let options = Options { patience: QUICK, silence: Duration::from_millis(600), ..Options::default() };
     let (served, made) = with(&HELLO, options, |_, kind, id, body| {
-        let is_last = body.len() < 128 << 10;
+        let is_last = body.len() < 100_000;
         if kind == 2 {
             std::thread::sleep(Duration::from_millis(60));
         }
-        Act::Says(if kind == 2 && is_last { done(id, &[]) } else { Vec::new() })
+        Act::Says(if kind == 2 && is_last { done(id, 0) } else { Vec::new() })
     });
     let begun = Instant::now();
-    served.put(Kind::Packs, &name(), &vec![1; (20 * 128 << 10) + 1]).unwrap();
+    served.put(Kind::Packs, &name(), &vec![1; ((20 * 128) << 10) + 1]).unwrap();
     assert!(begun.elapsed() > Duration::from_millis(1200));
     assert_eq!(made.load(Ordering::SeqCst), 1);
 }

@@ -118,7 +118,13 @@ impl Local {
     }
 
     /// Gives a synced file its name. `false` when its folder is missing.
-    fn publish(&self, root: &OwnedFd, file: &mut Temporary, path: &str, length: u64) -> Result<bool, Error> {
+    pub(super) fn publish(
+        &self,
+        root: &OwnedFd,
+        file: &mut Temporary,
+        path: &str,
+        length: u64,
+    ) -> Result<bool, Error> {
         let failed = |errno| self.sort(path, "put in place", errno);
         let mut naming = Naming::NoRename;
         if !self.links.load(Ordering::Relaxed) {

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 
+use super::temporary::Temporary;
 use super::*;
 
 fn local(folder: &tempfile::TempDir) -> Local {
@@ -89,10 +91,10 @@ fn without_rename_that_keeps_what_is_there_an_object_is_linked_into_place() {
     let root = local.folders.root().unwrap();
     let path = Kind::Packs.path_of(&name(1));
     let mut same = Temporary::new(&root).unwrap();
-    same.fill(b"xyz").unwrap();
+    same.add(b"xyz").unwrap();
     assert!(local.publish(&root, &mut same, &path, 3).unwrap());
     let mut longer = Temporary::new(&root).unwrap();
-    longer.fill(b"longer").unwrap();
+    longer.add(b"longer").unwrap();
     let error = local.publish(&root, &mut longer, &path, 6).unwrap_err();
     assert!(matches!(error, Error::Exists { .. }), "{error}");
     drop((same, longer));
@@ -109,8 +111,8 @@ fn renaming_onto_a_taken_name_changes_nothing() {
     let path = Kind::Index.path_of(&name(1));
     for (bytes, fits) in [(&b"xyz"[..], true), (b"longer", false)] {
         let mut file = Temporary::new(&root).unwrap();
-        file.fill(bytes).unwrap();
-        assert_eq!(local.publish(&root, &mut file, &path, bytes.len()).is_ok(), fits);
+        file.add(bytes).unwrap();
+        assert_eq!(local.publish(&root, &mut file, &path, bytes.len() as u64).is_ok(), fits);
     }
     assert_eq!(local.get(Kind::Index, &name(1)).unwrap(), b"abc");
     assert_eq!(leftovers(&folder), 0);
@@ -130,4 +132,30 @@ fn few_files_stay_open_and_a_removed_one_does_not() {
     local.remove(Kind::Packs, &name(39)).unwrap();
     assert_eq!(local.handles.count(), 15);
     assert!(local.get_range(Kind::Packs, &name(39), 3, 4).unwrap_err().is_not_found());
+}
+
+#[test]
+fn an_object_that_comes_in_pieces_is_nothing_before_it_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = local(&folder);
+    let begin = |size| local.begin(Kind::Packs, &name(1), size, false).unwrap();
+    let mut incoming = begin(6).unwrap();
+    local.add(&mut incoming, b"abc").unwrap();
+    assert!(local.stat(Kind::Packs, &name(1)).unwrap_err().is_not_found());
+    // Not all of it.
+    local.finish(incoming).unwrap_err();
+    assert!(local.stat(Kind::Packs, &name(1)).unwrap_err().is_not_found());
+    drop(begin(6).unwrap());
+    assert_eq!(leftovers(&folder), 0);
+    // Two at once: the first that is finished stays.
+    let (mut one, mut other) = (begin(3).unwrap(), begin(3).unwrap());
+    local.add(&mut one, b"one").unwrap();
+    local.add(&mut other, b"two").unwrap();
+    local.finish(other).unwrap();
+    local.finish(one).unwrap();
+    assert_eq!(local.get(Kind::Packs, &name(1)).unwrap(), b"two");
+    assert!(begin(3).is_none());
+    assert!(matches!(local.begin(Kind::Packs, &name(1), 4, false), Err(Error::Exists { .. })));
+    assert!(matches!(local.begin(Kind::Packs, "../x", 4, false), Err(Error::Unsupported { .. })));
+    assert_eq!(leftovers(&folder), 0);
 }

@@ -20,59 +20,72 @@ const REASON_MOST: usize = 512;
 /// Kind and number of the request.
 const HEAD: usize = 5;
 
-/// A request. Names are as they came: whether a kind can have them is for whoever uses them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// An object of so many bytes, which come in parts. Nothing else is put before all have come.
-    Put {
-        kind: Kind,
-        over: bool,
-        size: u64,
-        name: String,
-    },
-    Part(Vec<u8>),
-    Get {
-        kind: Kind,
-        most: u64,
-        name: String,
-    },
-    Range {
-        kind: Kind,
-        offset: u64,
-        length: u64,
-        name: String,
-    },
-    List(Vec<Kind>),
-    Stat {
-        kind: Kind,
-        name: String,
-    },
-    Remove {
-        kind: Kind,
-        name: String,
-    },
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum What {
+    /// To store an object of `first` bytes, which come in parts; over what has the name, if `second` is not 0. No other may be begun before all
+    /// have come.
+    Put = 1,
+    /// Some of those bytes.
+    Part,
+    /// An object of at most `first` bytes.
+    Get,
+    /// `second` bytes of one from byte `first` on.
+    Range,
+    /// The objects of kinds, whose numbers are the rest.
+    List,
+    Stat,
+    Remove,
     Time,
     Space,
     Exists,
     Create,
-    /// What was begun before that second since 1970 and those nanoseconds.
-    RemoveLeftovers {
-        seconds: i64,
-        nanos: u32,
-    },
-    Reserve(bool),
+    /// Of what was begun before second `first` since 1970 and `second` nanoseconds.
+    RemoveLeftovers,
+    /// To keep a little room aside, or, when `first` is 0, to give it back.
+    Reserve,
 }
 
-/// A reply. After parts comes one of the others.
+impl What {
+    const ALL: [What; 13] = [
+        What::Put,
+        What::Part,
+        What::Get,
+        What::Range,
+        What::List,
+        What::Stat,
+        What::Remove,
+        What::Time,
+        What::Space,
+        What::Exists,
+        What::Create,
+        What::RemoveLeftovers,
+        What::Reserve,
+    ];
+}
+
+/// A request. What means nothing in it is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub what: What,
+    pub kind: Option<Kind>,
+    pub first: u64,
+    pub second: u64,
+    /// The object's name, or what `what` says.
+    pub rest: Vec<u8>,
+}
+
+/// A reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
+    /// Bytes; more comes.
     Part(Vec<u8>),
-    Done(Vec<u64>),
+    /// How many bytes were given or what size an object has; seconds and nanoseconds; total and free room (0: not known); whether, or how
+    /// many.
+    Done(u64, u64),
     Failed(Refusal),
 }
-
-/// Numbers of a reply.
-const NUMBERS_MOST: usize = 2;
 
 /// What went wrong at the server, as far as whoever asked can not say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,27 +131,11 @@ impl Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
-struct Frame(Vec<u8>);
-
-impl Frame {
-    fn new(kind: u8, id: u32) -> Frame {
-        Frame([&[0; 4][..], &[kind], &id.to_le_bytes()].concat())
-    }
-    fn u8(self, value: u8) -> Frame {
-        self.bytes(&[value])
-    }
-    fn u64(self, value: u64) -> Frame {
-        self.bytes(&value.to_le_bytes())
-    }
-    fn bytes(mut self, bytes: &[u8]) -> Frame {
-        self.0.extend(bytes);
-        self
-    }
-    fn finish(mut self) -> Vec<u8> {
-        let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
-        self.0[..4].copy_from_slice(&length.to_le_bytes());
-        self.0
-    }
+/// A frame with its length.
+fn frame(kind: u8, id: u32, body: &[&[u8]]) -> Vec<u8> {
+    let length = HEAD + body.iter().map(|part| part.len()).sum::<usize>();
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    [&[&length[..], &[kind], &id.to_le_bytes()], body].concat().concat()
 }
 
 /// What is left of a frame.
@@ -159,115 +156,57 @@ impl<'a> Rest<'a> {
     fn u64(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from_le_bytes(self.array()?))
     }
-    fn flag(&mut self) -> Result<bool, Malformed> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Malformed("neither yes nor no")),
-        }
-    }
     fn kind(&mut self) -> Result<Kind, Malformed> {
         Kind::from_number(self.u8()?).ok_or(Malformed("no kind of object has that number"))
     }
-    fn all(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-    fn text(&mut self) -> Result<String, Malformed> {
-        std::str::from_utf8(self.all()).map(str::to_owned).map_err(|_| Malformed("a text that is none"))
+    fn text(self) -> Result<String, Malformed> {
+        std::str::from_utf8(self.0).map(str::to_owned).map_err(|_| Malformed("a text that is none"))
     }
 }
-
-/// The frame of a part of an object, to or from the server.
-pub fn part(kind: u8, id: u32, bytes: &[u8]) -> Vec<u8> {
-    Frame::new(kind, id).bytes(bytes).finish()
-}
-
-/// Kinds of frames with parts.
-pub const PUT_PART: u8 = 2;
-pub const GIVEN_PART: u8 = 128;
 
 impl Request {
+    /// One that is of no object.
+    pub fn new(what: What, first: u64, second: u64) -> Request {
+        Request { what, kind: None, first, second, rest: Vec::new() }
+    }
+
+    /// One of an object.
+    pub fn of(what: What, kind: Kind, name: &str, first: u64, second: u64) -> Request {
+        Request { what, kind: Some(kind), first, second, rest: name.as_bytes().to_vec() }
+    }
+
     pub fn encode(&self, id: u32) -> Vec<u8> {
-        let of = |number: u8, kind: &Kind| Frame::new(number, id).u8(kind.number());
-        match self {
-            Request::Put { kind, over, size, name } => {
-                of(1, kind).u8(u8::from(*over)).u64(*size).bytes(name.as_bytes())
-            }
-            Request::Part(bytes) => return part(PUT_PART, id, bytes),
-            Request::Get { kind, most, name } => of(3, kind).u64(*most).bytes(name.as_bytes()),
-            Request::Range { kind, offset, length, name } => {
-                of(4, kind).u64(*offset).u64(*length).bytes(name.as_bytes())
-            }
-            Request::List(kinds) => {
-                let numbers: Vec<u8> = kinds.iter().map(|kind| kind.number()).collect();
-                Frame::new(5, id).bytes(&numbers)
-            }
-            Request::Stat { kind, name } => of(6, kind).bytes(name.as_bytes()),
-            Request::Remove { kind, name } => of(7, kind).bytes(name.as_bytes()),
-            Request::Time => Frame::new(8, id),
-            Request::Space => Frame::new(9, id),
-            Request::Exists => Frame::new(10, id),
-            Request::Create => Frame::new(11, id),
-            Request::RemoveLeftovers { seconds, nanos } => {
-                Frame::new(12, id).bytes(&seconds.to_le_bytes()).bytes(&nanos.to_le_bytes())
-            }
-            Request::Reserve(keep) => Frame::new(13, id).u8(u8::from(*keep)),
-        }
-        .finish()
+        let kind = self.kind.map_or(0, Kind::number);
+        let (first, second) = (self.first.to_le_bytes(), self.second.to_le_bytes());
+        frame(self.what as u8, id, &[&[kind], &first, &second, &self.rest])
     }
 
     /// The request of a frame, with its number.
     pub fn decode(frame: &[u8]) -> Result<(u32, Request), Malformed> {
         let mut rest = Rest(frame);
-        let (number, id) = (rest.u8()?, rest.u32()?);
-        let request = match number {
-            1 => {
-                let (kind, over, size) = (rest.kind()?, rest.flag()?, rest.u64()?);
-                Request::Put { kind, over, size, name: rest.text()? }
-            }
-            PUT_PART => Request::Part(rest.all().to_vec()),
-            3 => {
-                let (kind, most) = (rest.kind()?, rest.u64()?);
-                Request::Get { kind, most, name: rest.text()? }
-            }
-            4 => {
-                let (kind, offset, length) = (rest.kind()?, rest.u64()?, rest.u64()?);
-                Request::Range { kind, offset, length, name: rest.text()? }
-            }
-            5 if rest.0.len() > Kind::ALL.len() => return Err(Malformed("more kinds than there are")),
-            5 => {
-                let mut kinds = Vec::new();
-                while !rest.0.is_empty() {
-                    kinds.push(rest.kind()?);
-                }
-                Request::List(kinds)
-            }
-            6 => Request::Stat { kind: rest.kind()?, name: rest.text()? },
-            7 => Request::Remove { kind: rest.kind()?, name: rest.text()? },
-            8 => Request::Time,
-            9 => Request::Space,
-            10 => Request::Exists,
-            11 => Request::Create,
-            12 => Request::RemoveLeftovers { seconds: i64::from_le_bytes(rest.array()?), nanos: rest.u32()? },
-            13 => Request::Reserve(rest.flag()?),
-            _ => return Err(Malformed("a request that is not known")),
+        let what = rest.u8()?;
+        let what = What::ALL.into_iter().find(|known| *known as u8 == what);
+        let what = what.ok_or(Malformed("a request that is not known"))?;
+        let id = rest.u32()?;
+        let kind = match rest.0.first() {
+            Some(0) => rest.u8().map(|_| None)?,
+            _ => Some(rest.kind()?),
         };
-        if rest.0.is_empty() { Ok((id, request)) } else { Err(Malformed("it is too long")) }
+        let (first, second) = (rest.u64()?, rest.u64()?);
+        Ok((id, Request { what, kind, first, second, rest: rest.0.to_vec() }))
     }
 }
 
 impl Reply {
     pub fn encode(&self, id: u32) -> Vec<u8> {
         match self {
-            Reply::Part(bytes) => return part(GIVEN_PART, id, bytes),
-            Reply::Done(numbers) => {
-                numbers.iter().fold(Frame::new(129, id), |frame, number| frame.u64(*number))
-            }
+            Reply::Part(bytes) => frame(128, id, &[bytes]),
+            Reply::Done(first, second) => frame(129, id, &[&first.to_le_bytes(), &second.to_le_bytes()]),
             Reply::Failed(Refusal { why, number, text }) => {
-                Frame::new(130, id).u8(*why as u8).u64(*number).bytes(cut(text, REASON_MOST).as_bytes())
+                let text = cut(text, REASON_MOST).as_bytes();
+                frame(130, id, &[&[*why as u8], &number.to_le_bytes(), text])
             }
         }
-        .finish()
     }
 
     /// The reply of a frame, with the number of its request.
@@ -275,15 +214,8 @@ impl Reply {
         let mut rest = Rest(frame);
         let (number, id) = (rest.u8()?, rest.u32()?);
         let reply = match number {
-            GIVEN_PART => Reply::Part(rest.all().to_vec()),
-            129 if rest.0.len() > 8 * NUMBERS_MOST => return Err(Malformed("more numbers than it can have")),
-            129 => {
-                let mut numbers = Vec::new();
-                while !rest.0.is_empty() {
-                    numbers.push(rest.u64()?);
-                }
-                Reply::Done(numbers)
-            }
+            128 => Reply::Part(rest.0.to_vec()),
+            129 => Reply::Done(rest.u64()?, rest.u64()?),
             130 => {
                 let why = rest.u8()?;
                 let why = Why::ALL.into_iter().find(|known| *known as u8 == why);
@@ -352,11 +284,13 @@ impl Hello {
         from.read_exact(&mut head)?;
         let mut rest = Rest(&head);
         let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
-        let (version, is_refused) = (rest.u32().map_err(malformed)?, rest.flag().map_err(malformed)?);
+        let version = rest.u32().map_err(malformed)?;
+        let is_refused = rest.u8().map_err(malformed)?;
         let length = usize::from(u16::from_le_bytes(rest.array().map_err(malformed)?));
-        if length > TEXT_MOST {
+        if length > TEXT_MOST || is_refused > 1 {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        let is_refused = is_refused == 1;
         let mut text = vec![0; length];
         from.read_exact(&mut text)?;
         let text = String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -368,4 +302,36 @@ impl Hello {
 fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|place| text.is_char_boundary(*place));
     &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_the_bytes_of_the_protocol_and_come_back() {
+        let request = Request::of(What::Range, Kind::Packs, "name", 2, 3);
+        let bytes = request.encode(7);
+        let numbers = [2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(bytes, [&[26, 0, 0, 0, 4, 7, 0, 0, 0, 3][..], &numbers, b"name"].concat());
+        assert_eq!(Request::decode(&bytes[4..]), Ok((7, request)));
+        let refusal = Refusal { why: Why::Short, number: 9, text: "\u{fc}".repeat(600) };
+        for reply in [Reply::Part(vec![1, 2]), Reply::Done(5, 1 << 60)] {
+            assert_eq!(Reply::decode(&reply.encode(8)[4..]), Ok((8, reply)));
+        }
+        // What is said is cut between characters.
+        let Ok((_, Reply::Failed(cut))) = Reply::decode(&Reply::Failed(refusal).encode(8)[4..]) else {
+            panic!()
+        };
+        assert_eq!((cut.why, cut.number, cut.text.len()), (Why::Short, 9, REASON_MOST));
+        let hello = Hello { version: 3, is_refused: true, text: "path".to_owned() };
+        let bytes = hello.encode();
+        assert_eq!(Hello::receive(&mut &bytes[MAGIC.len()..]).unwrap(), hello);
+        for (number, what) in (1..).zip(What::ALL) {
+            assert_eq!(what as u8, number);
+        }
+        for (number, why) in (1..).zip(Why::ALL) {
+            assert_eq!(why as u8, number);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::frame::Request;
+use super::frame::{Request, What};
 use crate::backend::{Backend, Error, Kind, Local};
 use crate::locks::lock;
 
@@ -33,17 +33,17 @@ const ADDS_ONLY: &str =
 impl Rights {
     /// Whether this may be asked; why not.
     pub fn check(&self, request: &Request) -> Result<(), &'static str> {
-        let is_reading = match request {
-            Request::Get { .. } | Request::Range { .. } | Request::List(_) | Request::Stat { .. } => true,
-            Request::Space | Request::Exists => true,
+        let is_reading = match request.what {
+            What::Get | What::Range | What::List | What::Stat | What::Space | What::Exists => true,
             // To ask for the time takes a file.
             _ => false,
         };
-        let is_adding = match request {
-            Request::Put { kind, over, .. } => !over && is_added(*kind),
-            Request::Part(_) | Request::Time | Request::Reserve(true) => true,
+        let is_adding = match request.what {
+            What::Put => request.second == 0 && request.kind.is_some_and(is_added),
+            What::Part | What::Time => true,
+            What::Reserve => request.first != 0,
             // Nothing is ever concluded from copies, and old ones would pile up.
-            Request::Remove { kind, .. } => *kind == Kind::Copies,
+            What::Remove => request.kind == Some(Kind::Copies),
             _ => false,
         };
         match (self.read_only, self.append_only) {
@@ -110,14 +110,14 @@ impl Meter {
         lock(&self.count).counted = None;
     }
 
-    /// Total and free room as the quota has it.
-    pub fn room(&self, local: &Local) -> Result<Option<(u64, u64)>, Error> {
+    /// Total and free room as the quota has it; zeros where that is not known.
+    pub fn room(&self, local: &Local) -> Result<(u64, u64), Error> {
         let disk = local.space()?.map(|space| (space.total, space.free));
-        let Some(quota) = self.quota else { return Ok(disk) };
+        let Some(quota) = self.quota else { return Ok(disk.unwrap_or_default()) };
         let mut count = lock(&self.count);
         count.bring_up(local)?;
         let (total, free) = disk.unwrap_or((quota, quota));
-        Ok(Some((total.min(quota), free.min(quota.saturating_sub(count.used)))))
+        Ok((total.min(quota), free.min(quota.saturating_sub(count.used))))
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn put(kind: Kind, over: bool) -> Request {
-        Request::Put { kind, over, size: 1, name: String::new() }
+        Request::of(What::Put, kind, "", 1, u64::from(over))
     }
 
     #[test]
@@ -151,24 +151,27 @@ mod tests {
         for kind in Kind::ALL {
             added.extend(adds.check(&put(kind, false)).is_ok().then_some(kind));
             assert!(adds.check(&put(kind, true)).is_err() && reads.check(&put(kind, false)).is_err());
-            let remove = Request::Remove { kind, name: String::new() };
+            let remove = Request::of(What::Remove, kind, "", 0, 0);
             assert_eq!(adds.check(&remove).is_ok(), kind == Kind::Copies);
             assert!(reads.check(&remove).is_err());
             assert!(Rights::default().check(&put(kind, true)).is_ok());
         }
         use Kind::*;
         assert_eq!(added, [Packs, Index, Snapshots, Confirmed, Sessions, Parity, Copies]);
-        for request in [Request::Space, Request::Exists, Request::List(Vec::new())] {
+        for what in [What::Space, What::Exists, What::List, What::Get] {
+            let request = Request::new(what, 0, 0);
             assert!(adds.check(&request).is_ok() && reads.check(&request).is_ok());
         }
-        for request in
-            [Request::Create, Request::Reserve(false), Request::RemoveLeftovers { seconds: 0, nanos: 0 }]
-        {
-            assert!(adds.check(&request).is_err() && reads.check(&request).is_err(), "{request:?}");
+        for what in [What::Create, What::Reserve, What::RemoveLeftovers] {
+            let request = Request::new(what, 0, 0);
+            assert!(adds.check(&request).is_err() && reads.check(&request).is_err(), "{what:?}");
         }
+        assert!(adds.check(&Request::new(What::Reserve, 1, 0)).is_ok());
         // The stricter counts when both are said.
         let both = Rights { append_only: true, read_only: true, ..Rights::default() };
-        assert!(both.check(&put(Packs, false)).is_err() && both.check(&Request::Space).is_ok());
+        assert!(
+            both.check(&put(Packs, false)).is_err() && both.check(&Request::new(What::Space, 0, 0)).is_ok()
+        );
     }
 
     #[test]
@@ -183,11 +186,11 @@ mod tests {
         assert!(!meter.admit(&local, u64::MAX).unwrap());
         assert!(meter.admit(&local, 300).unwrap());
         assert!(!meter.admit(&local, 101).unwrap());
-        assert_eq!(meter.room(&local).unwrap(), Some((1000, 100)));
+        assert_eq!(meter.room(&local).unwrap(), (1000, 100));
         // Counted anew, what is on its way is not forgotten.
         local.put(Kind::Index, &name, &[1; 50]).unwrap();
         meter.forget();
-        assert_eq!(meter.room(&local).unwrap(), Some((1000, 50)));
+        assert_eq!(meter.room(&local).unwrap(), (1000, 50));
         meter.settle(300);
         local.remove(Kind::Packs, &name).unwrap();
         meter.forget();

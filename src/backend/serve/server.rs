@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::frame::{self, Hello, MAGIC, PART_MOST, Refusal, Reply, Request, VERSION, Why};
+use super::frame::{self, Hello, MAGIC, PART_MOST, Refusal, Reply, Request, VERSION, What, Why};
 use super::rights::{Meter, Rights};
 use crate::backend::error::DENIED;
 use crate::backend::local::Incoming;
@@ -150,27 +150,27 @@ impl Server<'_> {
                 Err(_) => break,
             }
             let (id, request) = Request::decode(&packet).map_err(|malformed| Problem::Broken(malformed.0))?;
-            match request {
-                Request::Part(bytes) => match &mut coming {
-                    Some(object) if object.id == id && bytes.len() as u64 <= object.left => {
-                        object.left -= bytes.len() as u64;
-                        self.add(object, &bytes);
+            match request.what {
+                What::Part => match &mut coming {
+                    Some(object) if object.id == id && request.rest.len() as u64 <= object.left => {
+                        object.left -= request.rest.len() as u64;
+                        self.add(object, &request.rest);
                     }
                     _ => return Err(Problem::Broken("a part of no object")),
                 },
-                Request::Put { .. } if coming.is_some() => {
+                What::Put if coming.is_some() => {
                     return Err(Problem::Broken("an object before the one before it is whole"));
                 }
-                Request::Put { kind, over, size, ref name } => {
-                    let incoming = match self.begin(&request, kind, name, size, over) {
+                What::Put => {
+                    let incoming = match self.begin(&request) {
                         Ok(Some(incoming)) => Some(incoming),
                         // It is there, or is refused: that is said at once, and its parts are passed over.
-                        Ok(None) => self.write(&Reply::Done(Vec::new()), id),
+                        Ok(None) => self.write(&Reply::Done(0, 0), id),
                         Err(refusal) => self.write(&Reply::Failed(refusal), id),
                     };
-                    coming = Some(Coming { id, left: size, incoming });
+                    coming = Some(Coming { id, left: request.first, incoming });
                 }
-                request => {
+                _ => {
                     let _ = jobs.send(Job::Answer(id, request));
                 }
             }
@@ -183,24 +183,17 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// Begins to store an object, when that is allowed and there is room.
-    fn begin(
-        &self,
-        request: &Request,
-        kind: Kind,
-        name: &str,
-        size: u64,
-        over: bool,
-    ) -> Result<Option<Incoming>, Refusal> {
+    /// Begins to store an object, when that is allowed and there is room; none when it is there.
+    fn begin(&self, request: &Request) -> Result<Option<Incoming>, Refusal> {
         self.allowed(request)?;
-        named(kind, name)?;
+        let (kind, name) = named(request)?;
+        let size = request.first;
         if size > OBJECT_MOST {
             return Err(refusal(Why::TooLong, ""));
         }
         let sorted = |error| self.sort(&error);
-        let Some(incoming) = self.local.begin(kind, name, size, over).map_err(sorted)? else {
-            return Ok(None);
-        };
+        let begun = self.local.begin(kind, name, size, request.second != 0).map_err(sorted)?;
+        let Some(incoming) = begun else { return Ok(None) };
         match self.meter.admit(&self.local, size).map_err(sorted)? {
             true => Ok(Some(incoming)),
             false => Err(refusal(Why::NoSpace, "")),
@@ -221,71 +214,63 @@ impl Server<'_> {
                 Job::Answer(id, request) => (id, self.answer(id, &request)),
                 Job::Finish(id, incoming) => {
                     let size = incoming.size();
-                    let done = self.local.finish(incoming).map(|()| Vec::new());
+                    let done = self.local.finish(incoming).map(|()| (0, 0));
                     self.meter.settle(size);
                     (id, done.map_err(|error| self.sort(&error)))
                 }
             };
-            let reply = done.map_or_else(Reply::Failed, Reply::Done);
+            let reply = done.map_or_else(Reply::Failed, |(first, second)| Reply::Done(first, second));
             let _: Option<Incoming> = self.write(&reply, id);
         }
     }
 
-    fn answer(&self, id: u32, request: &Request) -> Result<Vec<u64>, Refusal> {
+    fn answer(&self, id: u32, request: &Request) -> Result<(u64, u64), Refusal> {
         self.allowed(request)?;
-        let local = &self.local;
-        let done = match request {
-            Request::Get { kind, name, .. } | Request::Range { kind, name, .. } => {
-                named(*kind, name)?;
-                self.give(id, request, *kind, name)
+        let (local, one) = (&self.local, |number: u64| (number, 0));
+        let done = match request.what {
+            What::Get | What::Range => self.give(id, request, named(request)?).map(one),
+            What::List => self.list(id, &kinds(&request.rest)?).map(|()| (0, 0)),
+            What::Stat => {
+                let (kind, name) = named(request)?;
+                local.stat(kind, name).map(one)
             }
-            Request::List(kinds) => self.list(id, kinds).map(|()| Vec::new()),
-            Request::Stat { kind, name } => {
-                named(*kind, name)?;
-                local.stat(*kind, name).map(|size| vec![size])
-            }
-            Request::Remove { kind, name } => {
-                named(*kind, name)?;
+            What::Remove => {
+                let (kind, name) = named(request)?;
                 self.meter.forget();
-                local.remove(*kind, name).map(|()| Vec::new())
+                local.remove(kind, name).map(|()| (0, 0))
             }
-            Request::Time => {
-                local.time().map(|time| vec![time.seconds.cast_unsigned(), u64::from(time.nanos)])
+            What::Time => local.time().map(|time| (time.seconds.cast_unsigned(), u64::from(time.nanos))),
+            What::Space => self.meter.room(local),
+            What::Exists => local.exists_repository().map(|exists| one(u64::from(exists))),
+            What::Create => local.create().map(|()| (0, 0)),
+            What::RemoveLeftovers => {
+                let nanos = u32::try_from(request.second).unwrap_or(u32::MAX);
+                local.remove_leftovers(Time::new(request.first.cast_signed(), nanos)).map(one)
             }
-            Request::Space => self
-                .meter
-                .room(local)
-                .map(|room| room.map_or_else(Vec::new, |(total, free)| vec![total, free])),
-            Request::Exists => local.exists_repository().map(|exists| vec![u64::from(exists)]),
-            Request::Create => local.create().map(|()| Vec::new()),
-            Request::RemoveLeftovers { seconds, nanos } => {
-                local.remove_leftovers(Time::new(*seconds, *nanos)).map(|count| vec![count])
-            }
-            Request::Reserve(keep) => Ok(vec![u64::from(local.reserve(*keep))]),
+            What::Reserve => Ok(one(u64::from(local.reserve(request.first != 0)))),
             // The reader has those.
-            Request::Put { .. } | Request::Part(_) => Ok(Vec::new()),
+            What::Put | What::Part => Ok((0, 0)),
         };
         done.map_err(|error| self.sort(&error))
     }
 
     /// Gives an object, or a part of one, in pieces; how many bytes.
-    fn give(&self, id: u32, request: &Request, kind: Kind, name: &str) -> Result<Vec<u64>, Error> {
-        let (from, length) = match request {
-            Request::Range { offset, length, .. } if *length <= PART_MOST as u64 => (*offset, *length),
-            Request::Range { offset, length, .. } => {
-                let size = self.local.stat(kind, name)?;
-                if offset.checked_add(*length).is_none_or(|end| end > size) {
-                    let (object, got) = (String::new(), size.saturating_sub(*offset));
-                    return Err(Error::Short { object, offset: *offset, wanted: *length, got });
-                }
-                (*offset, *length)
-            }
-            Request::Get { most, .. } => match self.local.stat(kind, name)? {
-                size if size > *most => return Err(Error::TooLong { object: String::new() }),
+    fn give(&self, id: u32, request: &Request, (kind, name): (Kind, &str)) -> Result<u64, Error> {
+        let (from, length) = match request.what {
+            What::Get => match self.local.stat(kind, name)? {
+                size if size > request.first => return Err(Error::TooLong { object: String::new() }),
                 size => (0, size),
             },
-            _ => (0, 0),
+            _ => (request.first, request.second),
         };
+        // Before the first piece goes out, all of them are known to be there.
+        if length > PART_MOST as u64 {
+            let size = self.local.stat(kind, name)?;
+            if from.checked_add(length).is_none_or(|end| end > size) {
+                let (object, got) = (String::new(), size.saturating_sub(from));
+                return Err(Error::Short { object, offset: from, wanted: length, got });
+            }
+        }
         let mut given = 0;
         loop {
             let count = (length - given).min(PART_MOST as u64);
@@ -294,7 +279,7 @@ impl Server<'_> {
             self.part(id, &bytes);
             given += count;
             if given == length || self.is_over.load(Ordering::Relaxed) {
-                return Ok(vec![given]);
+                return Ok(given);
             }
         }
     }
@@ -314,7 +299,7 @@ impl Server<'_> {
 
     fn part(&self, id: u32, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.send(&frame::part(frame::GIVEN_PART, id, bytes));
+            self.send(&Reply::Part(bytes.to_vec()).encode(id));
         }
     }
 
@@ -358,10 +343,19 @@ fn refusal(why: Why, text: &str) -> Refusal {
     Refusal { why, number: 0, text: text.to_owned() }
 }
 
-/// No other name comes near a path.
-fn named(kind: Kind, name: &str) -> Result<(), Refusal> {
-    if kind.is_name(name) {
-        return Ok(());
+/// The object that is meant. No other name comes near a path.
+fn named(request: &Request) -> Result<(Kind, &str), Refusal> {
+    let name = std::str::from_utf8(&request.rest).unwrap_or_default();
+    match request.kind {
+        Some(kind) if kind.is_name(name) => Ok((kind, name)),
+        _ => Err(refusal(Why::Unsupported, "not a name that an object there can have")),
     }
-    Err(refusal(Why::Unsupported, "not a name that an object there can have"))
+}
+
+/// The kinds of these numbers, each once.
+fn kinds(numbers: &[u8]) -> Result<Vec<Kind>, Refusal> {
+    let kinds: Option<Vec<Kind>> = numbers.iter().map(|number| Kind::from_number(*number)).collect();
+    kinds
+        .filter(|kinds| kinds.len() <= Kind::ALL.len())
+        .ok_or_else(|| refusal(Why::Unsupported, "not kinds of objects"))
 }

@@ -45,6 +45,8 @@ fn what_users_type_is_accepted() {
         "restore latest -t /x -i *.odt -e b --overwrite if-changed --numeric-ids --delete --sparse --verify -n",
         "restore --at yesterday /a /b --in-place",
         "mount /mnt",
+        "serve",
+        "serve --append-only --read-only --quota 500G /srv/backup",
         "mount --allow-other -H host /mnt --memory 64M",
         "snapshots --forgotten",
         "forget 3fa91c20 latest -n",

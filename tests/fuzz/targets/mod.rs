@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "plain", run: objects::plain, seeds: objects::plain_seeds },
     Target { name: "records", run: records::others, seeds: records::others_seeds },
     Target { name: "repository", run: repository::run, seeds: repository::seeds },
+    Target { name: "serve", run: servers::serve, seeds: servers::serve_seeds },
     Target { name: "sftp", run: servers::sftp, seeds: servers::sftp_seeds },
     Target { name: "slot", run: objects::slot, seeds: objects::slot_seeds },
     Target { name: "small", run: objects::small, seeds: objects::small_seeds },

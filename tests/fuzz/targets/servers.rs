@@ -1,5 +1,7 @@
-//! What servers answer: packets of SFTP as they come from a pipe.
+//! What comes from a pipe: packets of SFTP servers, and what copal's own server and its clients say to each other.
 
+use copal::backend::Kind;
+use copal::backend::serve::frame;
 use copal::backend::sftp::packet::{Limits, Reply, Room, decode, decode_greeting, receive};
 
 /// A stream of packets, of which the first may be a greeting. Accepted when all of them are what they should be.
@@ -48,4 +50,62 @@ pub fn sftp_seeds() -> Vec<Vec<u8>> {
     ];
     let whole = all.concat();
     all.into_iter().chain([whole]).collect()
+}
+
+/// A stream of frames after the words of the beginning, each taken for a request and for a reply. Accepted when all are one of the two.
+pub fn serve(data: &[u8]) -> bool {
+    let Some(mut rest) = data.strip_prefix(&frame::MAGIC) else { return false };
+    match frame::Hello::receive(&mut rest) {
+        Ok(hello) => {
+            let bytes = hello.encode();
+            assert_eq!(frame::Hello::receive(&mut &bytes[frame::MAGIC.len()..]).ok(), Some(hello));
+        }
+        Err(_) => return false,
+    }
+    let mut packet = Vec::new();
+    loop {
+        match frame::receive(&mut rest, &mut packet) {
+            Ok(true) => assert!(packet.len() <= frame::FRAME_MOST),
+            Ok(false) => return true,
+            Err(_) => return false,
+        }
+        let request = frame::Request::decode(&packet);
+        if let Ok((id, request)) = &request {
+            assert_eq!(
+                request.encode(*id)[4..],
+                packet,
+                "a request that is another when it is written again"
+            );
+        }
+        let reply = frame::Reply::decode(&packet);
+        if let Ok((_, frame::Reply::Part(bytes))) = &reply {
+            let mut count = 0;
+            let listed = frame::entries(bytes, &mut |kind, _, name| {
+                assert!(kind.is_name(&name), "a name that no object has");
+                count += 9 + name.len();
+            });
+            assert!(count <= bytes.len() && (listed.is_err() || count == bytes.len()));
+        }
+        if request.is_err() && reply.is_err() {
+            return false;
+        }
+    }
+}
+
+pub fn serve_seeds() -> Vec<Vec<u8>> {
+    use frame::{Refusal, Reply, Request, What, Why};
+    let hello = frame::Hello { version: 1, is_refused: false, text: "/srv/backup".to_owned() }.encode();
+    let name = "ab".repeat(32);
+    let listing = [frame::entry(Kind::Packs, 5, &name), frame::entry(Kind::Config, 6, &name[..16])].concat();
+    let all = [
+        Request::of(What::Put, Kind::Packs, &name, 3, 0).encode(1),
+        Request { rest: b"abc".to_vec(), ..Request::new(What::Part, 0, 0) }.encode(1),
+        Request { rest: vec![3, 4, 5], ..Request::new(What::List, 0, 0) }.encode(2),
+        Request::of(What::Range, Kind::Index, &name, 7, 1 << 40).encode(3),
+        Reply::Part(listing).encode(2),
+        Reply::Done(5, 6).encode(3),
+        Reply::Failed(Refusal { why: Why::Denied, number: 0, text: "no".to_owned() }).encode(4),
+    ];
+    let whole = [&hello[..], &all.concat()].concat();
+    all.iter().map(|frame| [&hello[..], frame].concat()).chain([whole]).collect()
 }
