@@ -16,6 +16,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use copal::backend::{Backend, Kind};
+
 use common::{Ended, Sandbox, assert_same, noise};
 use network::tcp::{Break, Plan, Side, Way};
 use servers::{Sshd, serve_command};
@@ -347,6 +349,42 @@ fn a_backup_goes_on_over_lines_that_are_reset() {
     // What was cut off left nothing.
     let left = fs::read_dir(place(&sandbox).join("tmp")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(left.into_iter().all(|name| name == "reserve"));
+}
+
+#[test]
+fn whatever_is_asked_costs_one_round_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = servers::served(&serve_command(""), &folder.path().join("repository"));
+    served.create().unwrap();
+    let name = "ab".repeat(32);
+    let bytes = noise(3, 1_000_000);
+    let mut before = served.round_trips();
+    let mut costs = |what: &str, trips: u64| {
+        let now = served.round_trips();
+        assert_eq!(now - std::mem::replace(&mut before, now), trips, "{what}");
+    };
+    served.put(Kind::Packs, &name, &bytes).unwrap();
+    costs("storing an object", 1);
+    served.put(Kind::Packs, &name, &bytes).unwrap();
+    costs("storing it again", 1);
+    for kind in [Kind::Index, Kind::Snapshots, Kind::Notes] {
+        served.put(kind, &name, b"small").unwrap();
+        costs("storing a small one", 1);
+    }
+    // As a synchronisation asks.
+    let kinds = [Kind::Removals, Kind::Snapshots, Kind::Confirmed, Kind::Damage, Kind::Index, Kind::Notes];
+    let mut listed = Vec::new();
+    served.list_kinds(&kinds, &mut |kind, entry| listed.push((kind, entry.name))).unwrap();
+    costs("listing several kinds", 1);
+    assert_eq!(listed, [Kind::Snapshots, Kind::Index, Kind::Notes].map(|kind| (kind, name.clone())));
+    assert_eq!(served.get_at_most(Kind::Index, &name, 9).unwrap(), b"small");
+    assert_eq!(served.get_range(Kind::Packs, &name, 5, 7).unwrap(), bytes[5..12]);
+    assert!(served.exists_repository().is_ok_and(|exists| !exists));
+    served.stat(Kind::Packs, &name).unwrap();
+    served.time().unwrap();
+    served.space().unwrap();
+    served.remove(Kind::Packs, &name).unwrap();
+    costs("seven things", 7);
 }
 
 #[test]

@@ -153,6 +153,11 @@ impl Served {
         Served { link: Link::new(place, patience, Box::new(connect)), putting: Mutex::default() }
     }
 
+    /// How many round trips the connection in use cost so far, for one thread that does one thing after the other.
+    pub fn round_trips(&self) -> u64 {
+        self.link.standing().map_or(0, |connection| connection.round_trips())
+    }
+
     fn place(&self) -> &Place {
         &self.link.place
     }
