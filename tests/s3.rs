@@ -113,6 +113,50 @@ fn the_program_does_there_what_it_does_in_folders() {
 }
 
 #[test]
+fn keys_that_may_not_remove_are_enough_to_back_up() {
+    let world = World::new();
+    world.front.rule(|asked, _| match asked.method.as_str() {
+        "DELETE" => answered("403 Forbidden", "AccessDenied"),
+        _ => Fate::Passed,
+    });
+    for seed in 1..4 {
+        fill(&world.sandbox, seed);
+        world.sandbox.back_up();
+    }
+    assert_same(&world.sandbox.source(), &world.sandbox.restore("target"));
+    world.sandbox.run(["check", "--read-data"]).expect(0);
+    world.sandbox.run(["forget", "--keep-last", "1"]).expect(0);
+    let refused = world.sandbox.run(["prune", "--grace", "0"]);
+    assert!(![0, 101].contains(&refused.code), "{refused:?}");
+    assert_eq!(world.snapshots(), 1);
+    world.front.rule(|_, _| Fate::Passed);
+    world.sandbox.run(["prune", "--grace", "0"]).expect(0);
+    world.sandbox.run(["check", "--read-data"]).expect(0);
+    assert_same(&world.sandbox.source(), &world.sandbox.restore("again"));
+}
+
+/// Kinds of objects to which a policy can hold a client that only backs up: docs/storage.md.
+#[test]
+fn a_backup_stores_only_what_the_docs_say() {
+    let world = World::new();
+    world.front.rule(|asked, _| {
+        let of_a_backup = ["packs", "parity", "index", "snapshots", "confirmed", "sessions", "copies"];
+        match asked.method == "PUT" && !of_a_backup.iter().any(|folder| asked.is("PUT", folder)) {
+            true => answered("403 Forbidden", "AccessDenied"),
+            false => Fate::Passed,
+        }
+    });
+    for seed in 1..4 {
+        fill(&world.sandbox, seed);
+        world.sandbox.back_up();
+    }
+    assert_same(&world.sandbox.source(), &world.sandbox.restore("target"));
+    world.sandbox.run(["check", "--read-data"]).expect(0);
+    assert_ne!(world.sandbox.run(["forget", "--keep-last", "1"]).code, 0);
+    assert_eq!(world.snapshots(), 3);
+}
+
+#[test]
 fn nothing_is_removed_where_listings_are_behind() {
     let world = World::new();
     fill(&world.sandbox, 1);
