@@ -309,6 +309,35 @@ fn what_restic_does_not_tell_is_told() {
 }
 
 #[test]
+fn what_restic_knows_to_be_the_same_is_not_read_again() {
+    let sandbox = with_restic();
+    sandbox.write("source/file", common::noise(1, 300_000));
+    let source = source(&sandbox);
+    let save = || other(&sandbox, &["restic", "backup", "--host", "web1", &source]);
+    save();
+    save();
+    // Nothing but the first one can be read.
+    let there: Value =
+        serde_json::from_slice(&other(&sandbox, &["restic", "snapshots", "--json"]).stdout).unwrap();
+    let second = there[1]["id"].as_str().unwrap();
+    assert_eq!(there[0]["tree"], there[1]["tree"]);
+    let program = stub(&sandbox, &format!("case \"$1 $*\" in *{second}*) exit 9;; esac"));
+    import(&sandbox, &["restic", "--program", &program]).expect(0).says("2 snapshots imported");
+    let all = snapshots(&sandbox);
+    assert_eq!(all[0]["tree"], all[1]["tree"]);
+    assert_ne!(all[0]["time"], all[1]["time"]);
+    save();
+    import(&sandbox, &["restic"]).expect(0).says("1 snapshot imported").says("2 there already");
+    assert_same(&sandbox.source(), &restored(&sandbox, "latest", "restored"));
+    // What was lost meanwhile is not taken for there.
+    sandbox.run(["forget", "--all", "--unsafe-allow-remove-all"]).expect(0);
+    sandbox.run(["prune", "--grace", "0"]).expect(0);
+    import(&sandbox, &["restic"]).expect(0).says("3 snapshots imported");
+    assert_same(&sandbox.source(), &restored(&sandbox, "latest", "again"));
+    sandbox.run(["check", "--read-data"]).expect(0);
+}
+
+#[test]
 fn relative_sources_of_restic_are_put_where_they_were() {
     let sandbox = with_restic();
     sandbox.write("source/a/x", "x");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use super::run::Pour;
+use super::pour::Pour;
 use crate::format::limits::{CHUNK_MAX, NODE_MAX, XATTR_INLINE, XATTR_NAME_MAX};
 use crate::model::{Contents, Xattr, XattrValue};
 

@@ -140,6 +140,7 @@ impl Origin for Borg {
                 user: archive.username.into_bytes(),
                 tags: Vec::new(),
                 sources: None,
+                tree: None,
             })
         };
         list.archives.into_iter().map(listed).collect()

@@ -4,7 +4,7 @@
 //! can not be known; that many in a row, at the bounds of a file system's blocks, mostly were.
 
 use super::Error;
-use super::run::Pour;
+use super::pour::Pour;
 use crate::backup::store_front;
 use crate::model::{Content, Segment, SegmentKind};
 use crate::progress::Event;

@@ -8,6 +8,7 @@ pub mod borg;
 mod content;
 mod error;
 mod place;
+mod pour;
 pub mod program;
 mod records;
 pub mod restic;
@@ -20,7 +21,7 @@ mod tests;
 mod tree;
 mod when;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,7 +32,7 @@ use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::store;
 use crate::repository::{self, Repository, caught};
-use run::{Pour, Poured};
+use pour::{Pour, Poured};
 
 pub use error::Error;
 pub use program::Program;
@@ -54,8 +55,19 @@ pub struct Listed {
     pub tags: Vec<String>,
     /// Absolute paths; none when only what is in it tells.
     pub sources: Option<Vec<Vec<u8>>>,
+    /// A name of all that is in it: of two snapshots with the same one and the same sources, what is in them is the same.
+    pub tree: Option<String>,
     pub description: String,
 }
+
+impl Listed {
+    fn same(&self) -> Option<(String, Vec<Vec<u8>>)> {
+        Some((self.tree.clone()?, self.sources.clone()?))
+    }
+}
+
+/// What is in snapshots that are there.
+type Known = HashMap<(String, Vec<Vec<u8>>), Snapshot>;
 
 /// An entry as the other program lists it.
 pub struct Expected {
@@ -204,8 +216,10 @@ impl Work<'_> {
             self.to.name_adopted()?;
         }
         let mut there = self.to.snapshots()?;
-        let marks: HashSet<String> =
-            there.confirmed.iter().map(|named| named.snapshot.imported_from.clone()).collect();
+        let imported = there.confirmed.iter().map(|named| &named.snapshot);
+        let marks: HashMap<String, Snapshot> =
+            imported.map(|snapshot| (snapshot.imported_from.clone(), snapshot.clone())).collect();
+        let mut known = Known::new();
         self.listener.event(Event::Started);
         for listed in wanted {
             if self.stop.load(Ordering::Relaxed) {
@@ -214,15 +228,17 @@ impl Work<'_> {
             if outcome.is_done(&listed.mark) {
                 continue;
             }
-            if marks.contains(&listed.mark) {
+            if let Some(snapshot) = marks.get(&listed.mark) {
+                known.extend(listed.same().map(|same| (same, snapshot.clone())));
                 outcome.present.retain(|present| present.mark != listed.mark);
                 outcome.present.push((*listed).clone());
                 continue;
             }
             let (snapshot, name) = match &session {
                 None => (described(listed, client), None),
-                Some(session) => match self.one(session, listed, client) {
+                Some(session) => match self.one(session, listed, &known, client) {
                     Ok(mut snapshot) => {
+                        known.extend(listed.same().map(|same| (same, snapshot.clone())));
                         let name = self.to.commit_next(session, &mut snapshot, &there)?;
                         there = self.to.snapshots()?;
                         (snapshot, Some(name))
@@ -242,7 +258,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn one(&self, session: &Session<'_>, listed: &Listed, client: Id16) -> Result<Snapshot, Error> {
+    fn one(
+        &self,
+        session: &Session<'_>,
+        listed: &Listed,
+        known: &Known,
+        client: Id16,
+    ) -> Result<Snapshot, Error> {
         let store_options = store::Options {
             level: self.options.level,
             workers: 1,
@@ -256,7 +278,13 @@ impl Work<'_> {
         let mut failed = None;
         let done = store::with(self.to, store_options, self.clock, |store| {
             let pour = Pour::new(self.to, store, self.listener, self.stop);
-            let work = || match pour.snapshot(self.origin, listed, folder.as_deref()) {
+            let twin = listed.same().and_then(|same| known.get(&same));
+            let poured = |twin: Option<&Snapshot>| match twin {
+                // Once all of it is found to be there, nothing has to be read.
+                Some(twin) if store.holds_tree(twin.root)? => Ok(Poured::like(twin)),
+                _ => pour.snapshot(self.origin, listed, folder.as_deref()),
+            };
+            let work = || match poured(twin) {
                 Ok(poured) => {
                     store.checkpoint(|| {})?;
                     Ok(Some((poured, store.stored())))

@@ -32,6 +32,7 @@ struct Config {
 struct Snapshot {
     id: String,
     time: String,
+    tree: Option<String>,
     #[serde(default)]
     paths: Vec<String>,
     #[serde(default)]
@@ -150,6 +151,7 @@ impl Origin for Restic {
                 user: snapshot.username.into_bytes(),
                 tags: snapshot.tags.unwrap_or_default(),
                 sources: Some(sources),
+                tree: snapshot.tree,
             })
         };
         snapshots.into_iter().map(listed).collect()

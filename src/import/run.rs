@@ -1,27 +1,22 @@
 //! One snapshot of another program, poured into the repository: what the program lists is written down, the archive is read and stored, both
 //! are compared entry by entry, and trees are built of what is in the spool then.
 
-use std::cell::Cell;
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use super::acl::{self, add_acl};
 use super::content::Buffers;
 use super::place::{as_listed, key, may_be_replaced, names, names_of, path_of};
+use super::pour::{Pour, Poured};
 use super::row::{Row, waiting};
 use super::tar::{Archive, Entry, Kind};
-use super::tree::{Built, Trees};
+use super::tree::Trees;
 use super::{Error, Expected, Listed, Origin};
-use crate::backup::{CHECKPOINT_SECONDS, Chunker};
 use crate::format;
 use crate::format::limits::{NODE_MAX, SYMLINK_MAX};
 use crate::index::Spool;
 use crate::model::{Id16, Node, NodeType, Summary, Time, Unread};
-use crate::progress::{Event, FileStatus, Listener};
-use crate::repository::Repository;
-use crate::repository::store::Store;
+use crate::progress::{Event, FileStatus};
 
 /// Bytes of the archive that are asked for at once.
 const READ_AT_ONCE: usize = 256 << 10;
@@ -30,27 +25,6 @@ const ENTRIES: u8 = 0;
 const EXPECTED: u8 = 1;
 /// What the first file of each group of names holds.
 const LINKS: u8 = 2;
-
-/// What pouring needs.
-pub struct Pour<'a> {
-    pub repository: &'a Repository,
-    pub store: &'a Store<'a>,
-    pub chunker: Chunker,
-    pub listener: &'a dyn Listener,
-    pub stop: &'a AtomicBool,
-    checkpoint: Cell<Instant>,
-}
-
-/// What became of a snapshot: its tree, and what is in it.
-pub struct Poured {
-    pub built: Built,
-    /// Counts of what is in the tree.
-    pub summary: Summary,
-    /// Something of it could not be had.
-    pub incomplete: bool,
-    /// The time of the snapshot, where it is told more exactly than in the list.
-    pub time: Option<Time>,
-}
 
 /// A snapshot being poured.
 struct Work<'w, 'a> {
@@ -61,33 +35,7 @@ struct Work<'w, 'a> {
     incomplete: bool,
 }
 
-impl<'a> Pour<'a> {
-    pub fn new(
-        repository: &'a Repository,
-        store: &'a Store<'a>,
-        listener: &'a dyn Listener,
-        stop: &'a AtomicBool,
-    ) -> Pour<'a> {
-        let chunker = Chunker::new(repository.gear_table(), repository.config.cutter);
-        Pour { repository, store, chunker, listener, stop, checkpoint: Cell::new(Instant::now()) }
-    }
-
-    pub fn check_stop(&self) -> Result<(), Error> {
-        match self.stop.load(Ordering::Relaxed) {
-            true => Err(Error::Target(crate::repository::Error::Stopped)),
-            false => Ok(()),
-        }
-    }
-
-    /// Lets what is stored so far be found by the run that goes on when this one is cut off.
-    pub fn checkpoint_when_due(&self) -> Result<(), Error> {
-        if self.checkpoint.get().elapsed() >= Duration::from_secs_f64(CHECKPOINT_SECONDS) {
-            self.store.checkpoint(|| {})?;
-            self.checkpoint.set(Instant::now());
-        }
-        Ok(())
-    }
-
+impl Pour<'_> {
     /// Pours a snapshot; the spool lies in `folder`.
     pub fn snapshot(
         &self,
