@@ -264,6 +264,38 @@ fn root_archives_of_borg_come_back_exactly() {
 }
 
 #[test]
+fn what_borg_lost_is_told() {
+    let sandbox = with_borg().with("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES");
+    let source = source(&sandbox);
+    sandbox.write("source/whole", "content");
+    other(&sandbox, &["borg", "create", "::sound", &source]);
+    sandbox.write("source/hit", common::noise(1, 300_000));
+    other(&sandbox, &["borg", "create", "::hit", &source]);
+    let items = other(&sandbox, &["borg", "debug", "dump-archive", "::hit", "-"]);
+    let items: Value = serde_json::from_slice(&items.stdout).unwrap();
+    let hit = items["_items"].as_array().unwrap().iter().find(|item| item["size"] == 300_000).unwrap();
+    let chunk = hit["chunks"][0][0].as_str().unwrap().trim_start_matches('\u{7f}').to_owned();
+    other(&sandbox, &["borg", "debug", "delete-obj", "::", &chunk]);
+    let ended =
+        import(&sandbox, &["borg"]).expect(3).warns("hit was not imported").warns("not found in repository");
+    assert!(!ended.err().contains("Platform"), "{ended}");
+
+    // Borg puts zeros in its place, and says so.
+    let mut command = sandbox.command([""]);
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let variables: Vec<_> = variables.collect();
+    command = Command::new("borg");
+    command.args(["check", "--repair"]).env_clear().envs(variables).stdin(Stdio::null());
+    end(command);
+    import(&sandbox, &["borg"])
+        .expect(3)
+        .warns("source/hit: Borg has lost some of it")
+        .says("1 snapshot imported");
+    let all = snapshots(&sandbox);
+    assert_eq!((&all[0]["incomplete"], &all[1]["incomplete"]), (&json!(false), &json!(true)));
+}
+
+#[test]
 fn nobody_imports_too() {
     let sandbox = sandbox(Sandbox::of_nobody());
     sandbox.write("source/folder/file", "content");

@@ -41,12 +41,21 @@ impl Error {
         if let Problem::NotStarted(_) = problem {
             text.push_str(" (say where the program is: --program PATH)");
         }
-        for (number, line) in lines.iter().enumerate() {
+        let telling: Vec<&Vec<u8>> = lines.iter().filter(|line| is_telling(line)).collect();
+        let told = if telling.is_empty() { lines.iter().collect() } else { telling };
+        for (number, line) in told.into_iter().enumerate() {
             text.push_str(if number == 0 { ": " } else { "; " });
             text.push_str(&shown(&message(line)));
         }
         Error::Origin(text)
     }
+}
+
+/// Whether a line says more than where in a program of Python something went wrong, and on which machine, as Borg does.
+fn is_telling(line: &[u8]) -> bool {
+    const REMARKS: [&str; 8] =
+        ["Traceback", "Platform:", "Linux:", "Borg:", "PID:", "CWD:", "sys.argv:", "SSH_ORIGINAL_COMMAND:"];
+    !line.starts_with(b" ") && !REMARKS.iter().any(|remark| line.starts_with(remark.as_bytes()))
 }
 
 /// What a line of a program says, which may be JSON since that was asked for.
