@@ -47,13 +47,14 @@ fn nights(sandbox: &Sandbox, places: &[String]) {
 }
 
 #[test]
-fn one_profile_serves_a_disk_a_server_and_an_object_store_by_one_line() {
+fn one_profile_serves_a_disk_servers_and_an_object_store_by_one_line() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let (sshd, store) = (Sshd::start(), Server::s3s(folder.path()));
     let sandbox = sandbox(&sshd, &store);
     let places = [
         sandbox.path("disk").display().to_string(),
         format!("sftp:server:{}", sandbox.path("served").display()),
+        format!("copal+ssh:server:{}", sandbox.path("served by copal").display()),
         format!("s3:{}", store.location("nightly")),
     ];
     nights(&sandbox, &places);

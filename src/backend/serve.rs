@@ -9,6 +9,7 @@ mod server;
 
 use std::io::Read;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ssh::connection::{self, Connection, Lost, Unheard, Why as Ended};
 use super::ssh::link::{Link, Trouble};
@@ -131,6 +132,8 @@ pub struct Served {
     link: Link<Connection<Protocol>>,
     /// One object is put at a time; what others ask goes out between its parts.
     putting: Mutex<()>,
+    /// Whether the server said that it can not sync what was put.
+    unsynced: AtomicBool,
 }
 
 impl Served {
@@ -150,7 +153,11 @@ impl Served {
             let hello = Hello { version: VERSION, is_refused: false, text: path.clone() };
             Connection::open(dial()?, &hello.encode(), options.silence, options.greeting_most())
         };
-        Served { link: Link::new(place, patience, Box::new(connect)), putting: Mutex::default() }
+        Served {
+            link: Link::new(place, patience, Box::new(connect)),
+            putting: Mutex::default(),
+            unsynced: AtomicBool::new(false),
+        }
     }
 
     /// How many round trips the connection in use cost so far, for one thread that does one thing after the other.
@@ -256,7 +263,9 @@ impl Served {
     fn store(&self, kind: Kind, name: &str, bytes: &[u8], over: bool) -> Result<(), Error> {
         let path = self.checked(kind, name)?;
         let request = Request::of(What::Put, kind, name, bytes.len() as u64, u64::from(over));
-        self.run(&Task { request, path: &path, operation: "store", body: bytes, room: 0 }).map(drop)
+        let stored = self.run(&Task { request, path: &path, operation: "store", body: bytes, room: 0 })?;
+        self.unsynced.fetch_or(stored.first != 0, Ordering::Relaxed);
+        Ok(())
     }
 
     fn fetch(&self, request: Request, path: &str, room: u64) -> Result<Vec<u8>, Error> {
@@ -358,6 +367,10 @@ impl Backend for Served {
     fn reserve(&self, keep: bool) -> bool {
         let request = Request::new(What::Reserve, u64::from(keep), 0);
         self.ask(request, "", "keep room").is_ok_and(|(had, _)| had == 1)
+    }
+
+    fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Relaxed)
     }
 
     fn exists_repository(&self) -> Result<bool, Error> {

@@ -9,8 +9,8 @@ use super::signals;
 use crate::backend::{Options, Patience, s3, ssh};
 use crate::program::HIDDEN_VARIABLES;
 
-/// Keys, regions and proxies for object stores, commands in the place of `ssh`, as the environment has them. Variables that only tests set make all
-/// waiting short. `is_alone`: nobody may be asked.
+/// Keys, regions and proxies for object stores, commands in the place of `ssh`, as the environment has them. Variables that only tests set make
+/// all waiting short. `is_alone`: nobody may be asked.
 pub fn options(environment: Lookup<'_>, is_alone: bool) -> Result<Options, Failure> {
     let mut options = Options {
         s3: s3::Options::from_environment(environment),

@@ -258,6 +258,7 @@ fn a_server_that_dies_midway_is_asked_again_and_each_thing_is_done_once() {
         _ => Act::Says(Vec::new()),
     });
     served.put(Kind::Packs, &name(), b"object").unwrap();
+    assert!(!served.is_unsynced());
     assert_eq!(served.get(Kind::Packs, &name()).unwrap(), [1; 6]);
     served.remove(Kind::Packs, &name()).unwrap();
     assert_eq!(made.load(Ordering::SeqCst), 4);
@@ -293,4 +294,13 @@ fn a_long_way_up_is_no_silence() {
     served.put(Kind::Packs, &name(), &vec![1; ((20 * 128) << 10) + 1]).unwrap();
     assert!(begun.elapsed() > Duration::from_millis(1200));
     assert_eq!(made.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_server_that_can_not_sync_is_known() {
+    let (served, _) =
+        liar(&HELLO, |_, kind, id, _| Act::Says(if kind == 2 { done(id, 1) } else { Vec::new() }));
+    assert!(!served.is_unsynced());
+    served.put(Kind::Packs, &name(), b"object").unwrap();
+    assert!(served.is_unsynced());
 }

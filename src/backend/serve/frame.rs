@@ -82,7 +82,7 @@ pub enum Reply {
     /// Bytes; more comes.
     Part(Vec<u8>),
     /// How many bytes were given or what size an object has; seconds and nanoseconds; total and free room (0: not known); whether, or how
-    /// many.
+    /// many; of what is put, whether (1) the server's file system can not sync.
     Done(u64, u64),
     Failed(Refusal),
 }

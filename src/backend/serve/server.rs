@@ -165,7 +165,7 @@ impl Server<'_> {
                     let incoming = match self.begin(&request) {
                         Ok(Some(incoming)) => Some(incoming),
                         // It is there, or is refused: that is said at once, and its parts are passed over.
-                        Ok(None) => self.write(&Reply::Done(0, 0), id),
+                        Ok(None) => self.write(&Reply::Done(self.unsynced(), 0), id),
                         Err(refusal) => self.write(&Reply::Failed(refusal), id),
                     };
                     coming = Some(Coming { id, left: request.first, incoming });
@@ -200,6 +200,11 @@ impl Server<'_> {
         }
     }
 
+    /// Whether what was stored may be lost by a power failure: 1 if so.
+    fn unsynced(&self) -> u64 {
+        u64::from(self.local.is_unsynced())
+    }
+
     fn add(&self, object: &mut Coming, bytes: &[u8]) {
         let Some(incoming) = &mut object.incoming else { return };
         if let Err(error) = self.local.add(incoming, bytes) {
@@ -214,7 +219,7 @@ impl Server<'_> {
                 Job::Answer(id, request) => (id, self.answer(id, &request)),
                 Job::Finish(id, incoming) => {
                     let size = incoming.size();
-                    let done = self.local.finish(incoming).map(|()| (0, 0));
+                    let done = self.local.finish(incoming).map(|()| (self.unsynced(), 0));
                     self.meter.settle(size);
                     (id, done.map_err(|error| self.sort(&error)))
                 }
