@@ -127,7 +127,7 @@ fn keys_that_may_not_remove_are_enough_to_back_up() {
     world.sandbox.run(["check", "--read-data"]).expect(0);
     world.sandbox.run(["forget", "--keep-last", "1"]).expect(0);
     let refused = world.sandbox.run(["prune", "--grace", "0"]);
-    assert!(![0, 101].contains(&refused.code), "{refused:?}");
+    assert!(![0, 101].contains(&refused.code), "{refused}");
     assert_eq!(world.snapshots(), 1);
     world.front.rule(|_, _| Fate::Passed);
     world.sandbox.run(["prune", "--grace", "0"]).expect(0);
