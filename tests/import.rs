@@ -584,7 +584,8 @@ fn what_was_cut_off_goes_on() {
     let second = there[1]["id"].as_str().unwrap();
     let mark = sandbox.path("begun");
     let script = format!(
-        "case \"$1 $*\" in dump*{second}*) \"$real\" \"$@\" | head -c 2000000; touch {}; exec sleep 1000;; esac",
+        "case \"$1 $*\" in dump*{second}*) \"$real\" \"$@\" | head -c 2000000; touch {}; \
+         while kill -0 $PPID 2>&-; do sleep 0.1; done; exit 1;; esac",
         mark.display()
     );
     let program = stub(&sandbox, &script);

@@ -21,6 +21,7 @@ mod tests;
 mod tree;
 mod when;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -173,7 +174,8 @@ pub fn import(
     wanted.sort_by_key(|listed| (listed.time, &listed.mark));
     let mut outcome = Outcome::default();
     for attempt in 1..=TRIES {
-        let work = Work { to, origin, options, clock, host, listener, stop };
+        let totals = Cell::default();
+        let work = Work { to, origin, options, clock, host, listener, stop, totals };
         match caught(|| work.all(&wanted, &mut outcome, told)) {
             Err(repository::Error::Overtaken) if attempt < TRIES => {
                 listener.event(Event::Note(
@@ -195,6 +197,8 @@ struct Work<'a> {
     host: &'a [u8],
     listener: &'a dyn Listener,
     stop: &'a AtomicBool,
+    /// Files and bytes of all snapshots so far.
+    totals: Cell<(u64, u64)>,
 }
 
 impl Work<'_> {
@@ -277,7 +281,7 @@ impl Work<'_> {
         let folder = self.to.index.folder();
         let mut failed = None;
         let done = store::with(self.to, store_options, self.clock, |store| {
-            let pour = Pour::new(self.to, store, self.listener, self.stop);
+            let pour = Pour::new(self.to, store, self.listener, self.stop, &self.totals);
             let twin = listed.same().and_then(|same| known.get(&same));
             let poured = |twin: Option<&Snapshot>| match twin {
                 // Once all of it is found to be there, nothing has to be read.

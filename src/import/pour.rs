@@ -8,7 +8,7 @@ use super::Error;
 use super::tree::Built;
 use crate::backup::{CHECKPOINT_SECONDS, Chunker};
 use crate::model::{Snapshot, Summary, Time};
-use crate::progress::Listener;
+use crate::progress::{Event, Listener};
 use crate::repository::Repository;
 use crate::repository::store::Store;
 
@@ -19,6 +19,8 @@ pub struct Pour<'a> {
     pub chunker: Chunker,
     pub listener: &'a dyn Listener,
     pub stop: &'a AtomicBool,
+    /// Files and bytes of all snapshots so far, for whoever watches.
+    totals: &'a Cell<(u64, u64)>,
     checkpoint: Cell<Instant>,
 }
 
@@ -51,9 +53,18 @@ impl<'a> Pour<'a> {
         store: &'a Store<'a>,
         listener: &'a dyn Listener,
         stop: &'a AtomicBool,
+        totals: &'a Cell<(u64, u64)>,
     ) -> Pour<'a> {
         let chunker = Chunker::new(repository.gear_table(), repository.config.cutter);
-        Pour { repository, store, chunker, listener, stop, checkpoint: Cell::new(Instant::now()) }
+        Pour { repository, store, chunker, listener, stop, totals, checkpoint: Cell::new(Instant::now()) }
+    }
+
+    /// So much more is to come.
+    pub fn announce(&self, files: u64, bytes: u64) {
+        let (files_before, bytes_before) = self.totals.get();
+        let (files, bytes) = (files_before + files, bytes_before.saturating_add(bytes));
+        self.totals.set((files, bytes));
+        self.listener.event(Event::Totals { files, bytes });
     }
 
     pub fn check_stop(&self) -> Result<(), Error> {

@@ -45,14 +45,14 @@ impl Pour<'_> {
     ) -> Result<Poured, Error> {
         let spool = Spool::new(folder)?;
         let mut work = Work { pour: self, origin, spool, buffers: Buffers::default(), incomplete: false };
-        let (mut files, mut bytes) = (0, 0);
+        let (mut files, mut bytes) = (0, 0u64);
         let time = origin.inventory(listed, self.stop, &mut |expected| {
             self.check_stop()?;
             files += u64::from(expected.node.kind == NodeType::File);
-            bytes += expected.size;
+            bytes = bytes.saturating_add(expected.size);
             work.list(expected)
         })?;
-        self.listener.event(Event::Totals { files, bytes });
+        self.announce(files, bytes);
         let (what, command) = origin.archive(listed);
         super::program::output(&what, command, self.stop, |output| work.archive(output))?;
         work.rest()?;
