@@ -394,6 +394,27 @@ fn what_is_claimed_takes_no_memory_and_what_is_missing_is_told() {
 }
 
 #[test]
+fn a_long_object_passes_through_little_memory() {
+    let place = Place::new();
+    let mut client = place.client(&[]);
+    let (pack, piece, count) = (name(Kind::Packs, 9), vec![7; 128 << 10], 1000);
+    client.say(&put(Kind::Packs, 0, (piece.len() * count) as u64, &pack));
+    (0..count).for_each(|_| client.say(&part(7, &piece)));
+    assert_eq!(client.hear().unwrap().0, DONE);
+    client.say(&request(GET, 8, 3, (u64::MAX, 0), pack.as_bytes()));
+    let mut given = 0;
+    while let Some((GIVEN, 8, bytes)) = client.hear() {
+        given += bytes.len();
+    }
+    assert_eq!(given, piece.len() * count);
+    let status = fs::read_to_string(format!("/proc/{}/status", client.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 64 << 10, "{peak} KiB of memory for 125 MiB");
+    assert_eq!(client.end().0, 0);
+}
+
+#[test]
 fn a_quota_is_a_full_disk_and_holds_for_all_who_write_there() {
     let place = Place::new();
     // Thirteen objects of six bytes.
