@@ -102,6 +102,8 @@ fn copies_come_back_exactly_and_only_what_is_new_is_stored() {
     let source = two.sandbox.source();
     let summary = two.on(["backup", "--json", source.to_str().unwrap()]).expect(0).summary();
     assert_eq!(summary["data_added"], 0, "{summary}");
+    // Of the copy nothing was known here, so all is new; nothing is gone.
+    assert_eq!(summary["files_removed"], 0, "{summary}");
 }
 
 #[test]
@@ -143,6 +145,21 @@ fn what_can_not_be_read_is_not_copied_and_the_rest_is() {
         common::noise(1, 3 << 20)
     );
     two.on(["check", "--read-data"]).expect(0);
+}
+
+#[test]
+fn damage_of_the_copy_is_told_by_who_writes_to_it() {
+    let two = Two::new();
+    two.sandbox.write("source/file", common::noise(1, 100_000));
+    two.sandbox.back_up();
+    two.copy(&[]).expect(0);
+    let index = std::fs::read_dir(two.second().join("index")).unwrap();
+    let index = longest(index.map(|entry| entry.unwrap().path()));
+    flip(&index);
+    // Who has a cache need not read it.
+    std::fs::remove_dir_all(two.sandbox.cache()).unwrap();
+    two.copy(&[]).expect(0).warns(&index.file_name().unwrap().to_string_lossy()[..8]);
+    assert_same(&two.sandbox.source(), &two.restored("latest", "target"));
 }
 
 #[test]

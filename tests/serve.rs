@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 
 use copal::backend::{Backend, Kind};
 
-use common::{Ended, Sandbox, assert_same, noise};
+use common::{Sandbox, assert_same, noise};
 use network::tcp::{Break, Plan, Side, Way};
 use servers::{Sshd, serve_command};
 
@@ -59,14 +59,6 @@ fn assert_kept(before: &BTreeMap<PathBuf, Vec<u8>>, sandbox: &Sandbox) {
     for (path, bytes) in before {
         assert!(after.get(path) == Some(bytes), "{} was removed or changed", path.display());
     }
-}
-
-/// One line for people, and no more.
-fn one_line(ended: &Ended) -> String {
-    let errors = ended.err();
-    let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("copal: ")).collect();
-    assert_eq!(lines.len(), 1, "{ended}");
-    lines[0].to_owned()
 }
 
 #[test]
@@ -113,7 +105,7 @@ fn who_may_only_add_backs_up_and_restores_and_nothing_is_ever_lost() {
     let mut sandbox = sandbox(&server);
     restrict(&server, &mut sandbox, "--append-only");
     let refused = sandbox.run(["init"]).expect(1);
-    assert!(one_line(&refused).contains("the server takes additions only"), "{refused}");
+    assert!(refused.one_line().contains("the server takes additions only"), "{refused}");
     assert!(!place(&sandbox).exists());
 
     unrestrict(&server, &mut sandbox);
@@ -152,7 +144,7 @@ fn who_may_only_add_backs_up_and_restores_and_nothing_is_ever_lost() {
         let is_idle = words[0] == "repair";
         assert!(ended.code == 1 || is_idle && ended.code == 0, "{words:?}: {ended}");
         if !is_idle {
-            assert!(one_line(&ended).contains("the server takes additions only: "), "{words:?}: {ended}");
+            assert!(ended.one_line().contains("the server takes additions only: "), "{words:?}: {ended}");
         }
         assert_kept(&before, &sandbox);
     }
@@ -178,7 +170,7 @@ fn what_a_client_asks_ssh_to_run_or_to_serve_counts_for_nothing() {
     restrict(&server, &mut sandbox, "--append-only");
     let other = format!("copal+ssh://server/{}", sandbox.path("other").display());
     let refused = sandbox.run(["init", "-r", &other]).expect(1);
-    let line = one_line(&refused);
+    let line = refused.one_line();
     assert!(line.contains(&format!("serves {} to this client", place(&sandbox).display())), "{line}");
     assert!(!sandbox.path("other").exists());
     // Another command, a file of the server's, a tunnel: nothing of it.
@@ -192,11 +184,11 @@ fn what_a_client_asks_ssh_to_run_or_to_serve_counts_for_nothing() {
     assert!(String::from_utf8_lossy(&ran.stderr).contains("what asks is not copal"), "{ran:?}");
     let sftp = format!("sftp:server:{}", place(&sandbox).display());
     let refused = sandbox.run(["snapshots", "-r", &sftp]).expect(1);
-    assert!(one_line(&refused).contains("cannot"), "{refused}");
+    assert!(refused.one_line().contains("cannot"), "{refused}");
     sandbox.set("COPAL_SERVE_COMMAND", format!("{} server 'copal serve'", server.ssh_with("client_config")));
     sandbox.back_up();
     let refused = sandbox.run(["forget", "latest"]).expect(1);
-    assert!(one_line(&refused).contains("the server takes additions only"), "{refused}");
+    assert!(refused.one_line().contains("the server takes additions only"), "{refused}");
 }
 
 #[test]
@@ -212,7 +204,7 @@ fn who_may_only_read_restores() {
     sandbox.run(["snapshots"]).expect(0);
     sandbox.write("source/new", b"new");
     let refused = sandbox.run([Path::new("backup"), &sandbox.source()]).expect(1);
-    assert!(one_line(&refused).contains("the server lets this client read, and nothing else"), "{refused}");
+    assert!(refused.one_line().contains("the server lets this client read, and nothing else"), "{refused}");
     assert_eq!(objects(&sandbox), before);
 }
 
@@ -225,7 +217,7 @@ fn a_used_up_quota_is_a_full_disk() {
     sandbox.back_up();
     sandbox.write("source/large", noise(1234, 5 << 20));
     let full = sandbox.run([Path::new("backup"), &sandbox.source()]).expect(1);
-    assert!(one_line(&full).contains("no space left on the storage"), "{full}");
+    assert!(full.one_line().contains("no space left on the storage"), "{full}");
     let sum = |sandbox: &Sandbox| objects(sandbox).values().map(Vec::len).sum::<usize>();
     assert!(sum(&sandbox) <= 3 << 20, "{}", sum(&sandbox));
     let restored = sandbox.restore("target");
@@ -279,7 +271,7 @@ fn what_is_wrong_at_the_server_is_told_in_a_line() {
     let mut server = Sshd::start();
     let mut sandbox = sandbox(&server);
     let none = sandbox.run(["snapshots"]).expect(10);
-    assert!(one_line(&none).contains("copal+ssh://server/"), "{none}");
+    assert!(none.one_line().contains("copal+ssh://server/"), "{none}");
     for (command, told) in [
         ("/no/such/copal serve", "copal has to be installed there too"),
         (
@@ -293,11 +285,11 @@ fn what_is_wrong_at_the_server_is_told_in_a_line() {
         server.configure_client("client_config", server.port, "stranger");
         sandbox.set("COPAL_SSH_COMMAND", server.ssh_with("client_config"));
         let ended = sandbox.run(["snapshots"]).expect(1);
-        assert!(one_line(&ended).contains(told), "{command}: {ended}");
+        assert!(ended.one_line().contains(told), "{command}: {ended}");
     }
     server.stop();
     let away = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&away).contains("Connection refused"), "{away}");
+    assert!(away.one_line().contains("Connection refused"), "{away}");
     for location in [
         "copal+ssh://me:secret@server/x",
         "copal+ssh://server",
@@ -305,7 +297,7 @@ fn what_is_wrong_at_the_server_is_told_in_a_line() {
         "copal+ssh://-oProxyCommand=secret/x",
     ] {
         let refused = sandbox.run(["snapshots", "-r", location]).expect(2);
-        assert!(one_line(&refused).starts_with("copal: the location copal+ssh:...: "), "{refused}");
+        assert!(refused.one_line().starts_with("copal: the location copal+ssh:...: "), "{refused}");
         assert!(!refused.text().contains("secret") && !refused.text().contains("sftp"), "{refused}");
     }
 }
@@ -391,5 +383,5 @@ fn whatever_is_asked_costs_one_round_trip() {
 fn nobody_talks_with_it_by_hand() {
     let sandbox = Sandbox::empty();
     let ended = sandbox.run_with_input(["serve"], b"help\n").expect(2);
-    assert!(one_line(&ended).contains("what asks is not copal: this is started by ssh"), "{ended}");
+    assert!(ended.one_line().contains("what asks is not copal: this is started by ssh"), "{ended}");
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ended, Sandbox, assert_same, demand_root, end_child, noise};
+use common::{Sandbox, assert_same, demand_root, end_child, noise};
 use network::tcp::{Break, Plan, Side, Way};
 use servers::{Rclone, SFTP_SERVER, Sshd};
 
@@ -38,14 +38,6 @@ fn kept(sandbox: &Sandbox) -> Sandbox {
     let status = Command::new("cp").arg("-a").arg(sandbox.source()).arg(copy.path("as-saved")).status();
     assert!(status.unwrap().success());
     copy
-}
-
-/// One line for people, and no more.
-fn one_line(ended: &Ended) -> String {
-    let errors = ended.err();
-    let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("copal: ")).collect();
-    assert_eq!(lines.len(), 1, "{ended}");
-    lines[0].to_owned()
 }
 
 // ---- what goes well ----
@@ -127,23 +119,23 @@ fn whoever_is_not_let_in_is_told_why_at_once() {
     server.configure_client("stranger_config", server.port, "stranger");
     sandbox.set("COPAL_SSH_COMMAND", server.ssh_with("stranger_config"));
     let refused = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&refused).contains("Permission denied (publickey)"), "{refused}");
+    assert!(refused.one_line().contains("Permission denied (publickey)"), "{refused}");
 
     // Another machine that says it is the server.
     let stranger = fs::read_to_string(server.path("stranger.pub")).unwrap();
     fs::write(server.path("known_hosts"), format!("server {stranger}")).unwrap();
     sandbox.set("COPAL_SSH_COMMAND", server.ssh());
     let changed = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&changed).contains("Host key verification failed"), "{changed}");
+    assert!(changed.one_line().contains("Host key verification failed"), "{changed}");
     assert!(!changed.err().contains("@@@"), "{changed}");
 
     server.stop();
     let away = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&away).contains("Connection refused"), "{away}");
+    assert!(away.one_line().contains("Connection refused"), "{away}");
 
     sandbox.set("COPAL_SSH_COMMAND", "/no/such/ssh -v");
     let missing = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&missing).contains("/no/such/ssh"), "{missing}");
+    assert!(missing.one_line().contains("/no/such/ssh"), "{missing}");
     sandbox.set("COPAL_SSH_COMMAND", "ssh '");
     sandbox.run(["snapshots"]).expect(2).warns("COPAL_SSH_COMMAND: is no command");
 }
@@ -153,11 +145,11 @@ fn a_server_without_files_or_with_a_talking_shell_is_told() {
     let mut server = Sshd::with("/no/such/subsystem");
     let sandbox = sandbox(&server);
     let none = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&none).starts_with("copal: sftp:server:"), "{none}");
+    assert!(none.one_line().starts_with("copal: sftp:server:"), "{none}");
     server.subsystem("echo Welcome to this server, have a nice day");
     server.restart();
     let talks = sandbox.run(["snapshots"]).expect(1);
-    assert!(one_line(&talks).contains("does not speak SFTP"), "{talks}");
+    assert!(talks.one_line().contains("does not speak SFTP"), "{talks}");
 }
 
 #[test]
@@ -170,7 +162,7 @@ fn locations_that_say_too_much_are_refused_without_telling_it() {
         "sftp:server",
     ] {
         let refused = sandbox.run(["snapshots", "-r", location]).expect(2);
-        assert!(one_line(&refused).starts_with("copal: the location sftp:...: "), "{refused}");
+        assert!(refused.one_line().starts_with("copal: the location sftp:...: "), "{refused}");
         assert!(!refused.text().contains("secret"), "{refused}");
     }
 }
@@ -187,7 +179,7 @@ fn where_nothing_may_be_written_everything_can_be_read() {
     sandbox.run(["check", "--read-data"]).expect(0);
     sandbox.write("source/new", b"new");
     let refused = sandbox.run([Path::new("backup"), &sandbox.source()]).expect(1);
-    assert!(one_line(&refused).contains("permission denied, or the storage is read-only"), "{refused}");
+    assert!(refused.one_line().contains("permission denied, or the storage is read-only"), "{refused}");
 }
 
 #[test]
@@ -208,7 +200,7 @@ fn where_nothing_may_be_removed_backups_go_on_and_the_owner_prunes() {
     let before = objects();
     sandbox.run(["forget", "latest~1"]).expect(0);
     let refused = sandbox.run(["prune", "--grace", "0", "--max-unused", "0"]).expect(1);
-    assert!(one_line(&refused).contains("permission denied"), "{refused}");
+    assert!(refused.one_line().contains("permission denied"), "{refused}");
     assert!(objects() >= before);
     // Whoever has the disk prunes, and clears away what was left.
     let own = sandbox.path("server/repository");
@@ -253,7 +245,7 @@ fn root_finds_a_full_disk_at_the_server_told_as_such() {
     sandbox.write("source/large", noise(1234, 12 << 20));
     let begun = Instant::now();
     let full = sandbox.run([Path::new("backup"), &sandbox.source()]).expect(1);
-    assert!(one_line(&full).contains("no space left on the storage"), "{full}");
+    assert!(full.one_line().contains("no space left on the storage"), "{full}");
     // Not tried for a quarter of an hour.
     assert!(begun.elapsed() < Duration::from_secs(120));
     assert_eq!(fs::read_dir(path.join("repository/tmp")).unwrap().count(), 0);

@@ -33,6 +33,7 @@ use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::snapshots::Named;
 use crate::repository::store::{self, Store};
+use crate::repository::writing::TRIES;
 use crate::repository::{Error, Repository, caught};
 
 use commands::CommandSource;
@@ -45,9 +46,6 @@ pub use file::store_front;
 pub use options::{CHECKPOINT_SECONDS, Options, Outcome};
 pub use stand_in::StandIn;
 pub use stream::{Stream, backup_stream};
-
-/// How often an overtaken run begins again before it gives up.
-const TRIES: usize = 5;
 
 /// Backs up. Problems of single files go to the listener and make the snapshot incomplete; they are no error.
 ///

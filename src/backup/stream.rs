@@ -10,9 +10,9 @@ use crate::format;
 use crate::model::clock::Clock;
 use crate::model::{Node, NodeType, Snapshot, Summary, Time};
 use crate::progress::{Event, Listener};
-use crate::repository::session::{Session, kept_alive};
-use crate::repository::store;
+use crate::repository::session::kept_alive;
 use crate::repository::{Error, Repository, build::TreeBuilder, caught};
+use crate::repository::{store, writing};
 
 /// A stream and what it is called.
 pub struct Stream<'a> {
@@ -45,26 +45,15 @@ fn save_stream(
 ) -> Result<Outcome, Error> {
     let started = clock.now();
     let client = repository.client()?;
-    let session = match options.dry_run {
-        true => None,
-        false => Some(Session::begin(repository, clock, client, &options.host, Vec::new())?),
-    };
-    let synced = repository.sync_before_snapshots()?;
-    synced.tell("backup", listener);
-    if !options.dry_run {
-        synced.check_writable()?;
-        repository.name_adopted()?;
-    }
+    let session =
+        writing::begin(repository, clock, client, &options.host, options.dry_run, "backup", listener)?;
     let all = repository.snapshots()?;
     let parent = find_parent(options, &all.confirmed);
-    let store_options = store::Options {
+    let how = writing::Options {
         level: options.level,
-        workers: 1,
-        compressors: std::thread::available_parallelism().map_or(2, usize::from),
         uploaders: options.uploaders,
         memory: options.memory,
-        domain: client,
-        discard: options.dry_run,
+        dry_run: options.dry_run,
     };
     listener.event(Event::Started);
     let mut work = |store: &store::Store<'_>| {
@@ -133,7 +122,7 @@ fn save_stream(
         };
         Ok((snapshot, (stored.chunks_healed, stored.bytes_healed)))
     };
-    let (mut snapshot, healed) = store::with(repository, store_options, clock, |store| {
+    let (mut snapshot, healed) = store::with(repository, how.store(client), clock, |store| {
         kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
     snapshot.parent = parent.as_ref().map(|parent| parent.name);

@@ -16,13 +16,14 @@ use super::secrets::{self, Credential, Purpose, Terminal};
 use super::signals;
 use super::storage;
 use crate::backend::{self, Backend, Limits, Throttled};
+use crate::compress::Level;
 use crate::crypto::MasterKey;
 use crate::format::slot::Unlock;
 use crate::index::Index;
 use crate::locks::lock;
 use crate::model::Id16;
 use crate::model::clock::SystemClock;
-use crate::repository::Error;
+use crate::repository::{Error, store, writing};
 use crate::terminal::json::Output;
 
 /// What every command has at hand.
@@ -225,6 +226,12 @@ impl<'e> Context<'e> {
     /// This machine's name.
     pub fn host(&self) -> Vec<u8> {
         rustix::system::uname().nodename().to_bytes().to_vec()
+    }
+
+    /// How a run that brings snapshots from elsewhere stores them.
+    pub fn writing(&self, level: Level, dry_run: bool) -> writing::Options {
+        let memory = self.global.memory.unwrap_or(store::MEMORY);
+        writing::Options { level, uploaders: store::UPLOADERS, memory, dry_run }
     }
 
     /// Device and inode of copal's own files and folders, which are never part of a backup.

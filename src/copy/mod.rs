@@ -7,29 +7,16 @@ mod tree;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::compress::Level;
 use crate::model::clock::Clock;
 use crate::model::{Id, Id16, Snapshot, Summary};
 use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive, reading};
 use crate::repository::snapshots::{Named, Snapshots};
 use crate::repository::store::{self, Store};
-use crate::repository::{Error, Repository, caught};
+use crate::repository::{Error, Repository, writing};
 use tree::Walk;
 
-/// How often an overtaken run begins again before it gives up.
-const TRIES: usize = 5;
-
-/// How copying is done.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub level: Level,
-    pub uploaders: usize,
-    /// Bytes that the run may take, about.
-    pub memory: u64,
-    /// Count what would be stored, and store nothing.
-    pub dry_run: bool,
-}
+pub use crate::repository::writing::Options;
 
 /// What became of one snapshot.
 #[derive(Clone, Debug)]
@@ -81,18 +68,8 @@ pub fn copy(
     wanted.sort_by_key(|named| (named.snapshot.time, named.name));
     let mut outcome = Outcome::default();
     reading(from, clock, host, || {
-        for attempt in 1..=TRIES {
-            let work = Work { from, to, options, clock, host, listener, stop };
-            match caught(|| work.all(&wanted, &mut outcome, told)) {
-                Err(Error::Overtaken) if attempt < TRIES => {
-                    listener.event(Event::Note(
-                        "this run slept too long, or another machine marked packs for removal: going on",
-                    ));
-                }
-                other => return other,
-            }
-        }
-        Err(Error::Overtaken)
+        let work = Work { from, to, options, clock, host, listener, stop };
+        writing::going_on(listener, || work.all(&wanted, &mut outcome, told))
     })?;
     Ok(outcome)
 }
@@ -115,17 +92,8 @@ impl Work<'_> {
         told: &mut dyn FnMut(&Copied),
     ) -> Result<(), Error> {
         let client = self.to.client()?;
-        // The session first: from here on nobody removes what it relies on (docs/concurrency.md).
-        let session = match self.options.dry_run {
-            true => None,
-            false => Some(Session::begin(self.to, self.clock, client, self.host, Vec::new())?),
-        };
-        let synced = self.to.sync_before_snapshots()?;
-        synced.tell("copy", self.listener);
-        if !self.options.dry_run {
-            synced.check_writable()?;
-            self.to.name_adopted()?;
-        }
+        let (dry_run, listener) = (self.options.dry_run, self.listener);
+        let session = writing::begin(self.to, self.clock, client, self.host, dry_run, "copy", listener)?;
         let mut there = self.to.snapshots()?;
         let mut pairs = self.pairs(&there)?;
         self.listener.event(Event::Started);
@@ -195,15 +163,6 @@ impl Work<'_> {
         pair: Option<Pair>,
         client: Id16,
     ) -> Result<Snapshot, Failed> {
-        let store_options = store::Options {
-            level: self.options.level,
-            workers: 1,
-            compressors: std::thread::available_parallelism().map_or(2, usize::from),
-            uploaders: self.options.uploaders,
-            memory: self.options.memory,
-            domain: client,
-            discard: self.options.dry_run,
-        };
         let mut unread = None;
         let mut work = |store: &Store<'_>| {
             let mut walk = Walk::new(self.from, store, self.to, self.listener, self.stop);
@@ -218,7 +177,7 @@ impl Work<'_> {
             store.checkpoint(|| {})?;
             Ok(Some((root, store.stored())))
         };
-        let done = store::with(self.to, store_options, self.clock, |store| {
+        let done = store::with(self.to, self.options.store(client), self.clock, |store| {
             kept_alive(session, |error| store.fail(error), || work(store))
         });
         let Some((root, stored)) = done.map_err(Failed::To)? else {

@@ -26,20 +26,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::compress::Level;
 use crate::model::clock::Clock;
 use crate::model::{Id, Id16, Node, Snapshot, Summary, Time};
 use crate::progress::{Event, Listener};
 use crate::repository::session::{Session, kept_alive};
 use crate::repository::store;
-use crate::repository::{self, Repository, caught};
+use crate::repository::{self, Repository, writing};
 use pour::{Pour, Poured};
 
+pub use crate::repository::writing::Options;
 pub use error::Error;
 pub use program::Program;
-
-/// How often an overtaken run begins again before it gives up.
-const TRIES: usize = 5;
 
 /// A snapshot as the other program lists it.
 #[derive(Clone, Debug)]
@@ -117,17 +114,6 @@ pub trait Origin {
     fn hint(&self) -> &'static str;
 }
 
-/// How importing is done.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub level: Level,
-    pub uploaders: usize,
-    /// Bytes that the run may take, about.
-    pub memory: u64,
-    /// Say what would be imported, and read nothing.
-    pub dry_run: bool,
-}
-
 /// What became of one snapshot.
 #[derive(Clone, Debug)]
 pub struct Imported {
@@ -173,20 +159,12 @@ pub fn import(
     let mut wanted: Vec<&Listed> = wanted.iter().collect();
     wanted.sort_by_key(|listed| (listed.time, &listed.mark));
     let mut outcome = Outcome::default();
-    for attempt in 1..=TRIES {
+    writing::going_on(listener, || {
         let totals = Cell::default();
         let work = Work { to, origin, options, clock, host, listener, stop, totals };
-        match caught(|| work.all(&wanted, &mut outcome, told)) {
-            Err(repository::Error::Overtaken) if attempt < TRIES => {
-                listener.event(Event::Note(
-                    "this run slept too long, or another machine marked packs for removal: going on",
-                ));
-            }
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(outcome),
-        }
-    }
-    Err(repository::Error::Overtaken)
+        work.all(&wanted, &mut outcome, told)
+    })?;
+    Ok(outcome)
 }
 
 struct Work<'a> {
@@ -209,18 +187,11 @@ impl Work<'_> {
         told: &mut dyn FnMut(&Imported),
     ) -> Result<(), repository::Error> {
         let client = self.to.client()?;
-        // The session first: from here on nobody removes what it relies on (docs/concurrency.md).
-        let session = match self.options.dry_run {
-            true => None,
-            false => Some(Session::begin(self.to, self.clock, client, self.host, Vec::new())?),
-        };
-        let synced = self.to.sync_before_snapshots()?;
-        if !self.options.dry_run {
-            synced.check_writable()?;
-            self.to.name_adopted()?;
-        }
+        let (dry_run, listener) = (self.options.dry_run, self.listener);
+        let session = writing::begin(self.to, self.clock, client, self.host, dry_run, "import", listener)?;
         let mut there = self.to.snapshots()?;
-        let imported = there.confirmed.iter().map(|named| &named.snapshot);
+        let snapshots = there.confirmed.iter().map(|named| &named.snapshot);
+        let imported = snapshots.filter(|snapshot| !snapshot.imported_from.is_empty());
         let marks: HashMap<String, Snapshot> =
             imported.map(|snapshot| (snapshot.imported_from.clone(), snapshot.clone())).collect();
         let mut known = Known::new();
@@ -258,6 +229,7 @@ impl Work<'_> {
             told(&imported);
             outcome.imported.push(imported);
         }
+        self.to.tell_unsynced(self.listener);
         self.listener.event(Event::Finished);
         Ok(())
     }
@@ -269,18 +241,9 @@ impl Work<'_> {
         known: &Known,
         client: Id16,
     ) -> Result<Snapshot, Error> {
-        let store_options = store::Options {
-            level: self.options.level,
-            workers: 1,
-            compressors: std::thread::available_parallelism().map_or(2, usize::from),
-            uploaders: self.options.uploaders,
-            memory: self.options.memory,
-            domain: client,
-            discard: false,
-        };
         let folder = self.to.index.folder();
         let mut failed = None;
-        let done = store::with(self.to, store_options, self.clock, |store| {
+        let done = store::with(self.to, self.options.store(client), self.clock, |store| {
             let pour = Pour::new(self.to, store, self.listener, self.stop, &self.totals);
             let twin = listed.same().and_then(|same| known.get(&same));
             let poured = |twin: Option<&Snapshot>| match twin {

@@ -27,6 +27,7 @@ pub mod store;
 mod sync;
 pub mod trees;
 mod unfinished;
+pub mod writing;
 
 use std::collections::HashSet;
 use std::sync::Mutex;

@@ -117,6 +117,15 @@ impl Ended {
         self
     }
 
+    /// The one line for people that it said, and demands that there is no other.
+    #[track_caller]
+    pub fn one_line(&self) -> String {
+        let errors = self.err();
+        let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("copal: ")).collect();
+        assert_eq!(lines.len(), 1, "{self}");
+        lines[0].to_owned()
+    }
+
     pub fn out(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }

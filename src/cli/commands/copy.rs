@@ -7,9 +7,9 @@ use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::listener::Show;
 use crate::cli::{select, signals};
-use crate::copy::{self, Copied, Options, Outcome};
+use crate::copy::{self, Copied, Outcome};
 use crate::model::Id;
-use crate::repository::{Error, store};
+use crate::repository::Error;
 use crate::terminal::escape::escape;
 use crate::terminal::size::{show_count, show_size};
 use crate::terminal::{json, time};
@@ -76,12 +76,7 @@ pub fn run(context: &Context<'_>, wanted: &Copy) -> Result<Code, Failure> {
             .with_hint("See what there is: copal snapshots -r REPOSITORY"));
     }
     let (to, _) = context.open_to_read()?;
-    let options = Options {
-        level: wanted.compression,
-        uploaders: store::UPLOADERS,
-        memory: context.global.memory.unwrap_or(store::MEMORY),
-        dry_run: wanted.dry_run,
-    };
+    let options = context.writing(wanted.compression, wanted.dry_run);
     let show = Show::new(context)?;
     let mut written = Ok(());
     let mut told = |copied: &Copied| {

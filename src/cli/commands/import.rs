@@ -11,8 +11,7 @@ use crate::cli::listener::Show;
 use crate::cli::signals;
 use crate::import::borg::Borg;
 use crate::import::restic::Restic;
-use crate::import::{self, Imported, Listed, Options, Origin, Outcome, Program};
-use crate::repository::store;
+use crate::import::{self, Imported, Listed, Origin, Outcome, Program};
 use crate::terminal::escape::escape;
 use crate::terminal::size::{show_count, show_size};
 use crate::terminal::{json, time};
@@ -128,12 +127,7 @@ fn import(
         let what = if is_empty { "has no snapshots there" } else { "has no snapshot like that" };
         return Err(Failure::new(Code::Failed, format!("{} {what}", origin.program())));
     }
-    let options = Options {
-        level: how.compression,
-        uploaders: store::UPLOADERS,
-        memory: context.global.memory.unwrap_or(store::MEMORY),
-        dry_run: how.dry_run,
-    };
+    let options = context.writing(how.compression, how.dry_run);
     let show = Show::new(context)?;
     let mut written = Ok(());
     let mut told = |imported: &Imported| {
