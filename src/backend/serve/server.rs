@@ -266,22 +266,25 @@ impl Server<'_> {
                 size if size > request.first => return Err(Error::TooLong { object: String::new() }),
                 size => (0, size),
             },
-            _ => (request.first, request.second),
-        };
-        // Before the first piece goes out, all of them are known to be there.
-        if length > PART_MOST as u64 {
-            let size = self.local.stat(kind, name)?;
-            if from.checked_add(length).is_none_or(|end| end > size) {
-                let (object, got) = (String::new(), size.saturating_sub(from));
-                return Err(Error::Short { object, offset: from, wanted: length, got });
+            _ => {
+                let (from, length) = (request.first, request.second);
+                // Before the first piece goes out, all of them are known to be there.
+                if length > PART_MOST as u64 {
+                    let size = self.local.stat(kind, name)?;
+                    if from.checked_add(length).is_none_or(|end| end > size) {
+                        let (object, got) = (String::new(), size.saturating_sub(from));
+                        return Err(Error::Short { object, offset: from, wanted: length, got });
+                    }
+                }
+                (from, length)
             }
-        }
+        };
         let mut given = 0;
         loop {
             let count = (length - given).min(PART_MOST as u64);
             // A piece is never longer than what fits into memory.
             let bytes = self.local.get_range(kind, name, from + given, count as usize)?;
-            self.part(id, &bytes);
+            self.part(id, bytes);
             given += count;
             if given == length || self.is_over.load(Ordering::Relaxed) {
                 return Ok(given);
@@ -294,17 +297,17 @@ impl Server<'_> {
         self.local.list_kinds(kinds, &mut |kind, entry| {
             let next = frame::entry(kind, entry.size, &entry.name);
             if part.len() + next.len() > PART_MOST {
-                self.part(id, &std::mem::take(&mut part));
+                self.part(id, std::mem::take(&mut part));
             }
             part.extend(next);
         })?;
-        self.part(id, &part);
+        self.part(id, part);
         Ok(())
     }
 
-    fn part(&self, id: u32, bytes: &[u8]) {
+    fn part(&self, id: u32, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.send(&Reply::Part(bytes.to_vec()).encode(id));
+            self.send(&Reply::Part(bytes).encode(id));
         }
     }
 
