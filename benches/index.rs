@@ -45,6 +45,7 @@ fn pack(number: u64) -> PackRecord {
             .collect(),
     };
     PackRecord {
+        writer: 0,
         name: id(1, number),
         length: 16 << 20,
         contents: Contents::Data,

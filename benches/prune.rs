@@ -138,6 +138,7 @@ impl Packer<'_> {
                 directory,
                 directory_offset,
                 directory_length,
+                maker: Default::default(),
             });
         }
     }

@@ -98,17 +98,18 @@ fn contexts() -> BTreeMap<String, String> {
         .collect()
 }
 
+fn documented_of(contexts: &mut BTreeMap<String, String>, name: &str, material: &[u8]) -> [u8; 32] {
+    let context = contexts.remove(name).unwrap_or_else(|| panic!("section 4 has no context for {name:?}"));
+    blake3::derive_key(&context, material)
+}
+
 #[test]
 fn every_subkey_is_derived_with_the_context_of_the_document() {
     let (master, repository) = ([0x5a; 32], Id16([0xa5; 16]));
     let keys = Keys::new(MasterKey::from_bytes(master), repository);
     let material = [&master[..], &repository.0].concat();
     let mut contexts = contexts();
-    let mut documented = |name: &str| {
-        let context =
-            contexts.remove(name).unwrap_or_else(|| panic!("section 4 has no context for {name:?}"));
-        blake3::derive_key(&context, &material)
-    };
+    let mut documented = |name: &str| documented_of(&mut contexts, name, &material);
     assert_eq!(documented("chunk id"), keys.chunk_id);
     assert_eq!(documented("tree id"), keys.tree_id);
     assert_eq!(documented("pack"), keys.pack);
@@ -124,12 +125,26 @@ fn every_subkey_is_derived_with_the_context_of_the_document() {
         let context = format!("{small}{}", kind.number());
         assert_eq!(blake3::derive_key(&context, &material), keys.small(kind.number()), "{context}");
     }
+    let writer = contexts.remove("a write-only client's secret").expect("section 4 has the writers' context");
+    let secret = blake3::derive_key(&format!("{writer}7"), &material);
+    let private =
+        documented_of(&mut contexts, "seal: the private half of the repository's X25519 key", &material);
+    let given = keys.writer_keys(7).unwrap();
+    assert_eq!(
+        (given.secret, given.seal),
+        (secret, x25519_dalek::x25519(private, x25519_dalek::X25519_BASEPOINT_BYTES))
+    );
+    let writers = Keys::of_writer(&given, repository);
+    let own = [&secret[..], &repository.0].concat();
+    assert_eq!(blake3::derive_key("copal 2026-11 v1 pack", &own), writers.pack);
+    assert_eq!(blake3::derive_key(&format!("{small}5"), &own), writers.small(5));
     assert_eq!(contexts, BTreeMap::new(), "contexts that this test does not know");
     // Nothing is derived that the document does not have.
     let derived = KEYS.matches("key(\"").count()
         + KEYS.matches("derive(\"").count()
         + KEYS.matches("derive(&format!(\"").count();
-    assert_eq!(derived, 8, "src/crypto/key.rs derives another number of subkeys than section 4 has");
+    // Eight of a full key's, and a writer's secret; under that two that stand above, and small objects once more for what others sealed.
+    assert_eq!(derived, 13, "src/crypto/key.rs derives another number of subkeys than section 4 has");
 }
 
 #[test]
@@ -239,7 +254,7 @@ fn in_memory() -> (copal::backend::Memory, MasterKey, Keys, String, Vec<u8>) {
     memory.list(Kind::Keys, &mut |entry| names.push(entry.name)).unwrap();
     let object = memory.get(Kind::Keys, &names[0]).unwrap();
     let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
-    (memory, key, Keys::new(master, id), names.remove(0), object)
+    (memory, key, master.keys(id), names.remove(0), object)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Real processes on one repository at once: two machines back up, two prune, one forgets and takes that back, one reads; some are killed.
+//! Real processes on one repository at once: three machines back up, one of them with a key that only adds; two prune, one forgets and takes that back, one reads; some are killed.
 //! What was reported as saved and was not forgotten comes back exactly.
 //!
 //! `COPAL_CONCURRENCY_SECONDS` says for how long (40 unless said), `COPAL_CONCURRENCY_SEED` what is done; how the processes meet is the
@@ -24,7 +24,9 @@ use copal::crypto::Keys;
 use random::Random;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-const MACHINES: [&str; 2] = ["ann", "bob"];
+const MACHINES: [&str; 3] = ["ann", "bob", WRITER];
+/// Has a write-only key.
+const WRITER: &str = "web";
 /// A file's content is one of so many: what one machine no longer has, the other may still have, or get again.
 const CONTENTS: u64 = 24;
 /// Each process begins at some moment of this part of a round.
@@ -68,6 +70,7 @@ impl World {
         let repository = memory.path().join("repository");
         let sandbox = Sandbox::empty().with("COPAL_REPOSITORY", &repository);
         sandbox.run(["init"]).expect(0);
+        sandbox.run(["key", "add", "--write-only", "--new-key-file", "writer"]).expect(0);
         let keys = sealed::keys(&repository, &sandbox.key_file());
         let world = World {
             sandbox,
@@ -94,9 +97,13 @@ impl World {
     }
 
     fn command(&self, cache: &str, words: &[&str]) -> Command {
-        let cache = self.path(format!("cache-{cache}"));
+        let (is_writer, cache) = (cache == WRITER, self.path(format!("cache-{cache}")));
         let words = words.iter().map(OsString::from);
-        self.sandbox.command(words.chain(["--cache-dir".into(), cache.into_os_string()]))
+        let mut command = self.sandbox.command(words.chain(["--cache-dir".into(), cache.into_os_string()]));
+        if is_writer {
+            command.env("COPAL_KEY_FILE", self.sandbox.path("writer"));
+        }
+        command
     }
 
     fn say(&self, words: String) {
@@ -286,11 +293,11 @@ impl World {
             std::thread::sleep(Duration::from_millis(random.below(ROUND)));
         };
         let mut stream = || Random::new(random.next(), number);
-        let mut randoms: Vec<Random> = (0..6).map(|_| stream()).collect();
+        let mut randoms: Vec<Random> = (0..7).map(|_| stream()).collect();
         let (work, reads) = (random.percent(90), random.once_in(4));
         std::thread::scope(|scope| {
-            let [ann, bob, first, second, forgetter, reader] = &mut randoms[..] else { unreachable!() };
-            for (machine, random) in [(MACHINES[0], ann), (MACHINES[1], bob)] {
+            let [ann, bob, web, first, second, forgetter, reader] = &mut randoms[..] else { unreachable!() };
+            for (machine, random) in MACHINES.into_iter().zip([ann, bob, web]) {
                 if work && random.percent(70) {
                     scope.spawn(move || {
                         begin(random);

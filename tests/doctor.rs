@@ -173,7 +173,7 @@ fn keys(sandbox: &Sandbox) -> Keys {
     let opened = names(sandbox, Kind::Keys).into_iter().find_map(|name| {
         let object = backend(sandbox).get(Kind::Keys, &name).unwrap();
         let master = slot::open(&object, Unlock::KeyFile(&key(sandbox))).unwrap()?;
-        Some(Keys::new(master, slot::decode(&object).unwrap().repository))
+        Some(master.keys(slot::decode(&object).unwrap().repository))
     });
     opened.unwrap()
 }

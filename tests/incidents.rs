@@ -386,6 +386,7 @@ fn creation(key: &MasterKey) -> Creation<'_> {
             made: Time::default(),
             user: String::new(),
             host: String::new(),
+            writer: 0,
         },
     }
 }

@@ -92,7 +92,7 @@ impl World {
         let opened = self.names(Kind::Keys).into_iter().find_map(|name| {
             let object = fs::read(self.path_of(Kind::Keys, &name)).unwrap();
             let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap()?;
-            Some(Keys::new(master, slot::decode(&object).unwrap().repository))
+            Some(master.keys(slot::decode(&object).unwrap().repository))
         });
         opened.unwrap()
     }

@@ -466,7 +466,7 @@ impl Place {
         let slot = self.storage.get(Kind::Keys, &name).unwrap();
         let key = MasterKey::from_bytes(self.key);
         let master = copal::format::slot::open(&slot, Unlock::KeyFile(&key)).unwrap().unwrap();
-        copal::crypto::Keys::new(master, self.open().id())
+        master.keys(self.open().id())
     }
 }
 

@@ -91,7 +91,7 @@ fn keys(sandbox: &Sandbox) -> Keys {
     backend.list(Kind::Keys, &mut |entry| slots.push(entry.name)).unwrap();
     let object = backend.get(Kind::Keys, &slots[0]).unwrap();
     let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
-    Keys::new(master, slot::decode(&object).unwrap().repository)
+    master.keys(slot::decode(&object).unwrap().repository)
 }
 
 fn open(sandbox: &Sandbox) -> Repository {

@@ -48,6 +48,53 @@ fn the_second_restorer_gives_back_the_same_files_with_and_without_the_index() {
 }
 
 #[test]
+fn the_second_restorer_reads_what_a_write_only_key_added_and_does_not_read_with_it() {
+    let python = std::env::var("COPAL_TEST_PYTHON").expect("COPAL_TEST_PYTHON: run tests/run, which sets it");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(path("source/folder")).unwrap();
+    for number in 0..40u64 {
+        let noise: Vec<u8> = (0..8_000u64)
+            .flat_map(|n| (n + number * 10_000).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
+        std::fs::write(path("source/folder").join(number.to_string()), noise).unwrap();
+    }
+    let copal = |key: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
+        command.current_dir(folder.path()).args(arguments);
+        command
+            .args(["-q", "-r", "repository", "--key-file", key, "--cache-dir"])
+            .arg(format!("cache-{key}"));
+        run(&mut command);
+    };
+    copal("key", &["init"]);
+    copal("key", &["backup", "source/folder/1"]);
+    copal("key", &["key", "add", "--write-only", "--new-key-file", "writer"]);
+    copal("writer", &["backup", "source"]);
+    std::fs::write(path("source/folder/late"), "late").unwrap();
+    copal("writer", &["backup", "source"]);
+    // Records of removals too.
+    copal("key", &["forget", "--keep-last", "1"]);
+    copal("key", &["prune", "--grace", "0"]);
+    let restorer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/restorer/restore.py");
+    let restore = |key: &str, target: &str, more: Option<&str>| {
+        let mut command = Command::new(&python);
+        command.current_dir(folder.path()).arg(&restorer);
+        command.args(["repository", "--key-file", key, target]).args(more).output().unwrap()
+    };
+    for (target, more) in [("one", None), ("other", Some("--packs-only"))] {
+        let output = restore("key", target, more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let source = std::fs::canonicalize(path("source")).unwrap();
+        let restored = path(target).join(source.strip_prefix("/").unwrap());
+        run(Command::new("diff").args(["-r", "--no-dereference"]).arg(&source).arg(&restored));
+    }
+    let refused = restore("writer", "none", None);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.lines().count() == 1, "{said}");
+}
+
+#[test]
 fn the_second_restorer_reads_what_a_repair_wrote() {
     let python = std::env::var("COPAL_TEST_PYTHON").expect("COPAL_TEST_PYTHON: run tests/run, which sets it");
     let folder = tempfile::tempdir().unwrap();

@@ -163,6 +163,38 @@ fn who_may_only_add_backs_up_and_restores_and_nothing_is_ever_lost() {
 }
 
 #[test]
+fn a_write_only_key_and_a_server_that_takes_additions_are_all_that_a_client_needs() {
+    let server = Sshd::start();
+    let mut sandbox = sandbox(&server);
+    sandbox.run(["init"]).expect(0);
+    sandbox.run(["key", "add", "--write-only", "--new-key-file", "writer"]).expect(0);
+    restrict(&server, &mut sandbox, "--append-only");
+    let (full, writer, caches) = (sandbox.key_file(), sandbox.path("writer"), sandbox.path("home/writer"));
+    sandbox.set("COPAL_KEY_FILE", &writer);
+    sandbox.set("XDG_CACHE_HOME", &caches);
+    sandbox.back_up();
+    sandbox.write("source/0", noise(50, 120_000));
+    let second = sandbox.back_up();
+    assert_eq!((&second["files_changed"], &second["files_new"]), (&1.into(), &0.into()), "{second}");
+    assert!(second["data_added"].as_u64().unwrap() <= 120_000, "{second}");
+    sandbox.run(["restore", "latest", "-t", "none"]).expect(6);
+
+    unrestrict(&server, &mut sandbox);
+    sandbox.set("COPAL_KEY_FILE", &full);
+    sandbox.unset("XDG_CACHE_HOME");
+    assert_same(&sandbox.source(), &sandbox.restore("target"));
+    sandbox.run(["forget", "--keep-last", "1"]).expect(0);
+    sandbox.run(["prune", "--grace", "0"]).expect(0);
+    sandbox.run(["check", "--read-data"]).expect(0);
+    assert_eq!(sandbox.run(["snapshots", "--json"]).expect(0).messages("snapshot").len(), 1);
+
+    restrict(&server, &mut sandbox, "--append-only");
+    sandbox.set("COPAL_KEY_FILE", &writer);
+    sandbox.set("XDG_CACHE_HOME", &caches);
+    assert_eq!(sandbox.back_up()["data_added"], 0);
+}
+
+#[test]
 fn what_a_client_asks_ssh_to_run_or_to_serve_counts_for_nothing() {
     let server = Sshd::start();
     let mut sandbox = sandbox(&server);

@@ -50,6 +50,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("reed_solomon_simd", &["format"]),
     ("zstd", &["compress"]),
     ("chacha20poly1305", &["crypto"]),
+    ("x25519_dalek", &["crypto"]),
     ("argon2", &["crypto"]),
     ("fuser", &["mount"]),
     ("httparse", &["web"]),

@@ -81,13 +81,15 @@ pub fn backup(
 }
 
 /// The snapshot to compare with: that named by hand, or the newest of this host and these sources.
-fn find_parent(options: &Options, confirmed: &[Named]) -> Option<Named> {
+fn find_parent(options: &Options, writer: u32, confirmed: &[Named]) -> Option<Named> {
     let sources = options.all_sources();
     confirmed
         .iter()
         .rev()
         // What a repair marked as lost must be read again.
         .filter(|named| named.snapshot.stands_for.is_none())
+        // What others know of their files is theirs to believe.
+        .filter(|named| named.snapshot.writer == writer)
         .find(|named| match &options.parent {
             Some(parent) => named.name == *parent,
             None => named.snapshot.host == options.host && named.snapshot.sources == sources,
@@ -144,7 +146,7 @@ fn attempt_backup(
     let synced = repository.sync_before_snapshots()?;
     synced.tell("backup", listener);
     let all = repository.snapshots()?;
-    let parent = find_parent(options, &all.confirmed);
+    let parent = find_parent(options, repository.writer(), &all.confirmed);
     // Only a snapshot that the session named is taken over without looking everything up.
     // And only while nothing was found missing or damaged since: what counts as absent must be read and stored again.
     let absence = repository.absence()?;
@@ -290,7 +292,14 @@ fn same_sources(repository: &Repository, one: Id, other: Id, sources: &[Vec<u8>]
     }
     for source in sources {
         let names = sources::components(source);
-        if names.is_empty() || repository.find_node(one, &names)? != repository.find_node(other, &names)? {
+        // Who only adds has no more than the pages that it kept.
+        let nodes = (repository.find_node(one, &names), repository.find_node(other, &names));
+        if names.is_empty()
+            || matches!(nodes, (Err(Error::Closed { .. }), _) | (_, Err(Error::Closed { .. })))
+        {
+            return Ok(false);
+        }
+        if nodes.0? != nodes.1? {
             return Ok(false);
         }
     }

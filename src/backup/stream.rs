@@ -48,7 +48,7 @@ fn save_stream(
     let session =
         writing::begin(repository, clock, client, &options.host, options.dry_run, "backup", listener)?;
     let all = repository.snapshots()?;
-    let parent = find_parent(options, &all.confirmed);
+    let parent = find_parent(options, repository.writer(), &all.confirmed);
     let how = writing::Options {
         level: options.level,
         uploaders: options.uploaders,

@@ -269,6 +269,8 @@ pub fn failure(error: &Error) -> Failure {
         Error::Damaged { object, .. } if object.starts_with("removals/") || object.starts_with("sessions/") => {
             Failure::new(Code::Damaged, message).with_hint("Mend it: copal repair records")
         }
+        Error::NotGiven { .. } => Failure::new(Code::Refused, message)
+            .with_hint("It can be used for: copal backup, watch, run and snapshots (its own). For all else use a full key."),
         Error::Damaged { .. } | Error::Unread { .. } | Error::Lost { .. } => {
             Failure::new(Code::Damaged, message).with_hint("See what else is hit: copal check --read-data")
         }

@@ -31,8 +31,14 @@ impl Context<'_> {
         }
     }
 
-    /// Opens the repository, saying what is odd about the cache.
+    /// Opens the repository with a key that gives all, saying what is odd about the cache.
     pub fn open(&self) -> Result<Repository, Failure> {
+        let repository = self.open_with_any()?;
+        repository.check_full().map_err(|error| failure(&error))?;
+        Ok(repository)
+    }
+
+    fn open_with_any(&self) -> Result<Repository, Failure> {
         let cache = self.cache_folder()?;
         let open = |backend: Box<dyn Backend>| -> Result<Repository, Failure> {
             // Before anybody is asked for a password.
@@ -60,7 +66,7 @@ impl Context<'_> {
             }
         }
         let repository = opened?;
-        *self.opened() = Some(repository.id());
+        *self.opened() = Some(repository.cache_id());
         for warning in &repository.config_warnings {
             self.warn(&format!("{warning}; another copy is in use"));
         }
@@ -75,7 +81,10 @@ impl Context<'_> {
     /// Opens the repository and brings the local index up to it. A cache that turns out to be damaged is put aside once; one that
     /// can not be used costs time, and never fails a command.
     pub fn open_synced(&self) -> Result<(Repository, Synced), Failure> {
-        let repository = self.open()?;
+        self.synced(self.open()?)
+    }
+
+    fn synced(&self, repository: Repository) -> Result<(Repository, Synced), Failure> {
         match repository.sync_before_snapshots() {
             Ok(synced) => Ok((repository, synced)),
             Err(Error::Index(error)) => self.with_cache_anew(repository, &error),
@@ -90,17 +99,26 @@ impl Context<'_> {
         Ok((repository, synced))
     }
 
-    /// The same for who synchronises it by itself.
-    pub fn open_to_write(&self) -> Result<Repository, Failure> {
-        let mut repository = self.open()?;
+    /// Opens the repository for who only adds to it, also with a key that gives no more than that. It is not synchronised.
+    pub fn open_to_add(&self) -> Result<Repository, Failure> {
+        let mut repository = self.open_with_any()?;
         self.keep_pages(&mut repository)?;
         Ok(repository)
     }
 
+    /// The same, synchronised.
+    pub fn open_to_add_synced(&self) -> Result<(Repository, Synced), Failure> {
+        let (mut repository, synced) = self.synced(self.open_with_any()?)?;
+        self.keep_pages(&mut repository)?;
+        Ok((repository, synced))
+    }
+
     fn keep_pages(&self, repository: &mut Repository) -> Result<(), Failure> {
         let most = self.global.cache_size.unwrap_or(CACHE_SIZE);
-        if let (true, true, Some(folder)) = (repository.is_far(), most > 0, self.cache_folder()?)
-            && let Ok(pages) = Pages::open(&folder, &repository.id(), most)
+        // Who only adds has its trees from nowhere else.
+        let wants = repository.is_far() || repository.is_write_only();
+        if let (true, true, Some(folder)) = (wants, most > 0, self.cache_folder()?)
+            && let Ok(pages) = Pages::open(&folder, &repository.cache_id(), most)
         {
             repository.keep_pages(pages);
         }

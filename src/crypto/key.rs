@@ -1,8 +1,9 @@
 //! The master key and everything derived from it. docs/format.md, section 4.
 
+use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::Error;
+use super::{Error, hash::keyed};
 use crate::model::{Id16, id::parse_hex};
 
 const PREFIX: &str = "copal 2026-11 v1 ";
@@ -47,18 +48,54 @@ impl MasterKey {
     }
 }
 
-/// All subkeys of one repository and epoch.
+/// Whose what is sealed with a full key is; a writer's number is another one.
+pub const FULL: u32 = 0;
+
+/// All subkeys of one repository and epoch: those of a full key, or those of a writer, who adds and does not read.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Keys {
     #[zeroize(skip)]
     pub repository: Id16,
-    master: MasterKey,
+    /// The master key, or what a writer has of its own.
+    secret: MasterKey,
+    #[zeroize(skip)]
+    writer: u32,
+    cut: [u8; 32],
     pub chunk_id: [u8; 32],
     pub tree_id: [u8; 32],
     pub pack: [u8; 32],
     pub link_group: [u8; 32],
     pub state: [u8; 32],
     pub slot_description: [u8; 32],
+    seal: Seal,
+}
+
+/// The half of the repository's X25519 key that is there.
+#[derive(Zeroize, ZeroizeOnDrop)]
+enum Seal {
+    Private([u8; 32]),
+    Public([u8; 32]),
+}
+
+/// What a writer is given, and all that is given: the ids and cuts of everybody, and what only it and full keys have.
+#[derive(Clone, Default, Zeroize, ZeroizeOnDrop, PartialEq, Eq)]
+pub struct WriterKeys {
+    #[zeroize(skip)]
+    pub number: u32,
+    pub secret: [u8; 32],
+    pub cut: [u8; 32],
+    pub chunk_id: [u8; 32],
+    pub tree_id: [u8; 32],
+    pub link_group: [u8; 32],
+    pub state: [u8; 32],
+    /// The public half of the repository's X25519 key.
+    pub seal: [u8; 32],
+}
+
+impl std::fmt::Debug for WriterKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WriterKeys({}, hidden)", self.number)
+    }
 }
 
 fn derive(context: &str, master: &MasterKey, repository: Id16) -> [u8; 32] {
@@ -76,31 +113,142 @@ impl Keys {
         let key = |context| derive(context, &master, repository);
         Keys {
             repository,
+            writer: FULL,
+            cut: key("cut"),
             chunk_id: key("chunk id"),
             tree_id: key("tree id"),
             pack: key("pack"),
             link_group: key("link group"),
             state: key("state"),
             slot_description: key("slot description"),
-            master,
+            seal: Seal::Private(key("seal")),
+            secret: master,
         }
     }
 
-    /// The master key, to be wrapped in another slot.
-    pub fn master(&self) -> &MasterKey {
-        &self.master
+    /// The keys of a writer.
+    pub fn of_writer(writer: &WriterKeys, repository: Id16) -> Keys {
+        Keys::acting(writer, Seal::Public(writer.seal), repository)
+    }
+
+    fn acting(writer: &WriterKeys, seal: Seal, repository: Id16) -> Keys {
+        let secret = MasterKey(writer.secret);
+        Keys {
+            repository,
+            writer: writer.number,
+            cut: writer.cut,
+            chunk_id: writer.chunk_id,
+            tree_id: writer.tree_id,
+            pack: derive("pack", &secret, repository),
+            link_group: writer.link_group,
+            state: writer.state,
+            slot_description: derive("slot description", &secret, repository),
+            seal,
+            secret,
+        }
+    }
+
+    /// Under which what these keys see is remembered on this machine: what a writer believes is not for others.
+    pub fn cache_id(&self) -> Id16 {
+        let mut id = self.repository;
+        if self.writer != FULL {
+            id.0.copy_from_slice(&keyed(self.secret.bytes(), b"copal cache")[..16]);
+        }
+        id
+    }
+
+    /// Whose keys these are: `FULL`, or a writer's number.
+    pub fn writer(&self) -> u32 {
+        self.writer
+    }
+
+    /// What a writer of that number is given; none when these are a writer's keys.
+    pub fn writer_keys(&self, number: u32) -> Option<WriterKeys> {
+        let Seal::Private(private) = &self.seal else { return None };
+        if self.writer != FULL {
+            return None;
+        }
+        Some(WriterKeys {
+            number,
+            secret: self.secret_of(number)?,
+            cut: self.cut,
+            chunk_id: self.chunk_id,
+            tree_id: self.tree_id,
+            link_group: self.link_group,
+            state: self.state,
+            seal: x25519(*private, X25519_BASEPOINT_BYTES),
+        })
+    }
+
+    /// The keys with which a full key writes in the place of a writer.
+    pub fn in_place_of(&self, number: u32) -> Option<Keys> {
+        let writer = self.writer_keys(number)?;
+        let Seal::Private(private) = &self.seal else { return None };
+        Some(Keys::acting(&writer, Seal::Private(*private), self.repository))
+    }
+
+    /// What that writer has of its own, as far as these keys give it.
+    fn secret_of(&self, writer: u32) -> Option<[u8; 32]> {
+        match self.writer {
+            own if own == writer => Some(*self.secret.bytes()),
+            FULL => Some(derive(&format!("writer {writer}"), &self.secret, self.repository)),
+            _ => None,
+        }
+    }
+
+    /// The master key, to be wrapped in another slot; none when these are a writer's keys.
+    pub fn master(&self) -> Option<&MasterKey> {
+        (self.writer == FULL).then_some(&self.secret)
     }
 
     /// The key that seals small objects of that kind number.
     pub fn small(&self, kind: u8) -> [u8; 32] {
-        derive(&format!("small object {kind}"), &self.master, self.repository)
+        derive(&format!("small object {kind}"), &self.secret, self.repository)
+    }
+
+    /// The same for what that writer sealed; none when these keys are not for that.
+    pub fn small_of(&self, writer: u32, kind: u8) -> Option<[u8; 32]> {
+        let secret = MasterKey(self.secret_of(writer)?);
+        Some(derive(&format!("small object {kind}"), &secret, self.repository))
+    }
+
+    /// What goes into the key of a new pack of a writer, and the public key that stands in it: who has the private half of the repository's
+    /// key finds the same by it. What made it is forgotten here, so that not even the writer can say later what stands in the pack.
+    pub fn wrap(&self) -> Result<([u8; 32], [u8; 32]), Error> {
+        let seal = self.seal_public();
+        let mut secret: [u8; 32] = super::random()?;
+        let public = x25519(secret, X25519_BASEPOINT_BYTES);
+        let shared = x25519(secret, seal);
+        secret.zeroize();
+        Ok((self.wrapped(&shared, &public, &seal), public))
+    }
+
+    /// The same from the public key in a pack of that writer; none when these keys do not open it, and for a public key of small order, by
+    /// which everybody would know what is shared (RFC 7748, section 6.1).
+    pub fn unwrap(&self, writer: u32, public: &[u8; 32]) -> Option<[u8; 32]> {
+        let Seal::Private(private) = &self.seal else { return None };
+        let shared = Some(x25519(*private, *public)).filter(|shared| *shared != [0; 32])?;
+        match self.writer == writer {
+            true => Some(self.wrapped(&shared, public, &self.seal_public())),
+            false => Some(self.in_place_of(writer)?.wrapped(&shared, public, &self.seal_public())),
+        }
+    }
+
+    fn seal_public(&self) -> [u8; 32] {
+        match &self.seal {
+            Seal::Private(private) => x25519(*private, X25519_BASEPOINT_BYTES),
+            Seal::Public(public) => *public,
+        }
+    }
+
+    fn wrapped(&self, shared: &[u8; 32], public: &[u8; 32], seal: &[u8; 32]) -> [u8; 32] {
+        keyed(&self.pack, &[&shared[..], public, seal].concat())
     }
 
     /// The secret table of the gear cutter.
     pub fn gear_table(&self) -> Box<[u64; 256]> {
-        let key = derive("cut", &self.master, self.repository);
         let mut bytes = [0; 2048];
-        blake3::Hasher::new_keyed(&key).update(b"copal gear table").finalize_xof().fill(&mut bytes);
+        blake3::Hasher::new_keyed(&self.cut).update(b"copal gear table").finalize_xof().fill(&mut bytes);
         let mut table = Box::new([0; 256]);
         for (entry, word) in table.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *entry = u64::from_le_bytes(*word);
@@ -130,5 +278,27 @@ mod tests {
         assert_ne!(one.chunk_id, other.chunk_id);
         assert_ne!(one.small(1), one.small(2));
         assert_ne!(one.gear_table()[0], other.gear_table()[0]);
+    }
+
+    #[test]
+    fn a_writer_finds_the_same_ids_and_nothing_of_what_is_sealed() {
+        let full = Keys::new(MasterKey::from_bytes([1; 32]), Id16([1; 16]));
+        let given = full.writer_keys(7).unwrap();
+        let writer = Keys::of_writer(&given, Id16([1; 16]));
+        assert_eq!((writer.chunk_id, writer.tree_id), (full.chunk_id, full.tree_id));
+        assert_eq!(writer.gear_table(), full.gear_table());
+        assert!(writer.master().is_none() && writer.writer_keys(8).is_none());
+        assert_ne!(writer.small(5), full.small(5));
+        assert_eq!(Some(writer.small(5)), full.small_of(7, 5));
+        assert_eq!(writer.small_of(FULL, 5), None);
+        assert_eq!(writer.small_of(8, 5), None);
+        let (key, public) = writer.wrap().unwrap();
+        assert_eq!(writer.unwrap(7, &public), None);
+        assert_eq!(full.unwrap(7, &public), Some(key));
+        assert_ne!(full.unwrap(8, &public), Some(key));
+        assert_ne!(writer.wrap().unwrap().0, key);
+        assert_eq!(full.unwrap(7, &[0; 32]), None);
+        let (key, public) = full.in_place_of(7).unwrap().wrap().unwrap();
+        assert_eq!(full.unwrap(7, &public), Some(key));
     }
 }

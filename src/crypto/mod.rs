@@ -6,7 +6,7 @@ pub mod password;
 pub mod seal;
 
 pub use hash::{Hasher, object_name};
-pub use key::{Keys, MasterKey};
+pub use key::{FULL, Keys, MasterKey, WriterKeys};
 
 /// What can go wrong here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

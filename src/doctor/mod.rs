@@ -239,7 +239,10 @@ impl<'a> Doctor<'a> {
     pub fn inside(&mut self, secret: Unlock<'_>) {
         // Without the local cache: that one is looked at, and never trusted or changed.
         match repository::open(Box::new(self.backend.clone()), secret, None) {
-            Ok(repository) => self.opened(&repository),
+            Ok(repository) => match repository.check_full() {
+                Ok(()) => self.opened(&repository),
+                Err(error) => self.without_key(&error.to_string()),
+            },
             Err(error) => {
                 let raw = objects::raw(&*self.backend, self.subject.folder.as_deref());
                 let damaged = raw.iter().any(|finding| finding.matter == Matter::KeyDamaged);

@@ -80,13 +80,18 @@ pub fn encode(keys: &Keys, config: &Config) -> Result<Vec<u8>, Error> {
     check(config)?;
     let mut plain = Writer::default();
     plain.int(1, true, FORMAT).int(2, true, FORMAT).int(3, true, config.generation);
+    small::encode(keys, KIND, &plain.finish(), &encode_record(config))
+}
+
+/// Encodes what is sealed of it, which writers are given in their key slot.
+pub(super) fn encode_record(config: &Config) -> Vec<u8> {
     let mut writer = Writer::default();
     writer
         .bytes(1, true, &encode_cutter(&config.cutter))
         .int(2, true, config.pack_target as u64)
         .time(3, true, Some(config.made))
         .int(5, false, u64::from(config.parity_per_mille));
-    small::encode(keys, KIND, &plain.finish(), &writer.finish())
+    writer.finish()
 }
 
 /// What can be known without a key: the repository id and the generation. Refuses formats that this program cannot read.
@@ -113,6 +118,11 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Config, Error> {
     // Opened first: what a changed plain part says is not believed.
     let record = small::decode(keys, KIND, object)?;
     let (_, generation) = peek(object)?;
+    decode_record(&record, generation)
+}
+
+/// Reads what is sealed of it.
+pub(super) fn decode_record(record: &[u8], generation: u64) -> Result<Config, Error> {
     let mut config = Config {
         generation,
         cutter: Cutter::default(),
@@ -120,7 +130,7 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Config, Error> {
         made: Time::default(),
         parity_per_mille: 0,
     };
-    let mut reader = Reader::new(&record);
+    let mut reader = Reader::new(record);
     while let Some(field) = reader.next()? {
         match field.number {
             1 => config.cutter = decode_cutter(field.value)?,

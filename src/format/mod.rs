@@ -29,6 +29,9 @@ pub enum Error {
     /// A version, wrap kind, codec or role that this program does not know.
     #[error("needs a newer copal ({0})")]
     Unsupported(String),
+    /// Another key than this one, which only adds, sealed it.
+    #[error("sealed with a key that this one, which only adds, does not have")]
+    NotGiven,
     /// It is not one of copal's objects at all, or of another kind or repository.
     #[error("not the object it should be: {0}")]
     Foreign(&'static str),

@@ -2,8 +2,8 @@
 
 use super::record::{Reader, Writer, element_id, element_text};
 use super::{Error, limits::LIST_MAX, small};
-use crate::crypto::Keys;
-use crate::model::{Id, Id16, Time};
+use crate::crypto::{FULL, Keys};
+use crate::model::{Id, Id16, Snapshot, Time};
 
 /// Kind number of notes.
 pub const KIND: u8 = 10;
@@ -64,6 +64,14 @@ pub struct Link {
     pub client: Id16,
     pub sequence: u64,
     pub previous: Option<Id>,
+}
+
+impl Link {
+    /// That of a snapshot. Of one that somebody added who only adds it names no client: it is no link in anybody's chain but its own.
+    pub fn of(snapshot: &Snapshot) -> Link {
+        let client = if snapshot.writer == FULL { snapshot.client } else { Id16::default() };
+        Link { client, sequence: snapshot.sequence, previous: snapshot.previous }
+    }
 }
 
 /// One note.

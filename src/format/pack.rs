@@ -1,9 +1,11 @@
 //! Packs: blocks, a sealed directory, a footer. docs/format.md, section 5.
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use super::record::{Cursor, Reader, Writer, put_varint};
 use super::{Error, header, limits};
 use crate::crypto::hash::keyed;
-use crate::crypto::{Keys, seal, seal::Part};
+use crate::crypto::{self, FULL, Keys, seal, seal::Part};
 use crate::model::{Contents, Id, Id16, Time};
 
 /// Kind number of packs.
@@ -18,24 +20,56 @@ pub const CODEC_PLAIN: u8 = 0;
 pub const CODEC_ZSTD: u8 = 1;
 
 /// A pack's key and what binds its parts to it.
-#[derive(Clone)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct PackKey {
     key: [u8; 32],
+    #[zeroize(skip)]
     contents: Contents,
     /// header || salt
     head: [u8; 64],
 }
 
 impl PackKey {
-    /// The key of the pack with that salt.
+    /// The key of the pack with that salt, of a full key.
     pub fn new(keys: &Keys, contents: Contents, salt: &[u8; 32]) -> PackKey {
-        let mut head = [0; 64];
-        head[..32].copy_from_slice(&header::encode(KIND, keys.repository));
-        head[32..].copy_from_slice(salt);
         let mut material = [0; 33];
         material[..32].copy_from_slice(salt);
         material[32] = contents as u8;
-        PackKey { key: keyed(&keys.pack, &material), contents, head }
+        PackKey { key: keyed(&keys.pack, &material), contents, head: head(FULL, keys, salt) }
+    }
+
+    /// The key of the pack with that salt, whoever made it.
+    ///
+    /// Errors: `NotGiven` for who only adds.
+    pub fn of(keys: &Keys, writer: u32, contents: Contents, salt: &[u8; 32]) -> Result<PackKey, Error> {
+        if writer == FULL && keys.writer() == FULL {
+            return Ok(PackKey::new(keys, contents, salt));
+        }
+        let wrapped = keys.unwrap(writer, salt).filter(|_| writer != FULL).ok_or(Error::NotGiven)?;
+        Ok(PackKey::wrapped(keys, writer, &wrapped, contents, salt))
+    }
+
+    /// The key of a new pack, with its salt.
+    pub fn generate(keys: &Keys, contents: Contents) -> Result<(PackKey, [u8; 32]), Error> {
+        if keys.writer() == FULL {
+            let salt = crypto::random()?;
+            return Ok((PackKey::new(keys, contents, &salt), salt));
+        }
+        let (wrapped, salt) = keys.wrap()?;
+        Ok((PackKey::wrapped(keys, keys.writer(), &wrapped, contents, &salt), salt))
+    }
+
+    fn wrapped(keys: &Keys, writer: u32, wrapped: &[u8; 32], contents: Contents, salt: &[u8; 32]) -> PackKey {
+        PackKey { key: keyed(wrapped, &[contents as u8]), contents, head: head(writer, keys, salt) }
+    }
+
+    /// What proves that an index entry was made when its pack was: only the pack's key makes it, and its writer forgot that. Of the pack's
+    /// name, its length, and the offset and plain text of its directory.
+    pub fn proof(&self, name: &Id, length: u64, offset: u64, directory: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(b"copal pack proof").update(&name.0);
+        hasher.update(&length.to_le_bytes()).update(&offset.to_le_bytes()).update(directory);
+        *hasher.finalize().as_bytes()
     }
 
     /// The pack's key commitment.
@@ -96,6 +130,14 @@ impl PackKey {
         seal::open_part(&self.key, Part::Directory, &self.associated(offset), &mut sealed)?;
         Ok(sealed)
     }
+}
+
+/// header || salt
+fn head(writer: u32, keys: &Keys, salt: &[u8; 32]) -> [u8; 64] {
+    let mut head = [0; 64];
+    head[..32].copy_from_slice(&header::encode_by(writer, KIND, keys.repository));
+    head[32..].copy_from_slice(salt);
+    head
 }
 
 /// Padding that makes a pack of `length` bytes a multiple of a 32nd to a 64th of itself, at least 256 bytes and at most 64 KiB.
@@ -217,6 +259,8 @@ pub fn decode_directory(bytes: &[u8], end: u64) -> Result<Directory, Error> {
 /// What a footer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
+    /// Who made the pack.
+    pub writer: u32,
     pub salt: [u8; 32],
     pub commitment: [u8; 32],
     pub directory_offset: u64,
@@ -238,13 +282,22 @@ pub fn decode_footer(footer: &[u8; FOOTER_LEN], length: u64, repository: Id16) -
     if end != Some(length) || length > limits::PACK_MAX || directory_offset < BLOCKS_AT as u64 {
         return Err(Error::Malformed("a pack's footer points elsewhere"));
     }
-    Ok(Footer { salt, commitment, directory_offset, directory_length })
+    Ok(Footer { writer: header::writer(footer), salt, commitment, directory_offset, directory_length })
 }
 
-/// Finds the kind of contents whose key fits a salt and commitment.
-pub fn find_key(keys: &Keys, salt: &[u8; 32], commitment: &[u8; 32]) -> Option<(Contents, PackKey)> {
+/// Who made a pack, and its salt and commitment, as it begins.
+pub fn decode_head(head: &[u8], repository: Id16) -> Result<(u32, [u8; 32], [u8; 32]), Error> {
+    header::check(head, KIND, repository)?;
+    let mut cursor = Cursor(head);
+    cursor.take(limits::HEADER_LEN)?;
+    Ok((header::writer(head), cursor.array()?, cursor.array()?))
+}
+
+/// Finds the kind of contents whose key fits a footer's salt and commitment.
+pub fn find_key(keys: &Keys, footer: &Footer) -> Option<(Contents, PackKey)> {
+    let Footer { writer, salt, commitment, .. } = footer;
     [Contents::Data, Contents::Trees]
         .into_iter()
-        .map(|contents| (contents, PackKey::new(keys, contents, salt)))
+        .filter_map(|contents| Some((contents, PackKey::of(keys, *writer, contents, salt).ok()?)))
         .find(|(_, key)| blake3::Hash::from_bytes(key.commitment()) == blake3::Hash::from_bytes(*commitment))
 }

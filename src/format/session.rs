@@ -2,7 +2,7 @@
 
 use super::record::{Reader, Writer, element_id};
 use super::{Error, limits::LIST_MAX, small};
-use crate::crypto::Keys;
+use crate::crypto::{FULL, Keys};
 use crate::model::{Id, Id16, Time};
 
 /// Kind numbers.
@@ -116,6 +116,25 @@ pub fn encode_fence(keys: &Keys, session: &Id16, time: Time) -> Result<Vec<u8>, 
     small::encode(keys, FENCE, &[], &writer.finish())
 }
 
+/// The record of a removal or of damage, which is in the plain part: who only adds must know what is about to go, and can not open it. To
+/// that one it is the storage's word alone, whoever opens it sees that it is sealed. Older ones have it below the seal.
+///
+/// Errors: `NotGiven` for who only adds, when it is below the seal.
+fn read(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
+    let sealed = match small::decode(keys, kind, object) {
+        Err(Error::NotGiven) => Vec::new(),
+        other => other?,
+    };
+    let (repository, plain) = small::plain_part(object, kind)?;
+    match (sealed.is_empty(), keys.writer()) {
+        (false, _) if plain.is_empty() => Ok(sealed),
+        (false, _) => Err(Error::Malformed("it says what it says twice")),
+        (true, FULL) => Ok(plain.to_vec()),
+        _ if repository == keys.repository && !plain.is_empty() => Ok(plain.to_vec()),
+        _ => Err(Error::NotGiven),
+    }
+}
+
 /// A removal record: packs marked, or (a tombstone) removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removal {
@@ -136,7 +155,7 @@ pub struct Removal {
 
 /// Opens a removal record.
 pub fn decode_removal(keys: &Keys, object: &[u8]) -> Result<Removal, Error> {
-    let record = small::decode(keys, REMOVAL, object)?;
+    let record = read(keys, REMOVAL, object)?;
     let mut removal = Removal::default();
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
@@ -171,7 +190,7 @@ pub fn encode_removal(keys: &Keys, removal: &Removal) -> Result<Vec<u8>, Error> 
         .id(6, true, removal.answers.as_ref())
         .list(7, true, removal.replaces.iter().map(|id| id.0))
         .list(9, false, removal.snapshots.iter().map(|id| id.0));
-    small::encode(keys, REMOVAL, &[], &writer.finish())
+    small::encode(keys, REMOVAL, &writer.finish(), &[])
 }
 
 /// A damage record: what `check` found not to open.
@@ -191,12 +210,12 @@ pub fn encode_damage(keys: &Keys, damage: &Damage) -> Result<Vec<u8>, Error> {
         true,
         Some(damage.time),
     );
-    small::encode(keys, DAMAGE, &[], &writer.finish())
+    small::encode(keys, DAMAGE, &writer.finish(), &[])
 }
 
 /// Opens a damage record.
 pub fn decode_damage(keys: &Keys, object: &[u8]) -> Result<Damage, Error> {
-    let record = small::decode(keys, DAMAGE, object)?;
+    let record = read(keys, DAMAGE, object)?;
     let mut damage = Damage::default();
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {

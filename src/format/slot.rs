@@ -1,13 +1,16 @@
 //! Key slots: the master key wrapped by a password or a key file. docs/format.md, section 4.
 
+use super::config::{self, Config};
 use super::record::{Cursor, Reader, Writer};
 use super::{Error, header, limits};
-use crate::crypto::{self, Keys, MasterKey, hash::keyed, password, password::Cost, seal};
+use crate::crypto::{self, FULL, Keys, MasterKey, WriterKeys, hash::keyed, password, password::Cost, seal};
 use crate::model::{Id16, Time};
 
 /// Kind number of key slots.
 pub const KIND: u8 = 2;
 const ROLE_FULL: u64 = 1;
+/// Adds, and does not read.
+const ROLE_WRITER: u64 = 2;
 /// Most master keys, one an epoch.
 const MASTERS_MAX: usize = 1024;
 
@@ -32,6 +35,26 @@ pub struct Description {
     pub made: Time,
     pub user: String,
     pub host: String,
+    /// The number of the writer whose slot it is, or `FULL`.
+    pub writer: u32,
+}
+
+/// What a slot gives to who opens it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Given {
+    Full(MasterKey),
+    /// The keys of a writer, and the `config` that was in force when the slot was made.
+    Writer(Box<WriterKeys>, Config),
+}
+
+impl Given {
+    /// The keys that come of it.
+    pub fn keys(self, repository: Id16) -> Keys {
+        match self {
+            Given::Full(master) => Keys::new(master, repository),
+            Given::Writer(keys, _) => Keys::of_writer(&keys, repository),
+        }
+    }
 }
 
 /// The plain part of a slot.
@@ -61,13 +84,54 @@ fn commitment(key: &[u8; 32], plain: &[u8]) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// Makes a slot that `unlock` opens.
+/// Makes a slot that `unlock` opens, and that gives all there is to give.
+///
+/// Errors: `NotGiven` when these are the keys of a writer.
 pub fn encode(
     keys: &Keys,
     unlock: Unlock<'_>,
     cost: Cost,
     description: &Description,
     config: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let mut bundle = Writer::default();
+    bundle.int(1, true, ROLE_FULL).list(2, true, [keys.master().ok_or(Error::NotGiven)?.bytes()]);
+    encode_bundle(keys, unlock, cost, description, config, &bundle.finish())
+}
+
+/// Makes a slot that `unlock` opens, for the writer of the number in the description. `config`: the object and what it says.
+///
+/// Errors: `NotGiven` when these are the keys of a writer.
+pub fn encode_for_writer(
+    keys: &Keys,
+    unlock: Unlock<'_>,
+    cost: Cost,
+    description: &Description,
+    config: (&[u8], &Config),
+) -> Result<Vec<u8>, Error> {
+    let given = keys.writer_keys(description.writer).ok_or(Error::NotGiven)?;
+    let mut bundle = Writer::default();
+    bundle
+        .int(1, true, ROLE_WRITER)
+        .int(3, true, u64::from(given.number))
+        .field(4, true, &given.secret)
+        .field(5, true, &given.seal)
+        .field(6, true, &given.cut)
+        .field(7, true, &given.chunk_id)
+        .field(8, true, &given.tree_id)
+        .field(9, true, &given.link_group)
+        .field(10, true, &given.state)
+        .field(11, true, &config::encode_record(config.1));
+    encode_bundle(keys, unlock, cost, description, config.0, &bundle.finish())
+}
+
+fn encode_bundle(
+    keys: &Keys,
+    unlock: Unlock<'_>,
+    cost: Cost,
+    description: &Description,
+    config: &[u8],
+    bundle: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let derivation = match unlock {
         Unlock::Password(_) => Derivation::Password(cost),
@@ -101,9 +165,7 @@ pub fn encode(
     object.extend_from_slice(&plain);
     let head = object.clone();
     object.extend_from_slice(commitment(&key, &plain).as_bytes());
-    let mut bundle = Writer::default();
-    bundle.int(1, true, ROLE_FULL).list(2, true, [keys.master().bytes()]);
-    let (nonce, sealed) = seal::seal_small(&keyed(&key, b"copal slot seal"), &object, &bundle.finish())?;
+    let (nonce, sealed) = seal::seal_small(&keyed(&key, b"copal slot seal"), &object, bundle)?;
     object.extend_from_slice(&nonce);
     object.extend_from_slice(&(sealed.len() as u32).to_le_bytes());
     object.extend_from_slice(&sealed);
@@ -111,7 +173,8 @@ pub fn encode(
     text.bytes(1, false, description.label.as_bytes())
         .time(2, false, Some(description.made))
         .bytes(3, false, description.user.as_bytes())
-        .bytes(4, false, description.host.as_bytes());
+        .bytes(4, false, description.host.as_bytes())
+        .int(5, false, u64::from(description.writer));
     let (nonce, sealed) = seal::seal_small(&keys.slot_description, &head, &text.finish())?;
     object.extend_from_slice(&nonce);
     object.extend_from_slice(&sealed);
@@ -182,7 +245,7 @@ pub fn decode(object: &[u8]) -> Result<Slot, Error> {
 }
 
 /// Tries to open a slot: none when the password or key is another one. An error when the slot was tampered with.
-pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<MasterKey>, Error> {
+pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<Given>, Error> {
     let slot = decode(object)?;
     let parts = parts(object)?;
     let Some(key) = key_encryption_key(&slot, unlock)? else { return Ok(None) };
@@ -192,7 +255,8 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<MasterKey>, Erro
     }
     let bundle =
         seal::open_small(&keyed(&key, b"copal slot seal"), parts.associated, &parts.nonce, parts.bundle)?;
-    let (mut role, mut masters) = (0, Vec::new());
+    let (mut role, mut masters, mut record) = (0, Vec::new(), None);
+    let mut given = WriterKeys::default();
     let mut reader = Reader::new(&bundle);
     while let Some(field) = reader.next()? {
         match field.number {
@@ -202,16 +266,27 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<MasterKey>, Erro
                     <[u8; 32]>::try_from(bytes).map_err(|_| Error::Malformed("a key has another length"))
                 })?
             }
+            3 => given.number = field.int32()?,
+            4 => given.secret = field.array()?,
+            5 => given.seal = field.array()?,
+            6 => given.cut = field.array()?,
+            7 => given.chunk_id = field.array()?,
+            8 => given.tree_id = field.array()?,
+            9 => given.link_group = field.array()?,
+            10 => given.state = field.array()?,
+            11 => record = Some(config::decode_record(field.value, 1)?),
             _ => field.unknown()?,
         }
     }
-    if role != ROLE_FULL {
-        return Err(Error::Unsupported(format!("key role {role}")));
-    }
-    match masters[..] {
-        [master] => Ok(Some(MasterKey::from_bytes(master))),
-        [] => Err(Error::Malformed("a key slot holds no key")),
-        _ => Err(Error::Unsupported("several key epochs".to_owned())),
+    match (role, &masters[..], record) {
+        (ROLE_FULL, [master], _) => Ok(Some(Given::Full(MasterKey::from_bytes(*master)))),
+        (ROLE_FULL, [], _) => Err(Error::Malformed("a key slot holds no key")),
+        (ROLE_FULL, ..) => Err(Error::Unsupported("several key epochs".to_owned())),
+        (ROLE_WRITER, _, Some(config)) if given.number != FULL => {
+            Ok(Some(Given::Writer(Box::new(given), config)))
+        }
+        (ROLE_WRITER, ..) => Err(Error::Malformed("a writer's key slot lacks its number or config")),
+        (role, ..) => Err(Error::Unsupported(format!("key role {role}"))),
     }
 }
 
@@ -229,6 +304,7 @@ pub fn describe(keys: &Keys, object: &[u8]) -> Result<Description, Error> {
             2 => description.made = field.time()?,
             3 => description.user = field.text()?,
             4 => description.host = field.text()?,
+            5 => description.writer = field.int32()?,
             _ => field.unknown()?,
         }
     }

@@ -9,6 +9,9 @@ const CODEC_ZSTD: u8 = 1;
 /// Records at least this long are tried with zstd.
 const COMPRESS_FROM: usize = 512;
 
+/// Kinds whose plain part says something.
+const WITH_PLAIN_PART: [u8; 3] = [super::config::KIND, super::session::REMOVAL, super::session::DAMAGE];
+
 /// Seals a record as an object of that kind number. `compress` and `decompress` below are zstd's.
 pub fn encode(keys: &Keys, kind: u8, plain_part: &[u8], record: &[u8]) -> Result<Vec<u8>, Error> {
     if record.len() + plain_part.len() + 256 > limits::SMALL_MAX {
@@ -28,7 +31,7 @@ pub fn encode(keys: &Keys, kind: u8, plain_part: &[u8], record: &[u8]) -> Result
             payload.extend_from_slice(record);
         }
     }
-    let mut object = header::encode(kind, keys.repository).to_vec();
+    let mut object = header::encode_by(keys.writer(), kind, keys.repository).to_vec();
     object.extend_from_slice(&crypto::random::<16>()?);
     object.extend_from_slice(&(plain_part.len() as u32).to_le_bytes());
     object.extend_from_slice(plain_part);
@@ -56,7 +59,8 @@ pub fn decode(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
         Err(Error::Unsupported(_))
             if kind != super::config::KIND
                 && header::check(object, kind, keys.repository).is_err()
-                && open(keys, kind, &header::with_own(object, kind, keys.repository)).is_ok() =>
+                && header::with_each_own(object, kind, keys.repository)
+                    .any(|own| open(keys, kind, &own).is_ok()) =>
         {
             Err(Error::Malformed("its header was changed"))
         }
@@ -70,14 +74,15 @@ fn open(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
     }
     header::check(object, kind, keys.repository)?;
     let (_, plain) = plain_part(object, kind)?;
-    if !plain.is_empty() && kind != super::config::KIND {
+    if !plain.is_empty() && !WITH_PLAIN_PART.contains(&kind) {
         return Err(Error::Malformed("a plain part where there is none"));
     }
     let (associated, rest) =
         object.split_at_checked(52 + plain.len()).ok_or(Error::Malformed("cut short"))?;
     let mut cursor = Cursor(rest);
     let nonce = cursor.array()?;
-    let payload = seal::open_small(&keys.small(kind), associated, &nonce, cursor.0)?;
+    let key = keys.small_of(header::writer(object), kind).ok_or(Error::NotGiven)?;
+    let payload = seal::open_small(&key, associated, &nonce, cursor.0)?;
     let mut cursor = Cursor(&payload);
     let [codec] = cursor.array()?;
     let length = cursor.varint()?;

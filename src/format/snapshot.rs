@@ -2,8 +2,8 @@
 
 use super::content::{decode_segments, encode_segments};
 use super::record::{Reader, Writer, element_id, element_text};
-use super::{Error, limits, limits::LIST_MAX, small};
-use crate::crypto::Keys;
+use super::{Error, header, limits, limits::LIST_MAX, small};
+use crate::crypto::{FULL, Keys};
 use crate::model::{Id, Id16, Snapshot, Summary, Time};
 
 /// Kind number of snapshots.
@@ -104,7 +104,7 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
 /// Opens a snapshot.
 pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
     let record = small::decode(keys, KIND, object)?;
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot { writer: header::writer(object), ..Snapshot::default() };
     let mut root = None;
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
@@ -134,6 +134,8 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
             19 => snapshot.state = decode_segments(field.value, limits::STATE_SEGMENTS_MAX)?,
             23 => snapshot.options_digest = field.value.to_vec(),
             24 => snapshot.removals_seen = field.list(LIST_MAX, element_id)?,
+            // Who only adds speaks for nobody else.
+            26..=28 if snapshot.writer != FULL => {}
             26 => snapshot.stands_for = Some(field.id()?),
             27 => {
                 let bytes: &[u8; 48] = &field.array()?;

@@ -22,7 +22,7 @@ const TREES: u64 = 0xa5c3_96f0_5a3c_69e1;
 /// A pack's columns, in the order that `pack_of` reads.
 pub(super) const SELECT_PACK: &str =
     "SELECT id, name, length, contents, salt, commitment, directory_offset, directory_length, chunks,
-    blocks, EXISTS (SELECT 1 FROM pack_sources WHERE pack = packs.id) FROM packs";
+    blocks, EXISTS (SELECT 1 FROM pack_sources WHERE pack = packs.id), writer FROM packs";
 
 /// The integers under which a chunk stands.
 pub(super) fn key(contents: Contents, id: &Id) -> (i64, i64) {
@@ -57,6 +57,7 @@ pub(super) fn pack_of(row: &Row<'_>) -> Result<PackInfo, Error> {
         directory_length: row.get(7)?,
         chunks: row.get::<_, i64>(8)? as u64,
         listed: row.get(10)?,
+        writer: row.get(11)?,
         blocks: blocks.ok_or_else(|| Error::Damaged("a pack's blocks".to_owned()))?,
     })
 }

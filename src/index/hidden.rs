@@ -16,6 +16,8 @@ pub(super) struct Hidden {
     packs: HashSet<Id>,
     /// Hidden chunks, each with the pack in which this process stored it again.
     chunks: HashMap<(Contents, Id), Option<Id>>,
+    /// Whose packs alone may be relied on: a writer's number, or 0 for those that full keys made.
+    writer: u32,
 }
 
 impl Hidden {
@@ -37,7 +39,7 @@ impl Hidden {
 
     /// Whether a chunk in this pack may be relied on.
     pub(super) fn allows(&self, contents: Contents, id: &Id, pack: &PackInfo) -> bool {
-        if self.packs.contains(&pack.name) {
+        if pack.writer != self.writer || self.packs.contains(&pack.name) {
             return false;
         }
         match self.chunks.get(&(contents, *id)) {
@@ -66,13 +68,22 @@ pub(super) fn contents_of(number: u8) -> Result<Contents, Error> {
 }
 
 impl Index {
+    /// Says whose packs alone may be relied on: those of that writer, or, when it is 0, those that full keys made.
+    pub fn rely_on(&self, writer: u32) {
+        write(&self.hidden).writer = writer;
+    }
+
     /// Says which packs and chunks count as absent for `lookup` and `contains`, in place of those said before. A chunk that this
     /// process stores after that counts as present there. Holds in this process also when writing it down fails.
     pub fn set_hidden(&self, packs: &[Id], chunks: &[(Contents, Id)]) -> Result<(), Error> {
-        *write(&self.hidden) = Hidden {
-            packs: packs.iter().copied().collect(),
-            chunks: chunks.iter().map(|chunk| (*chunk, None)).collect(),
-        };
+        {
+            let mut hidden = write(&self.hidden);
+            *hidden = Hidden {
+                packs: packs.iter().copied().collect(),
+                chunks: chunks.iter().map(|chunk| (*chunk, None)).collect(),
+                writer: hidden.writer,
+            };
+        }
         let mut writer = lock(&self.writer);
         if read(&self.hidden).same_as(&Hidden::load(&writer)?) {
             return Ok(());

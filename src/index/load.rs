@@ -121,8 +121,8 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
         Some(row) => row,
         None => {
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO packs (name, length, contents, salt, commitment, directory_offset, directory_length, chunks, blocks)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO packs (name, length, contents, salt, commitment, directory_offset, directory_length, chunks, blocks,
+                 writer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?;
             let row = insert.insert((
                 &info.name.0[..],
@@ -134,6 +134,7 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
                 info.directory_length,
                 info.chunks as i64,
                 encode_blocks(&info.blocks),
+                info.writer,
             ))?;
             if !pack.directory.is_empty() {
                 transaction

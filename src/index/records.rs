@@ -12,6 +12,8 @@ pub struct PackRecord {
     pub contents: Contents,
     pub salt: [u8; 32],
     pub commitment: [u8; 32],
+    /// Who made it: a writer's number, or 0.
+    pub writer: u32,
     pub directory_offset: u64,
     pub directory_length: u32,
     /// Plain text of the pack's directory, kept for `Index::pack_directory`; empty = do not keep it (about 35 bytes a chunk less).
@@ -39,6 +41,8 @@ pub struct PackInfo {
     pub contents: Contents,
     pub salt: [u8; 32],
     pub commitment: [u8; 32],
+    /// Who made it: a writer's number, or 0.
+    pub writer: u32,
     pub directory_offset: u64,
     pub directory_length: u32,
     /// Number of chunks in the pack.
@@ -86,6 +90,7 @@ impl PackInfo {
             contents: record.contents,
             salt: record.salt,
             commitment: record.commitment,
+            writer: record.writer,
             directory_offset: record.directory_offset,
             directory_length: record.directory_length,
             chunks: record.places().count() as u64,

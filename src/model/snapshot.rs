@@ -25,6 +25,8 @@ pub struct Summary {
 /// One snapshot. Fields as in docs/format.md, section 8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Who made it, as its header says: the number of a writer, or 0 for a full key. Not written.
+    pub writer: u32,
     pub time: Time,
     /// Seconds east of UTC where the snapshot was made.
     pub utc_offset: i64,

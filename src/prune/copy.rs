@@ -50,10 +50,8 @@ pub(super) fn repack(run: &Run<'_>, new: &New) -> Result<Copied, Error> {
         let (some, more) = rest.split_at(count);
         let rows: HashSet<u64> = some.iter().map(|pack| pack.row).collect();
         let mut needed = Needed::new();
-        new.usage.each(run, &mut |places| {
-            if let Some((_, place)) = new.usage.best(places)
-                && rows.contains(&place.pack)
-            {
+        new.usage.each(run, &mut |_, counting| {
+            for (_, place) in counting.iter().filter(|(_, place)| rows.contains(&place.pack)) {
                 needed.entry(place.pack).or_default().insert((place.block, place.offset));
             }
         })?;

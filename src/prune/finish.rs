@@ -147,11 +147,11 @@ fn settled(
 /// Chunks in use that lie nowhere but in marked packs, one of which is among `packs`.
 fn needed(run: &Run<'_>, usage: &Usage, packs: &HashSet<Id>) -> Result<copy::Needed, Error> {
     let mut needed = copy::Needed::new();
-    usage.each(run, &mut |places| {
-        if let Some((Standing::Marked, best)) = usage.best(places) {
-            let is_going = |row| usage.pack(row).is_some_and(|pack| packs.contains(&pack.name));
+    usage.each(run, &mut |places, counting| {
+        let is_going = |row| usage.pack(row).is_some_and(|pack| packs.contains(&pack.name));
+        for (_, place) in counting.iter().filter(|(standing, _)| *standing == Standing::Marked) {
             if places.iter().any(|place| is_going(place.pack)) {
-                needed.entry(best.pack).or_default().insert((best.block, best.offset));
+                needed.entry(place.pack).or_default().insert((place.block, place.offset));
             }
         }
     })?;

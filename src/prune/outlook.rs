@@ -13,6 +13,7 @@ use super::roots::Root;
 use super::usage::{self, BlockUse, Missing, PackUse, Standing, Usage};
 use super::walk::{self, Found, Walked};
 use super::{LOOKS, Options, Run, missing_error, spared};
+use crate::crypto::FULL;
 use crate::index::{Gather, References, Used};
 use crate::model::clock::Clock;
 use crate::model::{Contents, Id};
@@ -119,7 +120,8 @@ fn ranked(repository: &Repository, steps: &[Vec<Id>]) -> Result<Vec<(Root, u32)>
     };
     let root = |named: &Named| {
         let (tree, state) = (named.snapshot.root, named.snapshot.state.clone());
-        (Root { tree, state, is_confirmed: named.confirmed.is_some() }, rank(named))
+        let is_writers = named.snapshot.writer != FULL;
+        (Root { tree, state, is_confirmed: named.confirmed.is_some(), is_writers }, rank(named))
     };
     Ok(all.confirmed.iter().chain(&all.unconfirmed).map(root).collect())
 }
@@ -245,7 +247,7 @@ impl Outlook<'_> {
             };
             let block = first[pack] + place.block as usize;
             lowest[block] = lowest[block].min(rank);
-            if usage.packs[pack].standing != Standing::Damaged
+            if usage.packs[pack].may_be_rewritten()
                 && let Some(share) = shares.get_mut(step_of(*steps, rank))
             {
                 let of = &usage.packs[pack].blocks[place.block as usize];
@@ -304,8 +306,7 @@ impl Outlook<'_> {
         freed[0] += self.leftovers as f64;
         for (number, pack) in self.packs() {
             let last = step_of(self.steps, self.last_of(number));
-            // What is needed of a damaged pack is a repair's to move.
-            let is_whole = pack.standing == Standing::Damaged;
+            let is_whole = !pack.may_be_rewritten();
             if let Some(freed) = freed.get_mut(last) {
                 *freed += if is_whole { pack.length } else { around_blocks(pack) } as f64;
             }
@@ -353,7 +354,7 @@ impl Outlook<'_> {
                 continue;
             }
             let is_rewritten = pack.blocks.iter().zip(live).any(|(block, live)| *live < block.plain);
-            if pack.standing == Standing::Damaged || !is_rewritten {
+            if !pack.may_be_rewritten() || !is_rewritten {
                 continue;
             }
             freed.at_most += around_blocks(pack);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Options;
 use super::usage::{BlockUse, PackUse, Standing, Usage};
+use crate::crypto::FULL;
 use crate::model::{Id, Time};
 
 /// How much unused room may stay in packs that are partly in use.
@@ -106,6 +107,8 @@ pub fn plan(
                 plan.remove.push(pack.name);
             }
             (Standing::Damaged, _) => {}
+            // Written anew it would be nothing that who made it can rely on: the same would come again.
+            _ if pack.writer != FULL => {}
             (Standing::Good, _) => {
                 let (dead, part) = unused(pack);
                 unused_all += dead + part;

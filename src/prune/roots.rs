@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Run;
+use crate::crypto::FULL;
 use crate::format::note::Link;
 use crate::model::{Id, Id16, Segment, Snapshot, Time};
 use crate::repository::Error;
@@ -15,6 +16,8 @@ pub struct Root {
     pub state: Vec<Segment>,
     /// It was saved; else it was never completed, and what of it is there stays.
     pub is_confirmed: bool,
+    /// Somebody made it who adds only.
+    pub is_writers: bool,
 }
 
 /// All snapshots, by what becomes of them.
@@ -29,7 +32,8 @@ pub struct Roots {
 }
 
 fn root(named: &Named, is_confirmed: bool) -> Root {
-    Root { tree: named.snapshot.root, state: named.snapshot.state.clone(), is_confirmed }
+    let Snapshot { root: tree, state, writer, .. } = &named.snapshot;
+    Root { tree: *tree, state: state.clone(), is_confirmed, is_writers: *writer != FULL }
 }
 
 /// A saved snapshot, and the one before it that is missing. Who removes one puts its note before: so notes that are listed after the
@@ -89,8 +93,7 @@ pub(super) fn roots(
             None => now.seconds_since(at) >= run.options.grace_seconds as f64,
         };
         if goes && !parents.contains(&named.name) {
-            let Snapshot { client, sequence, previous, .. } = named.snapshot;
-            roots.going.push((named.name, Link { client, sequence, previous }));
+            roots.going.push((named.name, Link::of(&named.snapshot)));
         } else {
             match goes {
                 true => roots.held += 1,

@@ -4,9 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::roots::Roots;
 use super::{Run, walk};
+use crate::crypto::FULL;
 use crate::index::{Gather, Index, Place, Used};
 use crate::model::Id;
 use crate::repository::Error;
+
+/// With what chunks are gathered (`Gather::add_sized`): who needs them.
+const BY_FULL: u32 = 1;
+const BY_WRITERS: u32 = 2;
 
 /// What may be said of a pack's copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,11 +40,20 @@ pub struct BlockUse {
 pub struct PackUse {
     pub row: u64,
     pub name: Id,
+    /// Who made it: the number of a writer, or 0.
+    pub writer: u32,
     pub length: u64,
     pub standing: Standing,
     pub is_damaged: bool,
     pub live: u64,
     pub blocks: Vec<BlockUse>,
+}
+
+impl PackUse {
+    /// Whether what is needed of it may be written anew: of a damaged one it is a repair's to move, and who adds only relies on its own.
+    pub fn may_be_rewritten(&self) -> bool {
+        self.standing != Standing::Damaged && self.writer == FULL
+    }
 }
 
 /// Chunks that are needed and in no pack.
@@ -62,36 +76,65 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn standing(&self, place: &Place) -> Option<(Standing, (bool, Id))> {
+    fn standing(&self, place: &Place) -> Option<(&PackUse, Standing)> {
         let pack = self.packs.get(*self.by_row.get(&place.pack)?)?;
         // A row of the cache that makes no sense is no copy.
         let block = pack.blocks.get(place.block as usize)?;
         if place.length == 0 || u64::from(place.offset) + u64::from(place.length) > u64::from(block.plain) {
             return None;
         }
-        Some((pack.standing, (pack.is_damaged, pack.name)))
+        Some((pack, pack.standing)).filter(|_| pack.standing != Standing::Missing)
     }
 
-    /// The best of a chunk's places: one that counts, the same for everyone who looks.
-    pub fn best<'p>(&self, places: &'p [Place]) -> Option<(Standing, &'p Place)> {
+    /// The best of a chunk's places in packs that full keys made: one that counts, the same for everyone who looks.
+    fn best<'p>(&self, places: &'p [Place]) -> Option<(Standing, &'p Place)> {
         places
             .iter()
             .filter_map(|place| Some((self.standing(place)?, place)))
-            .filter(|((standing, _), _)| *standing != Standing::Missing)
-            .min_by_key(|((standing, name), place)| (*standing, *name, place.block, place.offset))
-            .map(|((standing, _), place)| (standing, place))
+            .filter(|((pack, _), _)| pack.writer == FULL)
+            .min_by_key(|((pack, standing), place)| {
+                (*standing, pack.is_damaged, pack.name, place.block, place.offset)
+            })
+            .map(|((_, standing), place)| (standing, place))
     }
 
-    /// Tells `each` of every chunk that was gathered for certain: the lowest rank of those who need it, and its best place, the pack by its
-    /// number in `packs`.
+    /// Gives the places of a chunk that count for who needs it. For full keys, the best in packs that full keys made, and only where that is not
+    /// good each in a pack of who adds only. For who adds only, that and each of those: what these say they hold makes nobody's
+    /// superfluous, and they rely on their own alone; only of what is marked a good one elsewhere is enough.
+    fn counting(&self, places: &[Place], is_writers: bool, counting: &mut Vec<(Standing, Place)>) {
+        counting.clear();
+        let best = self.best(places);
+        counting.extend(best.map(|(standing, place)| (standing, *place)));
+        let is_safe = matches!(best, Some((Standing::Good, _)));
+        if is_safe && !is_writers {
+            return;
+        }
+        let found = places.iter().filter_map(|place| Some((self.standing(place)?, place)));
+        for ((pack, standing), place) in found {
+            if pack.writer != FULL && !(standing == Standing::Marked && is_safe) {
+                counting.push((standing, *place));
+            }
+        }
+    }
+
+    /// Tells `each` of every chunk that was gathered for certain: the lowest rank of those who need it, and each place that counts, the pack
+    /// by its number in `packs`; once without any where there is none.
     pub fn each_ranked(
         &self,
         index: &Index,
         each: &mut dyn FnMut(u32, Option<(usize, &Place)>),
     ) -> Result<(), Error> {
+        let mut counting = Vec::new();
         index.each_used(&self.used, &mut |chunk, places| {
-            let best = self.best(places).map(|(_, place)| place);
-            each(chunk.rank, best.and_then(|place| Some((*self.by_row.get(&place.pack)?, place))));
+            self.counting(places, true, &mut counting);
+            for (_, place) in &counting {
+                if let Some(number) = self.by_row.get(&place.pack) {
+                    each(chunk.rank, Some((*number, place)));
+                }
+            }
+            if counting.is_empty() {
+                each(chunk.rank, None);
+            }
             Ok(())
         })
     }
@@ -101,20 +144,36 @@ impl Usage {
         self.packs.get(*self.by_row.get(&row)?)
     }
 
-    /// Tells `each` of every chunk in use with all its places. A chunk may come twice, the second time for a snapshot that was never
-    /// completed: then it has a place.
-    pub fn each(&self, run: &Run<'_>, each: &mut dyn FnMut(&[Place])) -> Result<(), Error> {
+    /// Tells `each` of every chunk in use: all its places, and those that count (none where it is missing). A chunk may come several times, for
+    /// snapshots of full keys, of who adds only, and for those that were never completed; the first two times with other places that
+    /// count, and the last only when there is one.
+    pub fn each(
+        &self,
+        run: &Run<'_>,
+        each: &mut dyn FnMut(&[Place], &[(Standing, Place)]),
+    ) -> Result<(), Error> {
         let index = &run.repository.index;
-        index.each_used(&self.used, &mut |_, places| {
-            each(places);
+        let (mut counting, mut told, mut last) = (Vec::new(), Vec::new(), None);
+        index.each_used(&self.used, &mut |chunk, places| {
+            self.counting(places, chunk.rank == BY_WRITERS, &mut counting);
+            let this = (chunk.contents, chunk.id_begin());
+            let is_same = last.replace(this) == Some(this);
+            if is_same {
+                counting.retain(|one| !told.contains(one));
+            }
+            if !is_same || !counting.is_empty() {
+                each(places, &counting);
+            }
+            std::mem::swap(&mut counting, &mut told);
             Ok::<(), Error>(())
         })?;
         if self.perhaps_used.is_empty() {
             return Ok(());
         }
         index.each_used(&self.perhaps_used, &mut |_, places| {
-            if self.best(places).is_some() {
-                each(places);
+            self.counting(places, true, &mut counting);
+            if !counting.is_empty() {
+                each(places, &counting);
             }
             Ok(())
         })
@@ -145,6 +204,7 @@ pub(super) fn laid_out(run: &Run<'_>, used: Used, perhaps_used: Used) -> Result<
         packs.push(PackUse {
             row: pack.row,
             name: pack.name,
+            writer: pack.writer,
             length: pack.length,
             standing,
             is_damaged: damaged.contains(&pack.name),
@@ -164,9 +224,12 @@ pub(super) fn laid_out(run: &Run<'_>, used: Used, perhaps_used: Used) -> Result<
 pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     let repository = run.repository;
     let gathered = |is_confirmed: bool| {
-        let mut gather = Gather::new(repository.index.folder().as_deref())?;
-        let roots = roots.stay.iter().filter(|root| root.is_confirmed == is_confirmed);
-        walk::gather(run, roots, &mut gather)?;
+        let mut gather = Gather::sized(repository.index.folder().as_deref())?;
+        for (is_writers, by) in [(false, BY_FULL), (true, BY_WRITERS)] {
+            let roots = roots.stay.iter().filter(|root| root.is_confirmed == is_confirmed);
+            let roots = roots.filter(|root| root.is_writers == is_writers);
+            walk::gather(run, roots, by, &mut gather)?;
+        }
         Ok::<Used, Error>(gather.finish()?)
     };
     let (used, perhaps_used) = (gathered(true)?, gathered(false)?);
@@ -180,14 +243,14 @@ pub(super) fn usage(run: &Run<'_>, roots: &Roots) -> Result<Usage, Error> {
     }
     let mut live = vec![0u32; blocks];
     let mut missing = 0;
-    usage.each(run, &mut |places| match usage.best(places) {
-        None => missing += 1,
-        Some((_, place)) => {
+    usage.each(run, &mut |_, counting| {
+        for (_, place) in counting {
             let first = usage.by_row.get(&place.pack).and_then(|number| firsts.get(*number));
             if let Some(live) = first.and_then(|first| live.get_mut(first + place.block as usize)) {
                 *live = live.saturating_add(place.length);
             }
         }
+        missing += u64::from(counting.is_empty());
     })?;
     for (pack, first) in usage.packs.iter_mut().zip(firsts) {
         for (block, live) in pack.blocks.iter_mut().zip(&live[first..]) {

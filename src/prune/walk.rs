@@ -257,6 +257,7 @@ impl Names {
 
 /// Gathers all there is.
 struct Gathering<'g> {
+    by: u32,
     gather: &'g mut Gather,
     /// Nothing may be unreadable.
     must_be_whole: bool,
@@ -264,11 +265,11 @@ struct Gathering<'g> {
 
 impl Found for Gathering<'_> {
     fn page(&mut self, _: u32, id: &Id) -> Result<(), Error> {
-        Ok(self.gather.add(Contents::Trees, id)?)
+        Ok(self.gather.add_sized(Contents::Trees, id, self.by)?)
     }
 
     fn data(&mut self, _: u32, id: &Id) -> Result<(), Error> {
-        Ok(self.gather.add(Contents::Data, id)?)
+        Ok(self.gather.add_sized(Contents::Data, id, self.by)?)
     }
 
     fn unreadable(&mut self, _: u32, error: Error) -> Result<(), Error> {
@@ -276,16 +277,17 @@ impl Found for Gathering<'_> {
     }
 }
 
-/// Gathers what the roots need. Nothing of a root that was saved may be unreadable; of one that was never completed, what can not be
+/// Gathers what the roots need; `by` stands with each chunk. Nothing of a root that was saved may be unreadable; of one that was never completed, what can not be
 /// read is passed over.
 pub(super) fn gather<'a>(
     run: &Run<'_>,
     roots: impl Iterator<Item = &'a Root>,
+    by: u32,
     gather: &mut Gather,
 ) -> Result<(), Error> {
     let mut walked = Walked::default();
     for root in roots {
-        let mut found = Gathering { gather: &mut *gather, must_be_whole: root.is_confirmed };
+        let mut found = Gathering { gather: &mut *gather, by, must_be_whole: root.is_confirmed };
         walk(run, root, &mut walked, &mut found)?;
     }
     Ok(())

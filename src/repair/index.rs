@@ -139,6 +139,12 @@ struct Filling<'a> {
 
 impl Filling<'_> {
     fn push(&mut self, entry: PackEntry) -> Result<(), Error> {
+        // An index object has packs of one maker.
+        if self.object.packs.first().is_some_and(|first| first.maker.writer != entry.maker.writer) {
+            let replaces = self.object.replaces.clone();
+            self.put()?;
+            self.object.replaces = replaces;
+        }
         self.object.packs.push(entry);
         while fitting(&self.object.packs, INDEX_PACKS) < self.object.packs.len() {
             let packs = self.object.packs.split_off(fitting(&self.object.packs, INDEX_PACKS));
@@ -151,11 +157,9 @@ impl Filling<'_> {
     }
 
     fn put(&mut self) -> Result<(), Error> {
-        if self.object.packs.is_empty() {
-            return Ok(());
-        }
+        let Some(writer) = self.object.packs.first().map(|entry| entry.maker.writer) else { return Ok(()) };
         let mut object = std::mem::take(&mut self.object);
-        let name = self.run.repository.put_index_object(&mut object)?;
+        let name = self.run.repository.put_index_object_of(writer, &mut object)?;
         self.run.repository.load_index_object(&name).map(|_| ())
     }
 }

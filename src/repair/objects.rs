@@ -95,8 +95,8 @@ pub(super) fn look(run: &Run<'_>) -> Result<(Objects, Snapshots), Error> {
     let mut lost: HashMap<Id, Option<Time>> = stored.lost.iter().copied().collect();
     for (after, name) in all.broken_links() {
         lost.entry(name).or_default();
-        let snapshot = &after.snapshot;
-        let (client, sequence) = (snapshot.client, snapshot.sequence.saturating_sub(1));
+        let Link { client, sequence, .. } = Link::of(&after.snapshot);
+        let sequence = sequence.saturating_sub(1);
         objects.links.insert(name, Link { client, sequence, previous: None });
     }
     for (name, confirmed) in lost {

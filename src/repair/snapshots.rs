@@ -8,6 +8,7 @@ use super::objects::{self, Objects};
 use super::rewrite::{Lost, Rewrite};
 use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
+use crate::crypto::FULL;
 use crate::format::note::{Group, Verb};
 use crate::model::{Id, Snapshot};
 use crate::repository::session::Session;
@@ -285,6 +286,7 @@ fn stand_in(hit: &Hit, root: Id) -> Snapshot {
         state: Vec::new(),
         options_digest: Vec::new(),
         stands_for: Some(*name),
+        writer: FULL,
         ..snapshot.clone()
     }
 }

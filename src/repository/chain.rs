@@ -1,7 +1,7 @@
 //! The chain of a client's snapshots: each names the one before, so that one that went missing is missed.
 
 use super::session::Session;
-use super::snapshots::Snapshots;
+use super::snapshots::{Named, Snapshots};
 use super::{Error, Repository};
 use crate::model::{Id, Snapshot};
 
@@ -17,7 +17,9 @@ impl Repository {
         all: &Snapshots,
     ) -> Result<Id, Error> {
         // Forgotten ones are links of the chain like others, and so are those that are gone.
-        let there = all.saved().map(|named| (named.snapshot.client, named.snapshot.sequence, named.name));
+        let own = |named: &&Named| named.snapshot.writer == self.keys.writer();
+        let there =
+            all.saved().filter(own).map(|named| (named.snapshot.client, named.snapshot.sequence, named.name));
         let gone = all.notes.removed_links().map(|(name, link)| (link.client, link.sequence, name));
         let newest = there
             .chain(gone)

@@ -115,7 +115,7 @@ impl Repository {
 
     /// The same for who found in this run that they are wanted: no request else.
     pub fn renew_wanted_copies(&self) {
-        if std::mem::take(&mut self.seen().lacks_copies) {
+        if std::mem::take(&mut self.seen().lacks_copies) && !self.is_write_only() {
             self.renew_copies(false);
         }
     }

@@ -16,6 +16,12 @@ pub enum Error {
     Gone { location: String },
     #[error("wrong password or key for {location}")]
     WrongKey { location: String },
+    /// What a key that only adds is not for.
+    #[error("the key for {location} only adds backups: it neither reads nor removes")]
+    NotGiven { location: String },
+    /// What another key sealed, and the one in use, which only adds, does not open.
+    #[error("{object}: sealed with another key")]
+    Closed { object: String },
     /// An object is not what it should be.
     #[error("damaged: {object}: {what}")]
     Damaged { object: String, what: String },
@@ -128,6 +134,7 @@ impl Error {
     pub fn format(object: &str, error: format::Error) -> Error {
         let object = object.to_owned();
         match error {
+            format::Error::NotGiven => Error::Closed { object },
             error if error.is_unsupported() => Error::Unsupported { object, what: error.to_string() },
             error => Error::Damaged { object, what: error.to_string() },
         }
@@ -163,7 +170,11 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Error::Damaged { .. } | Error::Unread { .. } | Error::Lost { .. } | Error::Unsupported { .. }
+            Error::Damaged { .. }
+                | Error::Unread { .. }
+                | Error::Lost { .. }
+                | Error::Unsupported { .. }
+                | Error::Closed { .. }
         )
     }
 }

@@ -1,13 +1,16 @@
 //! Index objects as they are written: how much goes into one, and new ones without packs that are to go. docs/concurrency.md says why
 //! that is safe beside others.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
 use super::{Error, Repository, get_named, list_names, put_named};
 use crate::backend::Kind;
+use crate::crypto::{FULL, Keys};
+use crate::format::header;
 use crate::format::index::{self, IndexObject, PackEntry};
-use crate::format::limits::INDEX_PACKS;
+use crate::format::limits::{HEADER_LEN, INDEX_PACKS};
+use crate::format::pack::{self, BLOCKS_AT, FOOTER_LEN};
 use crate::locks::lock;
 use crate::model::Id;
 
@@ -38,9 +41,82 @@ pub fn fitting(entries: &[PackEntry], most: usize) -> usize {
 impl Repository {
     /// Reads an index object.
     pub fn load_index_object(&self, name: &Id) -> Result<IndexObject, Error> {
+        Ok(self.load_made_index_object(name)?.1)
+    }
+
+    /// The same with who made it. To who only adds, what others made says nothing.
+    fn load_made_index_object(&self, name: &Id) -> Result<(u32, IndexObject), Error> {
+        if self.is_write_only()
+            && let Some(writer) = self.made_by(Kind::Index, name).filter(|it| *it != self.keys.writer())
+        {
+            return Ok((writer, IndexObject::default()));
+        }
         let object = get_named(&*self.backend, Kind::Index, name)?;
-        index::decode(&self.keys, &object)
-            .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
+        let mut decoded = index::decode(&self.keys, &object)
+            .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))?;
+        let writer = header::writer(&object);
+        if ![FULL, self.keys.writer()].contains(&writer) {
+            self.hold_to_packs(name, &mut decoded.packs)?;
+        }
+        Ok((writer, decoded))
+    }
+
+    /// Holds what one who only adds says of packs to the packs themselves: it could give those of others for its own. Those that storage does
+    /// not give are left out, and found missing like others.
+    ///
+    /// Errors: `Damaged` when it does.
+    fn hold_to_packs(&self, object: &Id, packs: &mut Vec<PackEntry>) -> Result<(), Error> {
+        let slots: Vec<_> = packs.drain(..).map(|entry| Mutex::new((entry, None))).collect();
+        self.at_once(&slots, &|slot| {
+            let mut slot = lock(slot);
+            slot.1 = Some(self.is_as_said(&slot.0));
+        });
+        for slot in slots {
+            let (entry, is_so) = slot.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            match is_so.unwrap_or(Ok(None))? {
+                Some(true) => packs.push(entry),
+                None => {}
+                Some(false) => {
+                    let what = format!("it takes pack {} for its own, which somebody else made", entry.name);
+                    return Err(Error::damaged(Kind::Index, &object.to_string(), &what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pack begins, or ends, as an entry says, which with the entry's proof says everything. Of one that is known so, it was seen
+    /// before. None when it can not be seen.
+    fn is_as_said(&self, entry: &PackEntry) -> Result<Option<bool>, Error> {
+        let said = (entry.maker.writer, entry.salt, entry.commitment);
+        if let Some(known) = self.index.pack(&entry.name)?
+            && (known.writer, known.salt, known.commitment) == said
+        {
+            return Ok(Some(true));
+        }
+        let mut seen = None;
+        for offset in [0, entry.length.saturating_sub(FOOTER_LEN as u64)] {
+            let head = match self.read_pack_range(&entry.name, offset, BLOCKS_AT) {
+                Ok(head) => head,
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
+            match pack::decode_head(&head, self.keys.repository) {
+                Ok(head) if head == said => return Ok(Some(true)),
+                // One of its own that is damaged there, or of which it says something new, is known by nothing.
+                Ok((writer, ..)) if writer != entry.maker.writer => seen = Some(false),
+                Ok(_) => {}
+                Err(_) => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    /// By whom an object says that it was made, without reading all of it.
+    fn made_by(&self, kind: Kind, name: &Id) -> Option<u32> {
+        let header = self.backend.get_range(kind, &name.to_string(), 0, HEADER_LEN).ok()?;
+        header::check(&header, kind.number(), self.keys.repository).ok()?;
+        Some(header::writer(&header))
     }
 
     /// Reads the first of these index objects, given with their stored bytes: as many as are well asked for at once and together are no
@@ -64,9 +140,23 @@ impl Repository {
     /// Puts an index object, with a copy of `config` in it.
     pub fn put_index_object(&self, object: &mut IndexObject) -> Result<Id, Error> {
         object.config.clone_from(&self.config_object);
-        let bytes = index::encode(&self.keys, object)
-            .map_err(|error| Error::format("the new index object", error))?;
+        self.put_index_object_by(&self.keys, object)
+    }
+
+    fn put_index_object_by(&self, keys: &Keys, object: &IndexObject) -> Result<Id, Error> {
+        let bytes =
+            index::encode(keys, object).map_err(|error| Error::format("the new index object", error))?;
         put_named(&*self.backend, Kind::Index, &bytes)
+    }
+
+    /// Puts an index object of packs that this one made, in its place: only so it finds them again.
+    pub fn put_index_object_of(&self, writer: u32, object: &mut IndexObject) -> Result<Id, Error> {
+        if writer == self.keys.writer() {
+            return self.put_index_object(object);
+        }
+        let keys = self.keys.in_place_of(writer);
+        let keys = keys.ok_or_else(|| Error::Closed { object: "an index object".to_owned() })?;
+        self.put_index_object_by(&keys, object)
     }
 
     /// Writes anew what index objects say of other packs than these, and gives the names of those that can go then. What tombstones name
@@ -98,31 +188,35 @@ impl Repository {
         is_chosen: &dyn Fn(&Id) -> Result<bool, Error>,
     ) -> Result<Vec<Id>, Error> {
         let mut old = Vec::new();
-        let mut new = IndexObject::default();
+        // Of each who made them.
+        let mut all: BTreeMap<u32, IndexObject> = BTreeMap::new();
         // A pack that two name is named once.
         let mut named = HashSet::new();
         for name in list_names(&*self.backend, Kind::Index)? {
             if !is_chosen(&name)? {
                 continue;
             }
-            let object = match self.load_index_object(&name) {
+            let (writer, object) = match self.load_made_index_object(&name) {
                 // Another pruner wrote anew what it said, and removed it.
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => continue,
                 other => other?,
             };
             old.push(name);
+            let new = all.entry(writer).or_default();
             new.replaces.push(name);
             let stays = |entry: &PackEntry| !without.contains(&entry.name) && !self.is_removed(&entry.name);
-            new.packs
-                .extend(object.packs.into_iter().filter(|entry| stays(entry) && named.insert(entry.name)));
+            let mut is_new = |entry: &PackEntry| named.insert((writer, entry.name));
+            new.packs.extend(object.packs.into_iter().filter(|entry| stays(entry) && is_new(entry)));
             while fitting(&new.packs, INDEX_PACKS) < new.packs.len() {
                 let packs = new.packs.split_off(fitting(&new.packs, INDEX_PACKS));
-                self.put_index_object(&mut new)?;
-                new = IndexObject { packs, ..Default::default() };
+                self.put_index_object_of(writer, new)?;
+                *new = IndexObject { packs, ..Default::default() };
             }
         }
-        if !new.packs.is_empty() {
-            self.put_index_object(&mut new)?;
+        for (writer, mut new) in all {
+            if !new.packs.is_empty() {
+                self.put_index_object_of(writer, &mut new)?;
+            }
         }
         Ok(old)
     }

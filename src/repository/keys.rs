@@ -6,10 +6,10 @@ use super::session::Session;
 use super::{Error, Repository, again::again, get_named, get_slot, list_names, put_named};
 use crate::backend::{Backend, Kind};
 use crate::crypto::password::Cost;
-use crate::crypto::{Keys, MasterKey};
+use crate::crypto::{self, FULL};
 use crate::format::header;
 use crate::format::session::Role;
-use crate::format::slot::{self, Derivation, Description, Unlock};
+use crate::format::slot::{self, Derivation, Description, Given, Unlock};
 use crate::model::clock::Clock;
 use crate::model::{Id, Id16};
 
@@ -31,7 +31,7 @@ pub(super) fn unlock(
     repository: Id16,
     unlock: Unlock<'_>,
     remembered: Option<Vec<u8>>,
-) -> Result<(Keys, Id), Error> {
+) -> Result<(Given, Id), Error> {
     let mut slots: Vec<&Fetched> = slots.iter().collect();
     if let Some(first) = remembered.and_then(|bytes| bytes.try_into().ok()).map(Id) {
         slots.sort_by_key(|slot| slot.name != first);
@@ -51,12 +51,12 @@ pub(super) fn unlock(
             // A changed byte in its header must neither lock anybody out nor look like a later program's word.
             let own = header::with_own(&object, slot::KIND, repository);
             match (own != object).then(|| open_slot(&own, repository, unlock, &text)) {
-                Some(Ok(Some(master))) => Ok(Some(master)),
+                Some(Ok(Some(given))) => Ok(Some(given)),
                 _ => Err(Error::damaged(Kind::Keys, &text, "its bytes are not those that were stored")),
             }
         });
         match opened {
-            Ok(Some(master)) => return Ok((Keys::new(master, repository), *name)),
+            Ok(Some(given)) => return Ok((given, *name)),
             Ok(None) => {}
             Err(error) => problem = Some(error),
         }
@@ -74,7 +74,7 @@ fn open_slot(
     repository: Id16,
     unlock: Unlock<'_>,
     name: &str,
-) -> Result<Option<MasterKey>, Error> {
+) -> Result<Option<Given>, Error> {
     let slot = slot::decode(object).map_err(|error| Error::decode(Kind::Keys, name, error))?;
     if slot.repository != repository {
         return Err(Error::damaged(Kind::Keys, name, "it is of another repository"));
@@ -128,8 +128,14 @@ impl Repository {
 
     /// Puts a new slot, and sees that it is there as it was made: what it replaces may go next.
     fn put_slot(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
-        let object = slot::encode(&self.keys, unlock, cost, description, &self.config_object)
-            .map_err(|error| Error::format("the new key slot", error))?;
+        let object = match description.writer {
+            FULL => slot::encode(&self.keys, unlock, cost, description, &self.config_object),
+            _ => {
+                let config = (&self.config_object[..], &self.config);
+                slot::encode_for_writer(&self.keys, unlock, cost, description, config)
+            }
+        };
+        let object = object.map_err(|error| Error::format("the new key slot", error))?;
         let name = put_named(&*self.backend, Kind::Keys, &object)?;
         get_named(&*self.backend, Kind::Keys, &name)?;
         Ok(name)
@@ -138,6 +144,7 @@ impl Repository {
     /// Adds a slot that `unlock` opens, and gives its name. Refuses a secret that opens one already: removing one of two alike would
     /// only seem to lock somebody out.
     pub fn add_key(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+        self.check_full()?;
         match self.opened_by(unlock)? {
             Some(name) => Err(Error::Refused(format!(
                 "this password or key opens the repository already, as key {}",
@@ -145,6 +152,36 @@ impl Repository {
             ))),
             None => self.put_slot(unlock, cost, description),
         }
+    }
+
+    /// The same for one who is to add only: a writer with a number that no other slot has.
+    pub fn add_writer(&self, unlock: Unlock<'_>, cost: Cost, description: &Description) -> Result<Id, Error> {
+        self.check_full()?;
+        let (slots, _) = self.key_slots()?;
+        loop {
+            let writer = u32::from_le_bytes(crypto::random()?);
+            if writer != FULL && slots.iter().all(|slot| slot.description.writer != writer) {
+                return self.add_key(unlock, cost, &Description { writer, ..description.clone() });
+            }
+        }
+    }
+
+    /// An error unless a full key opened the repository.
+    pub fn check_full(&self) -> Result<(), Error> {
+        match self.keys.writer() {
+            FULL => Ok(()),
+            _ => Err(Error::NotGiven { location: self.backend.location() }),
+        }
+    }
+
+    /// Whose key opened it: the number of a writer, or 0.
+    pub fn writer(&self) -> u32 {
+        self.keys.writer()
+    }
+
+    /// Whether a key opened it that only adds.
+    pub fn is_write_only(&self) -> bool {
+        self.keys.writer() != FULL
     }
 
     /// Puts a slot that `unlock` opens in the place of the one that opened the repository in this run. The new one first: at no moment
@@ -158,6 +195,7 @@ impl Repository {
         description: &Description,
         clock: &dyn Clock,
     ) -> Result<Replaced, Error> {
+        self.check_full()?;
         let name = match self.opened_by(unlock)? {
             Some(name) if name == self.slot => {
                 return Err(Error::Refused("this is the password or key that is in use".to_owned()));
@@ -184,7 +222,10 @@ impl Repository {
         let going = self.slots_going(&session)?;
         let (slots, problems) = self.key_slots()?;
         self.check_left(&slots, name)?;
-        if slots.iter().all(|slot| slot.name == *name || going.contains(&slot.name)) {
+        let is_left = |slot: &&Listed| slot.description.writer == FULL && slot.name != *name;
+        if !slots.iter().filter(is_left).any(|slot| !going.contains(&slot.name))
+            && !self.is_writers(&slots, name)
+        {
             return Err(Error::Refused(
                 "somebody else is about to remove all other keys, or was cut off in it: end that first, or add a key"
                     .to_owned(),
@@ -225,16 +266,23 @@ impl Repository {
     fn slots_going(&self, session: &Session<'_>) -> Result<HashSet<Id>, Error> {
         let now = session.check_alive()?;
         let (peers, _) = self.sessions_readable()?;
-        let others = peers.into_iter().filter(|peer| peer.id != session.id);
+        // Who adds only removes none, whatever it says.
+        let others = peers.into_iter().filter(|peer| peer.id != session.id && peer.writer == FULL);
         Ok(others
             .filter(|peer| peer.stirs_until().is_some_and(|until| now < until))
             .flat_map(|peer| peer.parents)
             .collect())
     }
 
-    /// An error unless one of these slots is another one.
+    /// Whether that slot is one of who adds only.
+    fn is_writers(&self, slots: &[Listed], name: &Id) -> bool {
+        slots.iter().any(|slot| slot.name == *name && slot.description.writer != FULL)
+    }
+
+    /// An error unless one of these slots is another one that gives all, or that one gave less.
     fn check_left(&self, slots: &[Listed], name: &Id) -> Result<(), Error> {
-        match slots.iter().all(|slot| slot.name == *name) {
+        let is_left = |slot: &Listed| slot.description.writer == FULL && slot.name != *name;
+        match !slots.iter().any(is_left) && !self.is_writers(slots, name) {
             true => Err(Error::Refused(
                 "this is the last key: without it the repository could never be opened again".to_owned(),
             )),

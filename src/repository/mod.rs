@@ -169,7 +169,8 @@ impl Repository {
         make: impl FnOnce(Id16) -> Result<(Index, Opened), index::Error>,
     ) -> Result<Repository, Error> {
         drop(self.index);
-        let (index, cache) = make(self.keys.repository)?;
+        let (index, cache) = make(self.keys.cache_id())?;
+        index.rely_on(self.keys.writer());
         let blocks = reader::BlockCache::default();
         let (looked_again, seen, mended) = (Mutex::default(), Mutex::default(), Mutex::default());
         Ok(Repository { index, cache, blocks, looked_again, seen, mended, ..self })
@@ -178,6 +179,11 @@ impl Repository {
     /// The repository's id.
     pub fn id(&self) -> Id16 {
         self.keys.repository
+    }
+
+    /// Under which what is known of it with this key is kept on this machine.
+    pub fn cache_id(&self) -> Id16 {
+        self.keys.cache_id()
     }
 
     /// Where it is, for messages.

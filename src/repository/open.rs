@@ -8,7 +8,7 @@ use super::{Error, Repository, again, config_name, keys, reader};
 use crate::backend::{Backend, Kind};
 use crate::crypto::{Hasher, Keys};
 use crate::format::config::{self, Config};
-use crate::format::{self, header, slot, slot::Unlock};
+use crate::format::{self, header, slot, slot::Given, slot::Unlock};
 use crate::index::{Index, Opened};
 use crate::model::{Id, Id16};
 
@@ -143,10 +143,10 @@ fn unlock(
     repository: Id16,
     unlock: Unlock<'_>,
     cache: Option<&Path>,
-) -> Result<(Keys, Id, Index, Opened), Error> {
+) -> Result<(Given, Id, Index, Opened), Error> {
     let (index, opened) = open_index(repository, cache)?;
-    let (keys, slot) = keys::unlock(backend, slots, repository, unlock, index.fact("slot").ok().flatten())?;
-    Ok((keys, slot, index, opened))
+    let (given, slot) = keys::unlock(backend, slots, repository, unlock, index.fact("slot").ok().flatten())?;
+    Ok((given, slot, index, opened))
 }
 
 /// The copy of `config` that is in force.
@@ -234,14 +234,14 @@ pub fn open_found(
     for repository in &found.repositories {
         match unlock(&*backend, &found.slots, *repository, secret, cache) {
             Ok(opened) => {
-                unlocked = Some(opened);
+                unlocked = Some((*repository, opened));
                 break;
             }
             Err(error @ Error::WrongKey { .. }) => failure = Some(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    let Some((keys, slot_name, index, cache)) = unlocked else {
+    let Some((repository, (given, slot_name, index, opened))) = unlocked else {
         // No slot says of which repository it is: what is wrong with them is the answer.
         return Err(match failure {
             Some(error) => error,
@@ -251,6 +251,10 @@ pub fn open_found(
         });
     };
     let _ = index.set_fact("slot", &slot_name.0);
+    if let Given::Writer(_, config) = &given {
+        return open_for_writer(backend, found, config.clone(), given.keys(repository), slot_name, cache);
+    }
+    let (keys, cache) = (given.keys(repository), opened);
     // Last, so that of equal ones the one in storage counts.
     if let Some(bytes) = index.fact(OBJECT_FACT)? {
         let object = "the copy of config in the local cache".to_owned();
@@ -293,6 +297,45 @@ pub fn open_found(
         config_is_missing,
         config_warnings,
         slot: slot_name,
+        index,
+        blocks: reader::BlockCache::default(),
+        pages: None,
+        mended: Mutex::default(),
+        cache,
+        seen: Mutex::default(),
+        looked_again: Mutex::default(),
+    })
+}
+
+/// Opens a repository for who adds only. It goes by the `config` in its slot, since it can not open another; of a later format it sees so
+/// much.
+fn open_for_writer(
+    backend: Box<dyn Backend>,
+    found: Found,
+    config: Config,
+    keys: Keys,
+    slot: Id,
+    cache: Option<&Path>,
+) -> Result<Repository, Error> {
+    for Candidate { object, bytes, generation, .. } in &found.candidates {
+        if let (Some(_), Err(error)) = (generation, config::peek(bytes))
+            && error.is_unsupported()
+        {
+            return Err(Error::format(object, error));
+        }
+    }
+    let (index, cache) = open_index(keys.cache_id(), cache)?;
+    index.rely_on(keys.writer());
+    Ok(Repository {
+        backend,
+        hasher: Hasher::new(&keys),
+        keys,
+        config,
+        config_object: Vec::new(),
+        config_is_lost: false,
+        config_is_missing: false,
+        config_warnings: Vec::new(),
+        slot,
         index,
         blocks: reader::BlockCache::default(),
         pages: None,

@@ -3,8 +3,9 @@
 use super::again::unspoiled;
 use super::{Error, Repository};
 use crate::backend::Kind;
+use crate::crypto::FULL;
 use crate::format::header;
-use crate::format::index::PackEntry;
+use crate::format::index::{Maker, PackEntry};
 use crate::format::pack::{self, FOOTER_LEN};
 use crate::index::{BlockRecord, PackRecord};
 use crate::model::Id;
@@ -22,6 +23,7 @@ pub fn record(entry: &PackEntry) -> PackRecord {
         contents: entry.directory.contents,
         salt: entry.salt,
         commitment: entry.commitment,
+        writer: entry.maker.writer,
         directory_offset: entry.directory_offset,
         directory_length: entry.directory_length,
         // The blocks say it all; the text would only take room in the cache.
@@ -84,10 +86,10 @@ impl Repository {
         match self.entry_of_footer(name, length, &footer, read) {
             Err(error) if error.is_of_later_version() => {
                 // Where it opens with the header of this version, it is of no later one.
-                let own = header::with_own(&footer, pack::KIND, self.keys.repository);
-                match self.entry_of_footer(name, length, &own, read) {
-                    Ok(_) => Err(Error::damaged(Kind::Packs, &text, "the header in its footer was changed")),
-                    Err(_) => Err(error),
+                let mut own = header::with_each_own(&footer, pack::KIND, self.keys.repository);
+                match own.any(|own| self.entry_of_footer(name, length, &own, read).is_ok()) {
+                    true => Err(Error::damaged(Kind::Packs, &text, "the header in its footer was changed")),
+                    false => Err(error),
                 }
             }
             other => other,
@@ -106,11 +108,15 @@ impl Repository {
         let footer: &[u8; FOOTER_LEN] =
             footer.first_chunk().ok_or_else(|| Error::damaged(Kind::Packs, &text, "it is cut short"))?;
         let footer = pack::decode_footer(footer, length, self.keys.repository).map_err(wrong)?;
-        let (contents, key) = pack::find_key(&self.keys, &footer.salt, &footer.commitment)
+        let (contents, key) = pack::find_key(&self.keys, &footer)
             .ok_or_else(|| Error::damaged(Kind::Packs, &text, "its salt or commitment was changed"))?;
         let sealed = read(footer.directory_offset, footer.directory_length as usize)?;
         let plain = key.open_directory(footer.directory_offset, sealed).map_err(wrong)?;
         let directory = pack::decode_directory(&plain, footer.directory_offset).map_err(wrong)?;
+        let maker = match footer.writer {
+            FULL => Maker::default(),
+            writer => Maker { writer, proof: key.proof(name, length, footer.directory_offset, &plain) },
+        };
         if directory.contents != contents {
             return Err(Error::damaged(Kind::Packs, &text, "its directory is one of other contents"));
         }
@@ -122,6 +128,7 @@ impl Repository {
             directory,
             directory_offset: footer.directory_offset,
             directory_length: footer.directory_length,
+            maker,
         })
     }
 

@@ -9,14 +9,18 @@ use super::again::{again, unspoiled};
 use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::compress::{Blocks, Level};
+use crate::crypto::FULL;
 use crate::format::index::PackEntry;
 use crate::format::pack::{CODEC_ZSTD, PackKey};
-use crate::index::Location;
+use crate::index::{Location, PackInfo};
 use crate::locks::lock;
 use crate::model::{Contents, Id};
 
 /// Plain bytes of blocks that are kept, unless something else is said.
 const CACHE_BYTES: usize = 24 << 20;
+
+/// Keys of writers' packs that are kept: finding one costs two multiplications on a curve.
+const KEYS_MOST: usize = 4096;
 
 type BlockKey = (Id, u32);
 
@@ -41,11 +45,14 @@ pub struct BlockCache {
     cached: Mutex<Cached>,
     /// Who fetches a block holds the lock of its number: who wants it meanwhile waits, and finds it then.
     turns: [Mutex<()>; TURNS],
+    /// Keys of writers' packs, by writer, kind of contents and salt.
+    keys: Mutex<HashMap<(u32, Contents, [u8; 32]), Arc<PackKey>>>,
 }
 
 impl Default for BlockCache {
     fn default() -> BlockCache {
-        BlockCache { cached: Mutex::default(), turns: std::array::from_fn(|_| Mutex::default()) }
+        let turns = std::array::from_fn(|_| Mutex::default());
+        BlockCache { cached: Mutex::default(), turns, keys: Mutex::default() }
     }
 }
 
@@ -158,9 +165,48 @@ impl Repository {
         lock(&self.blocks.cached).most = bytes;
     }
 
+    fn key(
+        &self,
+        pack: &Id,
+        writer: u32,
+        contents: Contents,
+        salt: &[u8; 32],
+    ) -> Result<Arc<PackKey>, Error> {
+        // Of a full key's packs it costs less than looking for it.
+        if writer == FULL {
+            return self.made_key(pack, writer, contents, salt).map(Arc::new);
+        }
+        let mut keys = lock(&self.blocks.keys);
+        let made = (writer, contents, *salt);
+        if let Some(key) = keys.get(&made) {
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(self.made_key(pack, writer, contents, salt)?);
+        if keys.len() >= KEYS_MOST {
+            keys.clear();
+        }
+        keys.insert(made, Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn made_key(
+        &self,
+        pack: &Id,
+        writer: u32,
+        contents: Contents,
+        salt: &[u8; 32],
+    ) -> Result<PackKey, Error> {
+        PackKey::of(&self.keys, writer, contents, salt)
+            .map_err(|error| Error::decode(Kind::Packs, &pack.to_string(), error))
+    }
+
+    fn key_of(&self, pack: &PackInfo) -> Result<Arc<PackKey>, Error> {
+        self.key(&pack.name, pack.writer, pack.contents, &pack.salt)
+    }
+
     /// Opens and decompresses the sealed bytes of the block at `location`; chunk ids are for the caller to check.
     pub fn open_block(&self, location: &Location, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
+        let key = self.key_of(&location.pack)?;
         let (number, length) = (location.block, location.block_plain as usize);
         open(&location.pack.name, &key, number, location.codec, length, sealed)
     }
@@ -170,7 +216,7 @@ impl Repository {
         let Some(block) = entry.directory.blocks.get(number) else {
             return Err(Error::damaged(Kind::Packs, &entry.name.to_string(), "it has no such block"));
         };
-        let key = PackKey::new(&self.keys, entry.directory.contents, &entry.salt);
+        let key = self.key(&entry.name, entry.maker.writer, entry.directory.contents, &entry.salt)?;
         unspoiled(|| {
             let sealed = self.read_pack_range(&entry.name, block.offset, block.stored as usize)?;
             open(&entry.name, &key, number as u32, block.codec, block.plain as usize, sealed)
@@ -184,7 +230,7 @@ impl Repository {
 
     /// The same as it was compressed, and plain.
     pub fn read_block_as_stored(&self, location: &Location) -> Result<(Vec<u8>, Vec<u8>), Error> {
-        let key = PackKey::new(&self.keys, location.pack.contents, &location.pack.salt);
+        let key = self.key_of(&location.pack)?;
         let (pack, number, length) = (&location.pack.name, location.block, location.block_plain as usize);
         unspoiled(|| {
             let stored = unseal(pack, &key, number, self.read_sealed(location)?)?;
@@ -209,6 +255,9 @@ impl Repository {
     ///
     /// Errors: `Lost` when no pack is known to hold it.
     pub fn read_chunk(&self, contents: Contents, id: &Id) -> Result<Chunk, Error> {
+        if self.is_write_only() {
+            return Err(Error::Closed { object: format!("chunk {id}") });
+        }
         let mut problem = None;
         let places = self.places(contents, id)?;
         for location in &places {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::session::LEASE_SECONDS;
 use super::{Error, Repository, get_named, list_names};
 use crate::backend::Kind;
+use crate::format::header;
 use crate::format::session::{self, Role, SessionObject, State};
 use crate::model::{Id, Id16, Time};
 
@@ -22,6 +23,8 @@ pub const ASLEEP_SECONDS: i64 = 4 * LEASE_SECONDS as i64;
 pub struct Peer {
     pub id: Id16,
     pub role: Role,
+    /// Whose session it is: the number of a writer, or 0.
+    pub writer: u32,
     pub client: Id16,
     pub host: Vec<u8>,
     /// Its process on that host.
@@ -42,10 +45,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(object: &SessionObject) -> Peer {
+    fn new(writer: u32, object: &SessionObject) -> Peer {
         Peer {
             id: object.session,
             role: object.role,
+            writer,
             client: object.client,
             host: object.host.clone(),
             process: object.process,
@@ -100,16 +104,19 @@ impl Repository {
     /// The same as far as they can be read, and the names of the others, with what is wrong with each.
     pub fn sessions_readable(&self) -> Result<(Vec<Peer>, Vec<(Id, Error)>), Error> {
         let mut problems = Vec::new();
-        let mut peers: HashMap<Id16, Peer> = HashMap::new();
+        let mut peers: HashMap<(u32, Id16), Peer> = HashMap::new();
         for name in list_names(&*self.backend, Kind::Sessions)? {
             let object = get_named(&*self.backend, Kind::Sessions, &name).and_then(|object| {
+                let writer = header::writer(&object);
                 session::decode(&self.keys, &object)
+                    .map(|object| (writer, object))
                     .map_err(|error| Error::decode(Kind::Sessions, &name.to_string(), error))
             });
             match object {
-                Ok(object) => {
-                    peers.entry(object.session).or_insert_with(|| Peer::new(&object)).add(name, &object)
-                }
+                Ok((writer, object)) => peers
+                    .entry((writer, object.session))
+                    .or_insert_with(|| Peer::new(writer, &object))
+                    .add(name, &object),
                 // Another pruner swept it.
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Sessions, &name)? => {}
                 Err(error) if error.is_damage() => problems.push((name, error)),

@@ -7,8 +7,9 @@ use super::listing::{Listing, SNAPSHOTS};
 use super::notes::{Notes, Standing};
 use super::{Error, Repository, list_names};
 use crate::backend::Kind;
-use crate::format;
+use crate::crypto::FULL;
 use crate::format::note::Verb;
+use crate::format::{self, header};
 use crate::model::{Id, Snapshot, Time};
 
 /// For how long a forgotten snapshot can be brought back unless something else is said, seconds.
@@ -46,10 +47,10 @@ pub struct Snapshots {
     confirmations: HashMap<Id, Confirmed>,
 }
 
-/// What is known of a confirmation.
+/// What is known of a confirmation: of one that can be read, who made it too.
 #[derive(Clone, Copy, Debug)]
 enum Confirmed {
-    At(Time),
+    At(Time, u32),
     /// There is one, and it can not be read.
     Unreadable,
 }
@@ -66,7 +67,7 @@ pub enum Origin {
 impl Confirmed {
     fn time(&self) -> Option<Time> {
         match self {
-            Confirmed::At(time) => Some(*time),
+            Confirmed::At(time, _) => Some(*time),
             Confirmed::Unreadable => None,
         }
     }
@@ -92,7 +93,7 @@ impl Snapshots {
     pub fn may_hide_newer(&self, than: &Named) -> bool {
         let own = self.confirmations.get(&than.name);
         let newer = |confirmed: Option<Time>| match (confirmed, own) {
-            (Some(time), Some(Confirmed::At(own))) => time >= *own,
+            (Some(time), Some(Confirmed::At(own, _))) => time >= *own,
             _ => true,
         };
         self.lost.iter().any(|(name, time)| self.confirmations.contains_key(name) && newer(*time))
@@ -127,7 +128,8 @@ impl Repository {
         let mut all = Snapshots::default();
         for name in confirmations {
             let confirmed = match self.confirmed_at(name, from) {
-                Ok(time) => Confirmed::At(time),
+                Ok((time, writer)) => Confirmed::At(time, writer),
+                Err(Error::Closed { .. }) => continue,
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Confirmed, name)? => continue,
                 Err(error) if error.is_damage() => {
                     all.unreadable.push((Kind::Confirmed, *name, error.is_of_later_version()));
@@ -138,7 +140,10 @@ impl Repository {
             };
             all.confirmations.insert(*name, confirmed);
         }
-        all.notes = self.notes_named(listing.of(Kind::Notes), from, &mut all.problems)?;
+        // Who only adds reads none: what is forgotten is its parent until it goes, and that is told by what is removed.
+        if !self.is_write_only() {
+            all.notes = self.notes_named(listing.of(Kind::Notes), from, &mut all.problems)?;
+        }
         let mut seen = HashSet::new();
         for name in listing.of(Kind::Snapshots).iter().copied() {
             seen.insert(name);
@@ -147,9 +152,17 @@ impl Repository {
                 continue;
             }
             let confirmed = all.confirmations.get(&name);
-            let time = confirmed.and_then(Confirmed::time);
+            let mut time = confirmed.and_then(Confirmed::time);
             match self.load_snapshot_from(&name, from) {
+                Err(Error::Closed { .. }) => {}
                 Ok(snapshot) => {
+                    if let Some(Confirmed::At(_, writer)) = confirmed
+                        && ![FULL, snapshot.writer].contains(writer)
+                    {
+                        let what = "one who only adds confirms what another one saved";
+                        all.problems.push(Error::damaged(Kind::Confirmed, &name.to_string(), what));
+                        time = None;
+                    }
                     let standing = all.notes.standing(&name, &snapshot);
                     let list = match (time, standing.forgotten) {
                         (None, _) => &mut all.unconfirmed,
@@ -215,32 +228,36 @@ impl Repository {
         Ok(())
     }
 
-    /// When a snapshot was confirmed. The confirmation must be one of that very snapshot: the storage could have copied it from another's
+    /// When a snapshot was confirmed, and by whom. The confirmation must be one of that very snapshot: the storage could have copied it from another's
     /// name.
-    pub(super) fn confirmed_at(&self, name: &Id, from: Origin) -> Result<Time, Error> {
+    pub(super) fn confirmed_at(&self, name: &Id, from: Origin) -> Result<(Time, u32), Error> {
         let kind = Kind::Confirmed.number();
         let cached =
             if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
         let decode = |object: &[u8]| {
             format::snapshot::decode_confirmation(&self.keys, object)
+                .map(|confirmation| (confirmation, header::writer(object)))
                 .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))
         };
-        let known = cached.and_then(|object| decode(&object).ok());
-        let confirmation = match known {
-            Some(confirmation) => confirmation,
+        let is_known = |decoded: &Result<_, Error>| matches!(decoded, Ok(_) | Err(Error::Closed { .. }));
+        let known = cached.map(|object| decode(&object)).filter(is_known);
+        let (confirmation, writer) = match known {
+            Some(known) => known?,
             None => {
                 let text = name.to_string();
                 let wrong = |error| Error::reading(&*self.backend, Kind::Confirmed, &text, error);
                 let most = format::limits::SMALL_MAX as u64;
                 let fetch = || again(|| self.backend.get_at_most(Kind::Confirmed, &text, most));
-                let object = again::get(fetch, |object| decode(object).is_ok()).map_err(wrong)?;
-                let confirmation = decode(&object)?;
-                let _ = self.index.cache_object(kind, name, &object);
-                confirmation
+                let object = again::get(fetch, |object| is_known(&decode(object))).map_err(wrong)?;
+                let decoded = decode(&object);
+                if is_known(&decoded) {
+                    let _ = self.index.cache_object(kind, name, &object);
+                }
+                decoded?
             }
         };
         if confirmation.snapshot == *name {
-            return Ok(confirmation.time);
+            return Ok((confirmation.time, writer));
         }
         Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
     }

@@ -7,6 +7,7 @@ use super::listing::{Listing, SYNCED, WHOLE};
 use super::snapshots::Origin;
 use super::{Error, Repository, packs};
 use crate::backend::Kind;
+use crate::crypto::FULL;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::index::{self, Intake};
 use crate::locks::lock;
@@ -244,6 +245,10 @@ impl Repository {
 
     /// Enters packs that no readable index object names, from their own directories, or from those that recovery data brings back.
     pub fn adopt_packs(&self, synced: &mut Synced) -> Result<(), Error> {
+        // Who only adds opens none, not even its own.
+        if self.is_write_only() {
+            return Ok(());
+        }
         let mut records = Vec::new();
         for (name, length) in self.stored_packs()? {
             if self.is_removed(&name) || self.index.relies_on(&name)? {
@@ -283,14 +288,17 @@ impl Repository {
                 let mut seen = self.seen();
                 let Seen { adopted, removed, .. } = &mut *seen;
                 adopted.retain(|entry| !removed.contains(&entry.name));
-                adopted[..fitting(adopted, PACKS_PER_INDEX)].to_vec()
+                // Those of each who made them come together.
+                adopted.sort_by_key(|entry| entry.maker.writer);
+                let writer = adopted.first().map_or(FULL, |entry| entry.maker.writer);
+                let count = adopted.partition_point(|entry| entry.maker.writer == writer);
+                let own = &adopted[..count];
+                own[..fitting(own, PACKS_PER_INDEX)].to_vec()
             };
-            if packs.is_empty() {
-                return Ok(());
-            }
+            let Some(writer) = packs.first().map(|entry| entry.maker.writer) else { return Ok(()) };
             let count = packs.len();
             let records: Vec<_> = packs.iter().map(packs::record).collect();
-            let name = self.put_index_object(&mut IndexObject { packs, ..Default::default() })?;
+            let name = self.put_index_object_of(writer, &mut IndexObject { packs, ..Default::default() })?;
             match self.index.add_packs(Some(name), &records) {
                 // The cache is only a help: these packs come with the next synchronisation.
                 Err(error) if error.is_passing() => {}

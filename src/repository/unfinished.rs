@@ -3,7 +3,6 @@
 use super::again::again;
 use super::{Creation, Error, config_name, get_slot, list_names};
 use crate::backend::{Backend, Kind};
-use crate::crypto::Keys;
 use crate::format::{config, slot};
 use crate::model::Id16;
 
@@ -27,11 +26,11 @@ pub fn is_unfinished(backend: &dyn Backend) -> Result<bool, Error> {
 pub(super) fn finish(backend: &dyn Backend, creation: &Creation<'_>) -> Result<Option<Id16>, Error> {
     for name in list_names(backend, Kind::Keys)? {
         let object = get_slot(backend, &name)?;
-        let (Ok(slot), Ok(Some(master))) = (slot::decode(&object), slot::open(&object, creation.unlock))
+        let (Ok(slot), Ok(Some(given))) = (slot::decode(&object), slot::open(&object, creation.unlock))
         else {
             continue;
         };
-        let keys = Keys::new(master, slot.repository);
+        let keys = given.keys(slot.repository);
         if let Ok(config) = config::decode(&keys, &slot.config) {
             again(|| backend.put(Kind::Config, &config_name(config.generation), &slot.config))?;
             return Ok(Some(keys.repository));

@@ -59,6 +59,8 @@ pub struct Key {
     pub host: Option<Vec<u8>>,
     pub paths: Option<Vec<Vec<u8>>>,
     pub tags: Option<Vec<String>>,
+    /// Who made them, whatever is grouped: who only adds must not be able to push out what others saved.
+    pub writer: u32,
 }
 
 impl Key {
@@ -69,6 +71,7 @@ impl Key {
             host: grouping.host.then(|| named.snapshot.host.clone()),
             paths: grouping.paths.then(|| named.snapshot.sources.clone()),
             tags: grouping.tags.then_some(tags),
+            writer: named.snapshot.writer,
         }
     }
 }

@@ -219,7 +219,7 @@ fn indexes(home: &Path, packs: &[&String]) -> Vec<String> {
     let keys = names(&repository, Kind::Keys).into_iter().find_map(|name| {
         let object = fs::read(repository.join(Kind::Keys.path_of(&name))).unwrap();
         let master = copal::format::slot::open(&object, Unlock::KeyFile(&key)).unwrap()?;
-        Some(copal::crypto::Keys::new(master, copal::format::slot::decode(&object).unwrap().repository))
+        Some(master.keys(copal::format::slot::decode(&object).unwrap().repository))
     });
     let mut all = names(&repository, Kind::Index);
     all.retain(|name| {

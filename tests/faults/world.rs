@@ -335,6 +335,7 @@ pub fn description() -> Description {
         made: Time::new(4_000_000_000, 0),
         user: String::new(),
         host: String::new(),
+        writer: 0,
     }
 }
 

@@ -333,7 +333,7 @@ fn keys(sandbox: &Sandbox) -> Keys {
     for name in names {
         let object = backend.get(Kind::Keys, &name).unwrap();
         if let Ok(Some(master)) = slot::open(&object, Unlock::KeyFile(&key)) {
-            opened = Some(Keys::new(master, slot::decode(&object).unwrap().repository));
+            opened = Some(master.keys(slot::decode(&object).unwrap().repository));
         }
     }
     opened.unwrap()

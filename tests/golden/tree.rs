@@ -228,7 +228,7 @@ pub fn write(folder: &Path, source: &Path, parity: Option<&str>) {
     backend.list(ObjectKind::Keys, &mut |entry| slots.push(entry.name)).unwrap();
     let object = backend.get(ObjectKind::Keys, &slots[0]).unwrap();
     let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
-    let keys = Keys::new(master, slot::decode(&object).unwrap().repository);
+    let keys = master.keys(slot::decode(&object).unwrap().repository);
     note(&keys, &backend, &snapshots[0], 5, &[]);
     note(&keys, &backend, &snapshots[1], 1, &["noted"]);
     note(&keys, &backend, &snapshots[1], 7, &["a description that came later"]);
@@ -238,6 +238,7 @@ pub fn write(folder: &Path, source: &Path, parity: Option<&str>) {
         made: Time::new(FIRST, 0),
         user: "golden".to_owned(),
         host: "golden".to_owned(),
+        writer: 0,
     };
     // The least that a reader takes: a test derives it many times.
     let cost = Cost { memory: KDF_MEMORY_MIN, passes: 1, lanes: 1 };

@@ -244,6 +244,7 @@ fn index_objects_that_lie_about_where_blocks_are_cost_only_those() {
             directory,
             directory_offset: offset,
             directory_length: 90,
+            maker: Default::default(),
         }]);
         let snapshot = world.snapshot(|trees| with_good(trees, vec![file_of(chunk, 1000)]));
         world.restore(&snapshot, &[], &[5]);

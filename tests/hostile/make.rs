@@ -126,7 +126,7 @@ impl World {
         let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
         let repository = repository::open(Box::new(backend), Unlock::KeyFile(&key), None).unwrap();
         repository.sync().unwrap();
-        let keys = Keys::new(master, repository.id());
+        let keys = master.keys(repository.id());
         World { folder, repository, keys }
     }
 
@@ -210,6 +210,7 @@ impl World {
                 directory,
                 directory_offset,
                 directory_length,
+                maker: Default::default(),
             }]);
         }
     }

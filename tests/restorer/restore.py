@@ -8,6 +8,7 @@ Usage:
 The first form recreates below TARGET (which must be absent or empty) everything that the newest
 confirmed snapshot holds; with --packs-only it finds chunks by the packs' own directories and leaves
 index/ aside.  The second prints the snapshots as JSON.  Nothing is written to the repository.
+It takes a full key; a writer's only adds.
 
 Exit code: 0 all well; 1 something was damaged, unknown or could not be restored (each is named on
 standard error, the rest was restored); 2 the repository cannot be opened.
@@ -31,6 +32,7 @@ import zstandard
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 # ---------------------------------------------------------------- constants (section 12)
@@ -50,6 +52,8 @@ U64 = 1 << 64
 DATA, TREES = 0, 1                                  # kinds of contents
 KINDS = {"config": 1, "keys": 2, "packs": 3, "index": 4, "snapshots": 5, "confirmed": 6,
          "sessions": 7, "fences": 8, "removals": 9, "notes": 10, "damage": 11, "parity": 12}
+WRITERS_KINDS = range(3, 8)                         # what a writer can make
+RECORD_IN_PLAIN_PART = (KINDS["removals"], KINDS["damage"])
 FORMS = {"config": r"[0-9a-f]{16}", "fences": r"[0-9a-f]{32}"}     # the others: 64 hex digits
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 
@@ -206,7 +210,7 @@ def list_of(decode):
 
 
 def record(data, schema):
-    """Decode a record into a dict by field name; absent fields are missing from it."""
+    """Decode a record into a dict by field name; absent fields, and those passed over, are missing from it."""
     r, out, last = Reader(data), {}, -1
     while not r.done():
         head = r.varint()
@@ -215,10 +219,16 @@ def record(data, schema):
         last, value = number, r.take(r.varint())
         if number in schema:
             name, decode = schema[number]
-            out[name] = decode(value)
+            if decode:
+                out[name] = decode(value)
         elif critical:
             raise Unsupported(f"unknown critical field {number}")
     return out
+
+
+def without(schema, *numbers):
+    """A schema that passes over these fields, whatever is in them."""
+    return {**schema, **dict.fromkeys(numbers, (None, None))}
 
 
 def rec(schema):
@@ -240,11 +250,13 @@ VALUES = {"int": whole(Reader.varint), "sint": whole(Reader.zigzag), "bytes": by
           "byteslist": list_of(bytes), "texts": list_of(text)}
 CUTTER = numbered("1 kind:int 2 minimum:int 3 average:int 4 maximum:int")
 SLOT = numbered("1 slot:id16 2 derivation:int 3 memory:int 4 passes:int 5 lanes:int 6 salt:id 7 config:bytes")
-BUNDLE = numbered("1 role:int 2 keys:ids")
+BUNDLE = numbered("1 role:int 2 keys:ids 3 writer:int 4 secret:id 5 seal:id 6 cut:id 7 chunk_id:id 8 tree_id:id "
+                  "9 link_group:id 10 state:id 11 config:bytes")
 CONFIG_PLAIN = numbered("1 readable:int 2 writable:int 3 generation:int")
 CONFIG = numbered("1 cutter:cutter 2 pack_target:int 3 made:time 4 list_after_write:int", cutter=rec(CUTTER))
 DIRECTORY = numbered("1 kind:int 2 blocks:bytes 3 domain:bytes 4 written:time")
-INDEX_PACK = numbered("1 name:id 2 length:int 3 salt:id 4 commitment:id 5 directory:bytes 6 D:int 7 L:int")
+INDEX_PACK = numbered("1 name:id 2 length:int 3 salt:id 4 commitment:id 5 directory:bytes 6 D:int 7 L:int "
+                      "8 writer:int 9 proof:id")
 INDEX = numbered("1 packs:packs 2 snapshots:byteslist 3 replaces:ids 4 config:bytes", packs=list_of(bytes))
 SUMMARY = numbered("1 files:int 2 directories:int 3 others:int 4 bytes:int 5 new:int 6 changed:int 7 unmodified:int "
                    "8 bytes_new:int 9 bytes_stored:int 10 end:time 11 unreadable:int 12 changed_while_read:int")
@@ -253,6 +265,7 @@ SNAPSHOT = numbered(
     "8 tags:texts 9 program:text 10 description:text 11 client:id16 12 sequence:int 13 previous:id 14 parent:id "
     "15 summary:summary 16 flags:int 17 options:texts 18 session:id16 19 state:bytes 23 options_digest:bytes "
     "24 removals:ids 26 stands_for:id", summary=rec(SUMMARY))
+OF_WRITERS = {KINDS["index"]: without(INDEX, 2, 3, 4), KINDS["snapshots"]: without(SNAPSHOT, 26, 27, 28)}
 CONFIRMED = numbered("1 snapshot:id 2 session:id16 3 time:time")
 NOTE = numbered("1 snapshot:id 2 verb:int 3 texts:texts 4 time:time 5 client:id16 6 sequence:int "
                 "7 snapshot_sequence:int 8 snapshot_previous:id 9 read:ids 10 snapshot_client:id16")
@@ -272,17 +285,22 @@ CONTENT = numbered("11 level:int 12 segments:bytes 13 list:entries", entries=lis
 
 # ---------------------------------------------------------------- the repository
 def check_header(data, kind, repository_id=None):
+    """The number of the writer that made the object; 0 for a full key."""
     need(len(data) >= HEADER_LEN, "shorter than a header")
     need(data[:8] == MAGIC, "wrong magic")
     need(data[8] == kind, f"object of kind {data[8]} in the place of kind {kind}")
-    if data[9] != 1 or data[10] != 0:
+    number = int.from_bytes(data[12:16], "little")
+    if data[9] != 1 or data[10] > 1:
         raise Unsupported(f"version {data[9]}, wrap kind {data[10]}")
     if data[11] != 0:
         raise Unsupported(f"signature kind {data[11]}")
-    if data[12:16] != bytes(4):
+    if data[10] == 0 and number:
         raise Unsupported("key epoch other than 0")
+    if data[10] == 1 and (kind not in WRITERS_KINDS or not number):
+        raise Damaged("wrap kind 1 where no writer can have made the object")
     if repository_id is not None:
         need(data[16:32] == repository_id, "object of another repository")
+    return number
 
 
 Place = collections.namedtuple("Place", "pack block offset length")     # of a chunk
@@ -297,7 +315,8 @@ class Repository:
         self.folder = folder
         self.open_slots(key_file, password_file)
         self.chunk_keys = (self.subkey("chunk id"), self.subkey("tree id"))
-        self.pack_subkey = self.subkey("pack")
+        self.seal = X25519PrivateKey.from_private_bytes(self.subkey("seal"))
+        self.seal_public = self.seal.public_key().public_bytes_raw()
         self.chunks = {}                        # (kind, id) -> [Place]
         self.snapshot_copies = {}               # name -> stored bytes
         self.files = collections.OrderedDict()  # open packs
@@ -334,8 +353,11 @@ class Repository:
         return data
 
     # ---- keys (section 4)
-    def subkey(self, context):
-        return blake3(self.master + self.id, derive_key_context=f"copal 2026-11 v1 {context}").digest()
+    @functools.cache
+    def subkey(self, context, writer=0):
+        """A subkey of the master key, or of that writer's secret."""
+        secret = self.subkey(f"writer {writer}") if writer else self.master
+        return blake3(secret + self.id, derive_key_context=f"copal 2026-11 v1 {context}").digest()
 
     def open_slots(self, key_file, password_file):
         if key_file:
@@ -350,16 +372,19 @@ class Repository:
         slots = self.names("keys")
         if not slots:
             raise Fatal("there is no key slot")
+        roles = set()
         for name in slots:
             try:
-                if self.try_slot(self.load("keys", name, named=False), secret, derivation):
+                roles.add(self.try_slot(self.load("keys", name, named=False), secret, derivation))
+                if 1 in roles:
                     return
             except (Damaged, Unsupported, OSError) as e:
                 Report.say(f"keys/{name}", e)
-        raise Fatal("no key slot opens with that password or key")
+        raise Fatal("this key is a writer's: it adds to the repository and does not read" if 2 in roles else
+                    "no key slot opens with that password or key")
 
     def try_slot(self, data, secret, derivation):
-        """Open one slot; False when the secret is not its own."""
+        """The role of a slot that opens, a full one's keys taken; None when the secret is not its own."""
         check_header(data, KINDS["keys"])
         need(len(data) <= SLOT_MAX, "larger than a key slot may be")
         r = Reader(data)
@@ -374,7 +399,7 @@ class Repository:
         if slot.get("derivation") not in (1, 2):
             raise Unsupported(f"derivation {slot.get('derivation')}")
         if slot["derivation"] != derivation:
-            return False
+            return None
         if derivation == 1:
             memory, passes, lanes = (slot.get(k, 0) for k in ("memory", "passes", "lanes"))
             need(KDF_MEMORY_MIN <= memory <= KDF_MEMORY_MAX and 1 <= passes <= 16 and 1 <= lanes <= 16,
@@ -383,12 +408,14 @@ class Repository:
         else:
             key = keyed(secret, slot["salt"])
         if not hmac.compare_digest(keyed(key, b"copal slot commitment", plain), commitment):
-            return False
+            return None
         slot_key = keyed(key, b"copal slot seal")
         try:
             bundle = record(xopen(slot_key, nonce, sealed, bound), BUNDLE)
         except Damaged as e:
             raise Damaged(f"bundle: {e}") from None
+        if bundle.get("role") == 2:
+            return 2
         if bundle.get("role") != 1:
             raise Unsupported(f"role {bundle.get('role')}")
         need(bundle.get("keys"), "no master key")
@@ -397,7 +424,7 @@ class Repository:
             xopen(self.subkey("slot description"), description_nonce, description, described)
         except Damaged as e:
             Report.say("description of the key slot", e)
-        return True
+        return 1
 
     def slot_configs(self):
         """Copies of config in the key slots; each is verified as any other config is."""
@@ -412,27 +439,34 @@ class Repository:
 
     # ---- small objects (section 2)
     def open_small(self, data, kind):
-        """(plain part, payload record bytes, object id) of a small object's stored bytes."""
+        """(writer, plain part, payload record bytes) of a small object's stored bytes."""
         need(len(data) <= SMALL_MAX, "larger than a small object may be")
-        check_header(data, kind, self.id)
+        writer = check_header(data, kind, self.id)
         r = Reader(data)
         r.take(HEADER_LEN)
         r.take(16)                                                                  # object id
         plain = r.take(int.from_bytes(r.take(4), "little"))
-        need(not plain or kind == KINDS["config"], "plain part where there is none")
+        need(not plain or kind in (KINDS["config"], *RECORD_IN_PLAIN_PART), "plain part where there is none")
         associated, nonce = data[:r.at], r.take(24)
-        p = Reader(xopen(self.subkey(f"small object {kind}"), nonce, data[r.at:], associated))
+        p = Reader(xopen(self.subkey(f"small object {kind}", writer), nonce, data[r.at:], associated))
         codec, length = p.take(1)[0], p.varint()
-        return plain, decompress(codec, p.take(len(p.data) - p.at), length, SMALL_MAX)
+        return writer, plain, decompress(codec, p.take(len(p.data) - p.at), length, SMALL_MAX)
 
     def small(self, kind, name, schema):
-        return record(self.open_small(self.load(kind, name), KINDS[kind])[1], schema)
+        """(writer, record) of an object by its name."""
+        return self.small_record(self.load(kind, name), KINDS[kind], schema)
+
+    def small_record(self, data, kind, schema):
+        """(writer, record); of removals and damage it is in the plain part, where writers can read it, or as of old not."""
+        writer, plain, payload = self.open_small(data, kind)
+        need(not plain or not payload, "a record in the plain part and one in the payload")
+        return writer, record(plain or payload, OF_WRITERS.get(kind, schema) if writer else schema)
 
     def all_small(self, kind, schema):
-        """(name, record) of every good object of that kind; the others are reported."""
+        """(name, writer, record) of every good object of that kind; the others are reported."""
         for name in self.names(kind):
             try:
-                yield name, self.small(kind, name, schema)
+                yield name, *self.small(kind, name, schema)
             except (Damaged, Unsupported, OSError) as e:
                 Report.say(f"{kind}/{name}", e)
 
@@ -448,7 +482,7 @@ class Repository:
         best = None
         for where, generation, data in candidates:
             try:
-                plain, payload = self.open_small(data, KINDS["config"])
+                _, plain, payload = self.open_small(data, KINDS["config"])
                 plain = record(plain, CONFIG_PLAIN)
                 need(generation in (None, plain.get("generation", 0)), "generation differs from the name")
                 if plain.get("readable", 0) > 1:
@@ -469,13 +503,21 @@ class Repository:
         return self.config
 
     # ---- packs (section 5)
-    def pack_key(self, salt, kind, commitment):
-        key = keyed(self.pack_subkey, salt, bytes([kind]))
+    def pack_key(self, writer, salt, kind, commitment):
+        """The key that fits the commitment, or None; salt is X25519(e, 9) in a writer's pack."""
+        if writer:
+            try:
+                shared = self.seal.exchange(X25519PublicKey.from_public_bytes(salt))
+            except ValueError:                  # a point of small order, which no e gives
+                return None
+            key = keyed(keyed(self.subkey("pack", writer), shared, salt, self.seal_public), bytes([kind]))
+        else:
+            key = keyed(self.subkey("pack"), salt, bytes([kind]))
         return key if hmac.compare_digest(keyed(key, b"copal pack commitment"), commitment) else None
 
-    def pack_header(self):
+    def pack_header(self, writer):
         """The header every pack of this version has (the index does not keep it)."""
-        return MAGIC + bytes([KINDS["packs"], 1, 0, 0]) + bytes(4) + self.id
+        return MAGIC + bytes([KINDS["packs"], 1, bool(writer), 0]) + struct.pack("<I", writer) + self.id
 
     def pack_file(self, name):
         """The bytes of a pack, whole-file hash compared with the name the first time."""
@@ -494,13 +536,13 @@ class Repository:
             self.files.popitem(last=False)[1].close()
         return data
 
-    def add_pack(self, name, salt, commitment, directory, end_of_blocks, header):
+    def add_pack(self, name, writer, salt, commitment, directory, end_of_blocks):
         """Enter a pack's chunks, from the plain text of its directory."""
         directory = record(directory, DIRECTORY)
         kind = directory.get("kind", 0)
         if kind not in (DATA, TREES):
             raise Unsupported(f"kind of contents {kind}")
-        key = self.pack_key(salt, kind, commitment)
+        key = self.pack_key(writer, salt, kind, commitment)
         need(key, "the pack's commitment does not match")
         r = Reader(directory.get("blocks", b"\0"))
         blocks, found, at = [], [], 96
@@ -522,7 +564,7 @@ class Repository:
             need(at <= end_of_blocks, "blocks run into the directory")
         need(r.done(), "bytes after the block list")
         need(len(found) <= PACK_CHUNKS, "more chunks than a pack may have")
-        pack = Pack(name, kind, key, header + salt + bytes([kind]), blocks)
+        pack = Pack(name, kind, key, self.pack_header(writer) + salt + bytes([kind]), blocks)
         for chunk_id, number, inner, length in found:
             self.chunks.setdefault((kind, chunk_id), []).append(Place(pack, number, inner, length))
         return pack, at
@@ -530,34 +572,83 @@ class Repository:
     def load_index(self):
         """Enter the packs that index/ names, less those with a tombstone."""
         removed = self.read_removals()
-        objects = dict(self.all_small("index", INDEX))
-        replaced = {n.hex() for o in objects.values() for n in o.get("replaces", ())}
+        objects = {name: (writer, index) for name, writer, index in self.all_small("index", INDEX)}
+        replaced = {n.hex() for _, index in objects.values() for n in index.get("replaces", ())}
         seen = set()
-        for name, index in objects.items():
+        for name, (writer, index) in objects.items():
             for stored in index.get("snapshots", ()):
                 self.snapshot_copies[blake3(stored).hexdigest()] = stored
-            need_packs = index.get("packs", ())
-            if len(need_packs) > INDEX_PACKS:
+            entries = index.get("packs", ())
+            if len(entries) > INDEX_PACKS:
                 Report.say(f"index/{name}", "more packs than an index object may have")
                 continue
-            for raw in need_packs if name not in replaced else ():
+            try:
+                entries = [raw for raw in entries if self.counts(raw, writer)]
+            except (Damaged, Unsupported) as e:
+                Report.say(f"index/{name}", f"refused, with all packs that it names: {e}")
+                continue
+            for raw in entries if name not in replaced else ():
                 try:
-                    p = record(raw, INDEX_PACK)
-                    need({"name", "salt", "commitment"} <= p.keys(), "pack without name, salt or commitment")
-                    pack, length, D, L = p["name"].hex(), p.get("length", 0), p.get("D", 0), p.get("L", 0)
-                    need(D >= 96 and length <= PACK_MAX and D + L + FOOTER_LEN == length, "pack lengths do not add up")
+                    pack, p = self.index_entry(raw)
                     if pack not in seen and pack not in removed:
-                        self.add_pack(pack, p["salt"], p["commitment"], p.get("directory", b""), D, self.pack_header())
+                        self.add_pack(pack, p.get("writer", 0), p["salt"], p["commitment"], p.get("directory", b""), p["D"])
                         seen.add(pack)
                 except (Damaged, Unsupported) as e:
                     Report.say(f"index/{name}", e)
 
+    def index_entry(self, raw):
+        """(name, record) of a pack that an index object names."""
+        p = record(raw, INDEX_PACK)
+        need({"name", "salt", "commitment"} <= p.keys(), "pack without name, salt or commitment")
+        length, D, L = (p.get(field, 0) for field in ("length", "D", "L"))
+        need(D >= 96 and length <= PACK_MAX and D + L + FOOTER_LEN == length, "pack lengths do not add up")
+        need(p.get("writer", 0) < 1 << 32, "impossible number of a writer")
+        return p["name"].hex(), p
+
+    def counts(self, raw, writer):
+        """Whether the pack itself says the same, where a writer speaks; its entries are proven while the pack's key is known."""
+        name, p = self.index_entry(raw)
+        maker = p.get("writer", 0)
+        need(not writer or maker == writer, f"pack {name} is not the writer's own")
+        if not maker:
+            return True
+        writer, is_held = maker, bool(writer)
+        directory = p.get("directory", b"")
+        kind = record(directory, DIRECTORY).get("kind", 0)
+        if kind not in (DATA, TREES):
+            raise Unsupported(f"kind of contents {kind}")
+        key = self.pack_key(writer, p["salt"], kind, p["commitment"])
+        need(key, f"the commitment of pack {name} does not match")
+        proof = keyed(key, b"copal pack proof", p["name"], struct.pack("<QQ", p["length"], p["D"]), directory)
+        need(hmac.compare_digest(p.get("proof", b""), proof), f"the proof of pack {name} does not hold")
+        if not is_held:
+            return True
+        for end in self.ends_of_pack(name):
+            if end == self.pack_header(writer) + p["salt"] + p["commitment"]:
+                return True
+            try:
+                other = check_header(end, KINDS["packs"], self.id)
+            except (Damaged, Unsupported):
+                continue
+            need(other == writer, f"pack {name} is of another maker")
+        return False
+
+    def ends_of_pack(self, name):
+        """The first 96 bytes of a pack, and what its footer has of the same, as far as storage gives them."""
+        try:
+            with open(self.path("packs", name), "rb") as f:
+                first, length = f.read(96), os.fstat(f.fileno()).st_size
+                f.seek(max(0, length - FOOTER_LEN))
+                return first, f.read(96)
+        except OSError:
+            return ()
+
     def read_removals(self):
         """Names of removed packs; packs marked for removal or damaged go to self.doubtful."""
-        records = dict(self.all_small("removals", REMOVAL))
+        records = {name: r for name, _, r in self.all_small("removals", REMOVAL)}
         answered = {r["mark"].hex() for r in records.values() if r.get("state") in (2, 3) and "mark" in r}
         marked = {p.hex() for n, r in records.items() if r.get("state") == 1 and n not in answered for p in r.get("packs", ())}
-        self.doubtful = marked | {p.hex() for _, d in self.all_small("damage", DAMAGE) for p in d.get("packs", ())}
+        self.doubtful = marked | {p.hex() for _, _, d in self.all_small("damage", DAMAGE) for p in d.get("packs", ())}
         return {p.hex() for r in records.values() if r.get("state") == 2 for p in r.get("packs", ())}
 
     def load_packs(self):
@@ -575,10 +666,10 @@ class Repository:
         data = self.pack_file(name)
         footer = data[-FOOTER_LEN:]
         header, salt, commitment = footer[:32], footer[32:64], footer[64:96]
-        check_header(header, KINDS["packs"], self.id)
+        writer = check_header(header, KINDS["packs"], self.id)
         D, L, _ = struct.unpack("<QII", footer[96:112])
         need(footer[112:120] == b"COPALEND", "no footer")
-        kind, key = next(((k, key) for k in (DATA, TREES) if (key := self.pack_key(salt, k, commitment))), (None, None))
+        kind, key = next(((k, key) for k in (DATA, TREES) if (key := self.pack_key(writer, salt, k, commitment))), (None, None))
         need(key, "the pack's commitment does not match")
         if not hmac.compare_digest(keyed(key, footer[:120])[:24], footer[120:]):
             Report.say(f"packs/{name}", "the footer's hash differs; the directory's seal decides")
@@ -591,7 +682,7 @@ class Repository:
         except InvalidTag:
             raise Damaged("the directory does not verify") from None
         need(record(plain, DIRECTORY).get("kind", 0) == kind, "directory of another kind of contents")
-        _, end = self.add_pack(name, salt, commitment, plain, D, header)
+        _, end = self.add_pack(name, writer, salt, commitment, plain, D)
         if data[end:D] != keyed(key, b"copal pack padding", length=D - end):
             Report.say(f"packs/{name}", "the padding is not what it should be")
 
@@ -631,9 +722,9 @@ class Repository:
     def snapshots(self):
         """name -> snapshot record with 'confirmed', effective tags and notes added; oldest first."""
         confirmed = {}
-        for name, c in self.all_small("confirmed", CONFIRMED):
+        for name, writer, c in self.all_small("confirmed", CONFIRMED):
             if c.get("snapshot", b"").hex() == name:
-                confirmed[name] = c
+                confirmed[name] = writer, c
             else:
                 Report.say(f"confirmed/{name}", "speaks of another snapshot")
         found = {}
@@ -645,9 +736,14 @@ class Repository:
                     if name not in self.snapshot_copies:
                         raise
                     data = self.snapshot_copies[name]
-                s = record(self.open_small(data, KINDS["snapshots"])[1], SNAPSHOT)
-                s["confirmed"] = name in confirmed
-                if name in confirmed and s.get("session") != confirmed[name].get("session"):
+                writer, s = self.small_record(data, KINDS["snapshots"], SNAPSHOT)
+                if writer:
+                    s["writer"] = writer
+                by, c = confirmed.get(name, (None, {}))
+                s["confirmed"] = by in (0, writer)
+                if by not in (None, 0, writer):
+                    Report.say(f"confirmed/{name}", "is of a writer that did not make the snapshot, and confirms nothing")
+                elif by is not None and s.get("session") != c.get("session"):
                     Report.say(f"confirmed/{name}", "was written by another session than its snapshot")
                 found[name] = s
             except (Damaged, Unsupported, OSError) as e:
@@ -660,7 +756,7 @@ class Repository:
     def apply_notes(self, found):
         """Let notes count that no other supersedes; where several do, the safe verb."""
         groups = {3: "protect", 4: "protect", 5: "forget", 6: "forget", 7: "describe"}
-        notes = dict(self.all_small("notes", NOTE))
+        notes = {name: n for name, _, n in self.all_small("notes", NOTE)}
 
         def speaks_of(n):
             """What a note speaks of: each of its tags by itself, or one thing."""

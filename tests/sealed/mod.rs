@@ -14,7 +14,7 @@ pub fn keys(repository: &Path, key_file: &Path) -> Keys {
     for path in names(&repository.join("keys")) {
         let object = std::fs::read(&path).unwrap();
         if let Ok(Some(master)) = slot::open(&object, Unlock::KeyFile(&key)) {
-            return Keys::new(master, header::decode(&object, slot::KIND).unwrap());
+            return master.keys(header::decode(&object, slot::KIND).unwrap());
         }
     }
     panic!("no key slot of {} opens", repository.display());

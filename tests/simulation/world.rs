@@ -103,6 +103,7 @@ pub fn template() -> &'static Template {
             made: SystemClock.now(),
             user: String::new(),
             host: String::new(),
+            writer: 0,
         };
         let creation = Creation {
             unlock: Unlock::KeyFile(&key),
@@ -126,7 +127,7 @@ pub fn keys() -> &'static Keys {
         let object = memory.get(Kind::Keys, &slots[0]).unwrap();
         let key = MasterKey::from_bytes(*key);
         let master = slot::open(&object, Unlock::KeyFile(&key)).unwrap().unwrap();
-        Keys::new(master, slot::decode(&object).unwrap().repository)
+        master.keys(slot::decode(&object).unwrap().repository)
     })
 }
 

@@ -40,11 +40,18 @@ pub enum KeyCommand {
 }
 
 /// Add a password or key file
+///
+/// With --write-only it is for a machine that may be stolen or broken into: with it backups are added, and nothing that was saved is read or removed.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  copal key add --label laptop")]
+#[command(
+    after_help = "Examples:\n  copal key add --label laptop\n  copal key add --write-only --label web1 --new-key-file web1.key"
+)]
 pub struct KeyAdd {
     #[command(flatten)]
     pub new: NewSecret,
+    /// It only adds backups: it neither reads what was saved, not even by itself, nor removes anything
+    #[arg(long)]
+    pub write_only: bool,
     /// What `key list` shows for it
     #[arg(long, value_name = "TEXT", value_parser = values::text)]
     pub label: Option<String>,

@@ -196,7 +196,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let stop = signals::stop();
     let began = std::time::Instant::now();
     // A stream comes once: what is wrong with the cache has to be found before.
-    let mut repository = if is_stream { context.open_to_read()?.0 } else { context.open_to_write()? };
+    let mut repository = if is_stream { context.open_to_add_synced()?.0 } else { context.open_to_add()? };
     refuse_own(&repository, &sources)?;
     let own = context.own_files();
     for (path, _) in &own {
@@ -246,7 +246,7 @@ pub fn run(context: &Context<'_>, wanted: &Backup) -> Result<Code, Failure> {
     let outcome = outcome?;
     report::report(context, &outcome, wanted, began.elapsed().as_secs_f64())?;
     report::advise(context, &repository, &outcome, &sources);
-    if let Some(name) = &outcome.name {
+    if let Some(name) = outcome.name.as_ref().filter(|_| !repository.is_write_only()) {
         catalogue::keep_up(context, &repository, name, &outcome.snapshot);
     }
     if !is_stream && !outcome.snapshot.incomplete {

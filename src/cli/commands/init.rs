@@ -33,7 +33,7 @@ fn cutter(init: &Init) -> Result<Cutter, Failure> {
 pub fn description(context: &Context<'_>, label: &str) -> Description {
     let user = String::from_utf8_lossy(&context.user()).into_owned();
     let host = String::from_utf8_lossy(&context.host()).into_owned();
-    Description { label: label.to_owned(), made: context.clock.now(), user, host }
+    Description { label: label.to_owned(), made: context.clock.now(), user, host, ..Description::default() }
 }
 
 fn create(

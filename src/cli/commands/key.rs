@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::cli::arguments::{Key, KeyCommand, KeyRemove, NewSecret};
+use crate::cli::arguments::{Key, KeyAdd, KeyCommand, KeyRemove, NewSecret};
 use crate::cli::commands::init::description;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secrets::Purpose;
-use crate::crypto::MasterKey;
 use crate::crypto::password::Cost;
+use crate::crypto::{FULL, MasterKey};
 use crate::format::slot::{Derivation, Unlock};
 use crate::model::Id;
 use crate::repository::{EXPORTED_FACT, Repository};
@@ -20,6 +20,7 @@ struct Line {
     id: String,
     current: bool,
     kind: &'static str,
+    write_only: bool,
     label: String,
     user_name: String,
     host_name: String,
@@ -41,6 +42,7 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
                 id: slot.name.to_string(),
                 current: slot.current,
                 kind: kind(slot.derivation),
+                write_only: slot.description.writer != FULL,
                 label: slot.description.label.clone(),
                 user_name: slot.description.user.clone(),
                 host_name: slot.description.host.clone(),
@@ -62,7 +64,11 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
             table.row([
                 if slot.current { "*" } else { "" }.to_owned(),
                 slot.name.short(),
-                kind(slot.derivation).to_owned(),
+                format!(
+                    "{}{}",
+                    kind(slot.derivation),
+                    if slot.description.writer == FULL { "" } else { ", write-only" }
+                ),
                 escape(slot.description.label.as_bytes()).into_owned(),
                 escape(by.as_bytes()).into_owned(),
                 time::show(slot.description.made),
@@ -79,11 +85,14 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
     }
 }
 
-fn add(context: &Context<'_>, repository: &Repository, new: &NewSecret, label: &str) -> Result<Id, Failure> {
-    let secret = context.obtain(new.origin(), Purpose::New)?;
-    repository
-        .add_key(secret.unlock(), Cost::default(), &description(context, label))
-        .map_err(|error| failure(&error))
+fn add(context: &Context<'_>, repository: &Repository, wanted: &KeyAdd) -> Result<Id, Failure> {
+    let secret = context.obtain(wanted.new.origin(), Purpose::New)?;
+    let description = description(context, wanted.label.as_deref().unwrap_or(""));
+    let added = match wanted.write_only {
+        true => repository.add_writer(secret.unlock(), Cost::default(), &description),
+        false => repository.add_key(secret.unlock(), Cost::default(), &description),
+    };
+    added.map_err(|error| failure(&error))
 }
 
 fn remove(context: &Context<'_>, repository: &Repository, wanted: &KeyRemove) -> Result<Code, Failure> {
@@ -155,7 +164,7 @@ pub fn run(context: &Context<'_>, key: &Key) -> Result<Code, Failure> {
     match &key.command {
         KeyCommand::List => list(context, &repository),
         KeyCommand::Add(wanted) => {
-            let name = add(context, &repository, &wanted.new, wanted.label.as_deref().unwrap_or(""))?;
+            let name = add(context, &repository, wanted)?;
             context.say(&format!("added key {}", name.short()));
             Ok(Code::Done)
         }

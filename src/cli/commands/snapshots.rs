@@ -8,6 +8,7 @@ use crate::cli::arguments::Snapshots;
 use crate::cli::context::{Context, failure};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::select;
+use crate::crypto::FULL;
 use crate::model::Snapshot;
 use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
@@ -40,6 +41,8 @@ pub struct Line {
     imported_from: String,
     program_version: String,
     incomplete: bool,
+    /// Somebody added it with a key that only adds.
+    write_only: bool,
     protected: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     description: String,
@@ -79,6 +82,7 @@ pub fn line(named: &Named) -> Line {
         parent: parent.map(|parent| parent.to_string()),
         program_version: program.clone(),
         incomplete: *incomplete,
+        write_only: named.snapshot.writer != FULL,
         protected: named.standing.protected,
         description: named.standing.description.clone(),
         forgotten: named.standing.forgotten.map(time::iso),
@@ -112,7 +116,8 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
     for named in chosen {
         let Named { snapshot, standing, .. } = named;
         let paths: Vec<String> = snapshot.sources.iter().map(|source| escape(source).into_owned()).collect();
-        let marks = [(snapshot.incomplete, " !"), (standing.protected, " P")];
+        let is_added = snapshot.writer != FULL;
+        let marks = [(snapshot.incomplete, " !"), (standing.protected, " P"), (is_added, " W")];
         let marks: String = marks.iter().filter(|(is_marked, _)| *is_marked).map(|(_, mark)| *mark).collect();
         let mut row = vec![format!("{}{marks}", named.name.short()), time::show(snapshot.time)];
         if wanted.forgotten {
@@ -135,6 +140,9 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
     if chosen.iter().any(|named| named.standing.protected) {
         context.out.write("P protected: never forgotten by a policy\n")?;
     }
+    if chosen.iter().any(|named| named.snapshot.writer != FULL) {
+        context.out.write("W added with a write-only key\n")?;
+    }
     context.out.write(format!("{}\n", show_count(chosen.len() as u64, "snapshot")))?;
     if wanted.forgotten && !chosen.is_empty() {
         context.say("to have one back: copal undelete SNAP");
@@ -144,7 +152,8 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
 
 /// Lists snapshots.
 pub fn run(context: &Context<'_>, wanted: &Snapshots) -> Result<Code, Failure> {
-    let repository = context.open()?;
+    // Who only adds sees its own.
+    let repository = context.open_to_add()?;
     let all = select::load(context, &repository)?;
     let host = wanted.host.as_ref().map(|host| host.as_bytes());
     let mut chosen = match (wanted.snapshots.is_empty(), wanted.forgotten) {

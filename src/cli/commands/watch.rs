@@ -112,7 +112,7 @@ fn first_look(context: &Context<'_>, sources: &[Vec<u8>], known: &Path) -> Resul
         }
         _ => {}
     }
-    let repository = context.open()?;
+    let repository = context.open_to_add()?;
     refuse_own(&repository, sources)?;
     // Only a help: without it a disk that is missing at the next start is an error.
     let _ = std::fs::write(known, "");

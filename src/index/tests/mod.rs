@@ -20,6 +20,7 @@ fn id(number: u64) -> Id {
 fn pack(name: u64, chunks: &[Id]) -> PackRecord {
     let plain = 100 * chunks.len() as u32;
     PackRecord {
+        writer: 0,
         name: id(name),
         length: 4096,
         contents: Contents::Data,

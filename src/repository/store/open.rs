@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 
 use super::lock;
-use crate::crypto::{self, Keys};
-use crate::format::index::PackEntry;
+use crate::crypto::{self, FULL, Keys};
+use crate::format::index::{Maker, PackEntry};
 use crate::format::limits::{BLOCK_TARGET, PACK_CHUNKS};
 use crate::format::pack::{self, Block, Directory, PackKey};
 use crate::model::{Contents, Id, Id16, Time, clock::Clock};
@@ -30,6 +30,7 @@ struct OpenPack {
 pub struct Finished {
     pack: OpenPack,
     domain: Id16,
+    writer: u32,
 }
 
 /// All packs under construction.
@@ -57,8 +58,8 @@ impl<'k> OpenPacks<'k> {
     }
 
     fn begin(&self, contents: Contents, clock: &dyn Clock) -> Result<OpenPack, Error> {
-        let salt: [u8; 32] = crypto::random()?;
-        let key = PackKey::new(self.keys, contents, &salt);
+        let (key, salt) =
+            PackKey::generate(self.keys, contents).map_err(|error| Error::format("a new pack", error))?;
         let jitter = u64::from_le_bytes(crypto::random()?) % (self.target as u64 / 4);
         let end = self.target + jitter as usize;
         let mut bytes = lock(&self.used).pop().unwrap_or_default();
@@ -102,7 +103,7 @@ impl<'k> OpenPacks<'k> {
         let key = Arc::new(pack.key.clone());
         pack.chunks += pack.blocks.last().map_or(0, |block| block.chunks.len());
         let full = if pack.bytes.len() >= pack.end || pack.chunks >= PACK_CHUNKS - BLOCK_TARGET / 64 {
-            Some(Finished { pack, domain: self.domain })
+            Some(self.finished(pack))
         } else {
             *open = Some(pack);
             None
@@ -110,10 +111,14 @@ impl<'k> OpenPacks<'k> {
         Ok(Placed { key, number, full })
     }
 
+    fn finished(&self, pack: OpenPack) -> Finished {
+        Finished { pack, domain: self.domain, writer: self.keys.writer() }
+    }
+
     /// Ends all packs under construction.
     pub fn close(&self) -> Result<Vec<Finished>, Error> {
         let packs = self.slots.iter().filter_map(|slot| lock(slot).take());
-        Ok(packs.map(|pack| Finished { pack, domain: self.domain }).collect())
+        Ok(packs.map(|pack| self.finished(pack)).collect())
     }
 
     /// Takes back the buffer of a pack that was put.
@@ -133,19 +138,26 @@ impl<'k> OpenPacks<'k> {
 impl Finished {
     /// Adds padding, directory and footer; gives the pack's entry and bytes.
     pub fn finish(self) -> Result<(PackEntry, Vec<u8>), Error> {
+        let writer = self.writer;
         let OpenPack { key, salt, contents, mut bytes, blocks, written, .. } = self.pack;
         let directory = Directory { contents, blocks, domain: self.domain, written };
-        let (directory_offset, directory_length) = key
-            .finish(&mut bytes, &pack::encode_directory(&directory))
-            .map_err(|error| Error::format("a new pack", error))?;
+        let plain = pack::encode_directory(&directory);
+        let (directory_offset, directory_length) =
+            key.finish(&mut bytes, &plain).map_err(|error| Error::format("a new pack", error))?;
+        let (name, length) = (crypto::object_name(&bytes), bytes.len() as u64);
+        let maker = match writer {
+            FULL => Maker::default(),
+            writer => Maker { writer, proof: key.proof(&name, length, directory_offset, &plain) },
+        };
         let entry = PackEntry {
-            name: crypto::object_name(&bytes),
-            length: bytes.len() as u64,
+            name,
+            length,
             salt,
             commitment: key.commitment(),
             directory,
             directory_offset,
             directory_length,
+            maker,
         };
         Ok((entry, bytes))
     }

@@ -24,8 +24,9 @@ pub(super) fn plain(data: &[u8]) -> bool {
     }
     let _ = config::peek(data);
     let _ = slot::decode(data);
-    if let Ok(Some(master)) = slot::open(data, Unlock::KeyFile(&key)) {
-        assert!(master == *keys().master(), "a changed slot gives another key");
+    if let Ok(Some(given)) = slot::open(data, Unlock::KeyFile(&key)) {
+        let master = keys().master().expect("a full key").clone();
+        assert!(given == slot::Given::Full(master), "a changed slot gives another key");
     }
     let _ = slot::describe(keys(), data);
     if let Some(footer) = data.last_chunk::<FOOTER_LEN>()
@@ -33,7 +34,7 @@ pub(super) fn plain(data: &[u8]) -> bool {
     {
         let end = footer.directory_offset + u64::from(footer.directory_length) + FOOTER_LEN as u64;
         assert_eq!(end, data.len() as u64);
-        let found = pack::find_key(keys(), &footer.salt, &footer.commitment);
+        let found = pack::find_key(keys(), &footer);
         accepted |= found.is_some();
     }
     accepted
@@ -159,15 +160,24 @@ pub(super) fn slot_seeds() -> Vec<Vec<u8>> {
     bundle.int(1, true, 1).list(2, true, [[7; 32]]);
     let mut text = Writer::default();
     text.bytes(1, false, b"label").time(2, false, Some(Time::default())).bytes(3, false, b"ann");
-    let (bundle, text) = (bundle.finish(), text.finish());
-    let seed = |plain: &[u8]| {
+    // A writer's, with a config that says nothing unusual.
+    let object = config::encode(keys(), &a_config()).expect("a seed");
+    let mut of_writer = Writer::default();
+    of_writer.int(1, true, 2).int(3, true, 7);
+    for number in 4..11 {
+        of_writer.field(number, true, &[number as u8; 32]);
+    }
+    of_writer.field(11, true, &small::decode(keys(), config::KIND, &object).expect("a seed"));
+    let (bundle, of_writer, text) = (bundle.finish(), of_writer.finish(), text.finish());
+    let seed = |plain: &[u8], bundle: &[u8]| {
         let mut seed = Vec::new();
         put_piece(&mut seed, plain);
-        put_piece(&mut seed, &bundle);
+        put_piece(&mut seed, bundle);
         seed.extend(&text);
         seed
     };
-    vec![seed(&plain.finish()), seed(&password.finish())]
+    let plain = plain.finish();
+    vec![seed(&plain, &bundle), seed(&password.finish(), &bundle), seed(&plain, &of_writer)]
 }
 
 pub(super) fn a_directory() -> Directory {

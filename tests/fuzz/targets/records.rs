@@ -10,7 +10,7 @@ use copal::format::note::{self, Link, Note, Verb};
 use copal::format::session::{self, Damage, Removal, Role, SessionObject, State};
 use copal::format::snapshot::{self, Confirmation};
 use copal::format::{Error, limits, pack, small};
-use copal::model::{Cutter, Id16, Snapshot, Summary, Time};
+use copal::model::{Contents, Cutter, Id16, Snapshot, Summary, Time};
 
 use super::objects::a_directory;
 use super::trees::segments;
@@ -18,7 +18,12 @@ use super::{id, keys, payload, sealed, with_record};
 
 /// The record in a small object.
 pub(super) fn record_of(kind: u8, object: &[u8]) -> Vec<u8> {
-    small::decode(keys(), kind, object).expect("our own object")
+    let record = small::decode(keys(), kind, object).expect("our own object");
+    // Of removals and damage it is the plain part.
+    match record.is_empty() {
+        true => small::plain_part(object, kind).expect("our own object").1.to_vec(),
+        false => record,
+    }
 }
 
 /// Reads an object; what is accepted has to be the same when it is written and read again, and written once more has the same bytes.
@@ -92,9 +97,20 @@ pub(super) fn index_seeds() -> Vec<Vec<u8>> {
         directory: a_directory(),
         directory_offset: 400,
         directory_length: 90,
+        maker: Default::default(),
     };
+    let writer = keys().in_place_of(7).expect("a full key");
+    let (key, salt) = pack::PackKey::generate(&writer, Contents::Data).expect("a pack's key");
+    let proof = key.proof(
+        &entry.name,
+        entry.length,
+        entry.directory_offset,
+        &pack::encode_directory(&entry.directory),
+    );
+    let maker = index::Maker { writer: 7, proof };
+    let of_writer = PackEntry { salt, commitment: key.commitment(), maker, ..entry.clone() };
     let object = IndexObject {
-        packs: vec![entry.clone(), entry],
+        packs: vec![entry.clone(), entry, of_writer],
         snapshots: vec![b"object".to_vec()],
         replaces: vec![id(1)],
         config: b"config".to_vec(),

@@ -183,6 +183,7 @@ impl Made {
                 directory,
                 directory_offset,
                 directory_length,
+                maker: Default::default(),
             });
         }
     }

@@ -115,7 +115,9 @@ pub(super) fn advise(context: &Context<'_>, repository: &Repository, outcome: &O
     if context.global.quiet || context.global.json {
         return;
     }
-    if let (Some(_), None) = (&outcome.name, &outcome.parent) {
+    // What it says next is nothing for a key that only adds.
+    let reads = !repository.is_write_only();
+    if let (true, Some(_), None) = (reads, &outcome.name, &outcome.parent) {
         let named = match context.is_default_repository() {
             true => String::new(),
             false => format!(" -r {}", repository.location()),
@@ -129,7 +131,10 @@ pub(super) fn advise(context: &Context<'_>, repository: &Repository, outcome: &O
     if here.is_some() && sources.iter().any(|source| device(OsStr::from_bytes(source)) == here) {
         context.say("note: the repository is on the same disk as the files: it is lost with that disk");
     }
-    if context.is_default_repository() && repository.index.fact(EXPORTED_FACT).ok().flatten().is_none() {
+    if reads
+        && context.is_default_repository()
+        && repository.index.fact(EXPORTED_FACT).ok().flatten().is_none()
+    {
         context.say("note: no copy of the key was ever exported: copal key export");
     }
 }

@@ -203,6 +203,7 @@ mod tests {
             made: Time::default(),
             user: String::new(),
             host: String::new(),
+            writer: 0,
         };
         let creation = Creation {
             unlock: Unlock::KeyFile(key),

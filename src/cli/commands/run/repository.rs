@@ -97,13 +97,21 @@ pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option
         return Ok(None);
     }
     let space = backend.space().ok().flatten();
-    let (repository, _) = target.open_synced()?;
+    let (repository, _) = target.open_to_add_synced()?;
     let all = select::load(target, &repository)?;
-    let is_own = |named: &&Named| named.snapshot.host == work.host && named.snapshot.sources == work.stored;
+    let is_own = |named: &&Named| {
+        let snapshot = &named.snapshot;
+        snapshot.writer == repository.writer()
+            && snapshot.host == work.host
+            && snapshot.sources == work.stored
+    };
     let last = all.confirmed.iter().filter(is_own).max_by_key(|named| named.snapshot.time);
     let (mut places, mut numbers) = (Vec::new(), None);
     if let Some(last) = last.filter(|_| is_first) {
-        places = gather::places_of(&repository, &last.snapshot).map_err(|error| failure(&error))?;
+        // Who only adds does not read it.
+        if !repository.is_write_only() {
+            places = gather::places_of(&repository, &last.snapshot).map_err(|error| failure(&error))?;
+        }
         numbers = Some(Numbers::of(&last.snapshot, 0, 0));
     }
     Ok(Some(Known { space, newest: gather::newest(&all, &work.host), places, numbers }))
@@ -116,11 +124,12 @@ pub fn first_since(
     since: i64,
     known: &[String],
 ) -> Result<Option<String>, Failure> {
-    let (repository, _) = target.open_synced()?;
+    let (repository, _) = target.open_to_add_synced()?;
     let all = select::load(target, &repository)?;
     let is_own = |named: &&Named| {
         let snapshot = &named.snapshot;
-        snapshot.host == work.host
+        snapshot.writer == repository.writer()
+            && snapshot.host == work.host
             && snapshot.sources == work.stored
             && snapshot.time.seconds >= since
             && !known.contains(&named.name.to_string())

@@ -51,7 +51,7 @@ impl<'w> Turn<'w> {
             return Err(Trouble::Passing("none of the sources is there".to_owned()));
         }
         let began = Instant::now();
-        let opened = context.open_to_read().map_err(|failure| sort(context, failure))?;
+        let opened = context.open_to_add_synced().map_err(|failure| sort(context, failure))?;
         let mut repository = opened.0;
         let own = super::own(context);
         let options =
