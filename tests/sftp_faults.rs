@@ -723,6 +723,64 @@ fn round_trips_are_few() {
     assert!(cost(&sftp) <= 16, "a list of packs in 250 folders");
 }
 
+/// What a listing of several kinds gives, by kind.
+fn listed_kinds(sftp: &Sftp, kinds: &[Kind]) -> Vec<(Kind, String)> {
+    let mut found = Vec::new();
+    sftp.list_kinds(kinds, &mut |kind, entry| found.push((kind, entry.name))).unwrap();
+    found.sort_unstable_by(|a, b| (a.0.number(), &a.1).cmp(&(b.0.number(), &b.1)));
+    found
+}
+
+#[test]
+fn several_kinds_are_listed_one_after_the_other_and_cost_a_round_trip_each() {
+    let folder = scratch();
+    let log = folder.path().join("calls");
+    let command =
+        format!("strace -qq -y -s 4096 -e trace=openat,getdents64 -o {} {SFTP_SERVER}", log.display());
+    let sftp = servers::through(&command, &folder.path().join("repository"));
+    sftp.create().unwrap();
+    let kinds = [
+        Kind::Removals,
+        Kind::Confirmed,
+        Kind::Copies,
+        Kind::Damage,
+        Kind::Index,
+        Kind::Notes,
+        Kind::Snapshots,
+    ];
+    for (kind, count) in [(Kind::Removals, 1), (Kind::Index, 3), (Kind::Snapshots, 2)] {
+        (0..count).for_each(|seed| sftp.put(kind, &name(kind, seed), b"x").unwrap());
+    }
+    std::fs::remove_dir(folder.path().join("repository/copies")).unwrap();
+    let before = sftp.round_trips();
+    assert_eq!(listed_kinds(&sftp, &kinds).len(), 6);
+    // One more for the first, and for the one after a folder that is missing.
+    assert_eq!(sftp.round_trips() - before, kinds.len() as u64 + 2);
+
+    // A folder that takes more than is asked for at once.
+    (0..250).for_each(|seed| sftp.put(Kind::Damage, &name(Kind::Damage, seed), b"x").unwrap());
+    let seen = std::fs::read_to_string(&log).unwrap().len();
+    let found = listed_kinds(&sftp, &kinds);
+    assert_eq!(found.len(), 256);
+    assert_eq!(found.iter().filter(|(kind, _)| *kind == Kind::Damage).count(), 250);
+    let calls = std::fs::read_to_string(&log).unwrap()[seen..].to_owned();
+    let lines: Vec<&str> = calls.lines().collect();
+    let of = |kind: Kind| format!("/{}>", kind.folder());
+    let mut last_end = 0;
+    for kind in kinds.into_iter().filter(|kind| *kind != Kind::Copies) {
+        let opened = lines.iter().rposition(|line| line.contains("openat(") && line.contains(&of(kind)));
+        let ended = lines.iter().rposition(|line| {
+            line.contains("getdents64(") && line.contains(&of(kind)) && line.ends_with("= 0")
+        });
+        let (opened, ended) = (opened.unwrap(), ended.unwrap());
+        assert!(
+            last_end <= opened && opened < ended,
+            "{kind:?} was opened before the others were read: {calls}"
+        );
+        last_end = ended;
+    }
+}
+
 #[test]
 fn every_name_is_synced_with_its_folder_before_it_counts() {
     let folder = scratch();

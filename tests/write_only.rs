@@ -539,6 +539,35 @@ fn a_thief_speaks_for_nobody_else() {
 }
 
 #[test]
+fn copies_of_what_a_thief_made_push_nobody_elses_out() {
+    let world = World::new();
+    let saved = id(&world.sandbox.back_up());
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let victim = snapshot::decode(&full, &fs::read(&world.names("snapshots")[0]).unwrap()).unwrap();
+    let forged = Snapshot { time: victim.time.plus_seconds(1), ..victim };
+    world.thief().commit(&world.backend(), &forged);
+    let second = |words: &[&str]| {
+        let mut command = world.sandbox.command(words);
+        command.env("COPAL_REPOSITORY", world.sandbox.path("second"));
+        common::end(command).expect(0)
+    };
+    second(&["init"]);
+    second(&["copy", "-q", "--from-repo", world.sandbox.repository().to_str().unwrap()]);
+    second(&["forget", "-q", "--keep-last", "1"]);
+    let left = second(&["snapshots", "--json"]).messages("snapshot");
+    assert_eq!(left.len(), 2, "{left:?}");
+    let true_one = left.iter().find(|line| line["write_only"] == false).unwrap();
+    assert_eq!(true_one["copied_from"], saved, "{left:?}");
+    // And a copy of the copy.
+    world.sandbox.run(["init", "-r", "third"]).expect(0);
+    world.sandbox.run(["copy", "-q", "-r", "third", "--from-repo", "second"]).expect(0);
+    let third = world.sandbox.run(["snapshots", "--json", "-r", "third"]).expect(0).messages("snapshot");
+    assert_eq!(third.iter().filter(|line| line["write_only"] == true).count(), 1, "{third:?}");
+    let next = second(&["backup", "--json", world.sandbox.source().to_str().unwrap()]).summary();
+    assert_eq!(next["files_removed"], 0, "{next}");
+}
+
+#[test]
 fn a_thief_can_not_confirm_what_others_never_finished() {
     let world = World::new();
     let saved = id(&world.sandbox.back_up());

@@ -116,6 +116,11 @@ pub trait Backend: Send + Sync {
         Some(0)
     }
 
+    /// Whether `put` takes the place of an object that has the name, but for `config` and `fences`.
+    fn puts_over(&self) -> bool {
+        false
+    }
+
     /// How many requests at a time are worth while: one where each is answered at once, more where answers take their time.
     fn requests_at_once(&self) -> usize {
         1
@@ -204,6 +209,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn requests_at_once(&self) -> usize {
         (**self).requests_at_once()
+    }
+    fn puts_over(&self) -> bool {
+        (**self).puts_over()
     }
     fn space(&self) -> Result<Option<Space>, Error> {
         (**self).space()

@@ -320,6 +320,10 @@ impl Backend for S3 {
         *self.lag.get_or_init(|| self.probe_listing())
     }
 
+    fn puts_over(&self) -> bool {
+        true
+    }
+
     fn requests_at_once(&self) -> usize {
         REQUESTS_AT_ONCE
     }

@@ -6,6 +6,7 @@
 
 mod folders;
 mod list;
+mod objects;
 pub mod packet;
 mod read;
 mod request;
@@ -16,7 +17,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::kind::is_hex;
 use super::layout::{self, TEMPORARY, TEMPORARY_PREFIX};
 use super::ssh::connection::{self, Connection};
 use super::ssh::link::{Link, Trouble};
@@ -144,36 +144,6 @@ impl Sftp {
     fn both(&self, path: &str) -> (String, String) {
         (self.place().at(path), self.place().named(path))
     }
-
-    /// The objects of a kind that lie in these folders.
-    fn entries(&self, session: &Session, kind: Kind, folders: &[String]) -> Result<Vec<Entry>, Trouble> {
-        let paths: Vec<_> = folders.iter().map(|folder| self.both(folder)).collect();
-        let mut found: Vec<Listed> = Vec::new();
-        list::folders(session, &paths, &mut |place, listed| {
-            let name = std::str::from_utf8(&listed.name).unwrap_or_default();
-            if kind.is_name(name) && kind.folder_of(name) == folders[place] {
-                found.push(listed);
-            }
-        })?;
-        let name_of = |listed: &Listed| String::from_utf8_lossy(&listed.name).into_owned();
-        let found = list::complete(session, found, &|listed| self.both(&kind.path_of(&name_of(listed))))?;
-        Ok((found.iter())
-            .filter_map(|listed| Some(Entry { name: name_of(listed), size: listed.attributes.length()? }))
-            .collect())
-    }
-
-    /// Those folders below `packs/` that may hold packs.
-    fn pack_folders(&self, session: &Session) -> Result<Vec<String>, Trouble> {
-        let above = Kind::Packs.folder();
-        let mut folders = Vec::new();
-        list::folders(session, &[self.both(above)], &mut |_, listed| {
-            let is_ours = listed.name.len() == 2 && listed.name.iter().copied().all(is_hex);
-            if is_ours && listed.attributes.length().is_none() {
-                folders.push(format!("{above}/{}", String::from_utf8_lossy(&listed.name)));
-            }
-        })?;
-        Ok(folders)
-    }
 }
 
 impl Backend for Sftp {
@@ -230,6 +200,18 @@ impl Backend for Sftp {
             _ => self.entries(session, kind, &[kind.folder().to_owned()]),
         })?;
         entries.into_iter().for_each(each);
+        Ok(())
+    }
+
+    fn list_kinds(&self, kinds: &[Kind], each: &mut dyn FnMut(Kind, Entry)) -> Result<(), Error> {
+        // Packs lie in many folders.
+        if kinds.contains(&Kind::Packs) {
+            return kinds.iter().try_for_each(|kind| self.list(*kind, &mut |entry| each(*kind, entry)));
+        }
+        let listed = self.link.run("", "list", |session, _| self.entries_of_kinds(session, kinds))?;
+        for (kind, entries) in kinds.iter().zip(listed) {
+            entries.into_iter().for_each(|entry| each(*kind, entry));
+        }
         Ok(())
     }
 

@@ -89,7 +89,7 @@ fn find_parent(options: &Options, writer: u32, confirmed: &[Named]) -> Option<Na
         // What a repair marked as lost must be read again.
         .filter(|named| named.snapshot.stands_for.is_none())
         // What others know of their files is theirs to believe.
-        .filter(|named| named.snapshot.writer == writer)
+        .filter(|named| named.snapshot.teller() == writer)
         .find(|named| match &options.parent {
             Some(parent) => named.name == *parent,
             None => named.snapshot.host == options.host && named.snapshot.sources == sources,

@@ -190,6 +190,8 @@ impl Work<'_> {
             tags: named.standing.tags.clone(),
             description: named.standing.description.clone(),
             copied_from: Some((self.from.id(), named.name)),
+            // It is no more to be believed than before.
+            added_by: original.teller(),
             summary: Summary {
                 bytes_new: stored.bytes_new,
                 bytes_stored: stored.bytes_stored,

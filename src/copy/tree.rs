@@ -1,5 +1,6 @@
 //! One snapshot's tree, rebuilt in the other repository. Without recursion, since trees may be deeper than any stack.
 
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +14,8 @@ use crate::repository::store::Store;
 use crate::repository::trees::Nodes;
 use crate::repository::{Error, Repository};
 
+/// Directories that are remembered: some 20 MB.
+const DONE_MOST: usize = 200_000;
 /// Bytes of a file that are gathered before they are cut, at least.
 const GATHER: usize = 4 << 20;
 
@@ -26,6 +29,9 @@ pub(super) struct Walk<'a> {
     buffer: Vec<u8>,
     /// What an unreadable entry was before is gone through.
     is_previous: bool,
+    /// Directories that were gone through, each with what it is in the other repository: one that is named again and again is not gone through
+    /// as often.
+    done: HashMap<Id, Id>,
 }
 
 /// The same directory in the snapshot before, of which there is a copy.
@@ -38,6 +44,7 @@ struct Before<'a> {
 struct Frame<'a> {
     /// Its own node, without the tree; none for the root.
     node: Option<Node>,
+    tree: Id,
     nodes: Nodes<'a>,
     before: Option<Before<'a>>,
     builder: TreeBuilder<'a>,
@@ -65,12 +72,14 @@ impl<'a> Walk<'a> {
         stop: &'a AtomicBool,
     ) -> Walk<'a> {
         let chunker = Chunker::new(to.gear_table(), to.config.cutter);
-        Walk { from, to, store, chunker, listener, stop, buffer: Vec::new(), is_previous: false }
+        let (buffer, done) = (Vec::new(), HashMap::new());
+        Walk { from, to, store, chunker, listener, stop, buffer, is_previous: false, done }
     }
 
     fn frame(&self, node: Option<Node>, tree: Id, pair: Option<Pair>) -> Frame<'a> {
         Frame {
             node,
+            tree,
             nodes: self.from.nodes(tree),
             before: pair.map(|pair| Before {
                 from: self.from.nodes(pair.from).peekable(),
@@ -82,6 +91,9 @@ impl<'a> Walk<'a> {
 
     /// Whether the tree is that of the pair, and is in the other repository with all that is below it.
     fn is_held(&self, tree: Id, pair: Option<Pair>) -> Result<Option<Id>, Failed> {
+        if let Some(done) = self.done.get(&tree).filter(|_| !self.is_previous) {
+            return Ok(Some(*done));
+        }
         match pair {
             Some(pair) if pair.from == tree && self.store.holds_tree(pair.to).map_err(Failed::To)? => {
                 Ok(Some(pair.to))
@@ -102,8 +114,14 @@ impl<'a> Walk<'a> {
             }
             let Some(frame) = frames.last_mut() else { return Err(Failed::To(Error::Stopped)) };
             let Some(node) = frame.nodes.next() else {
-                let Some(Frame { node, builder, .. }) = frames.pop() else { continue };
+                let Some(Frame { node, tree, builder, .. }) = frames.pop() else { continue };
                 let id = builder.finish().map_err(Failed::To)?;
+                if !self.is_previous {
+                    if self.done.len() >= DONE_MOST {
+                        self.done.clear();
+                    }
+                    self.done.insert(tree, id);
+                }
                 match (node, frames.last_mut()) {
                     (Some(mut node), Some(above)) => {
                         node.tree = Some(id);

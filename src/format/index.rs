@@ -89,7 +89,7 @@ fn decode_entry(bytes: &[u8], proves: &dyn Fn(&PackEntry, &[u8]) -> bool) -> Res
     let directory = pack::decode_directory(plain, directory_offset)?;
     let entry =
         PackEntry { name, length, salt, commitment, directory, directory_offset, directory_length, maker };
-    match maker.writer == FULL || proves(&entry, plain) {
+    match maker.writer == FULL || pack::is_plain(&entry.directory, plain) && proves(&entry, plain) {
         true => Ok(entry),
         false => Err(Error::Malformed("an index entry does not prove what it says")),
     }

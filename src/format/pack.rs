@@ -1,5 +1,7 @@
 //! Packs: blocks, a sealed directory, a footer. docs/format.md, section 5.
 
+use std::collections::HashSet;
+
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::record::{Cursor, Reader, Writer, put_varint};
@@ -235,6 +237,14 @@ fn decode_blocks(bytes: &[u8], end: u64) -> Result<Vec<Block>, Error> {
         offset += stored;
     }
     if cursor.is_empty() { Ok(blocks) } else { Err(Error::Malformed("more than its blocks")) }
+}
+
+/// Whether a directory is that text as this program writes it, and names no chunk twice: who only adds makes no others, so that what is
+/// written anew of it proves the same, and looking for a chunk never goes through more places than packs.
+pub fn is_plain(directory: &Directory, text: &[u8]) -> bool {
+    let mut seen = HashSet::new();
+    let mut chunks = directory.blocks.iter().flat_map(|block| &block.chunks);
+    encode_directory(directory) == text && chunks.all(|(id, _)| seen.insert(*id))
 }
 
 /// Reads a directory of a pack whose directory stands at `end`.

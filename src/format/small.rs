@@ -1,11 +1,13 @@
 //! Small objects: a header, a plain part, and one sealed record. docs/format.md, section 2.
 
 use super::{Error, header, limits, record::Cursor, record::put_varint};
-use crate::crypto::{self, Keys, seal};
+use crate::crypto::{self, FULL, Keys, seal};
 use crate::model::Id16;
 
 const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
+/// By how much a small object of who only adds expands at most.
+const EXPANDS_MOST: u64 = 64;
 /// Records at least this long are tried with zstd.
 const COMPRESS_FROM: usize = 512;
 
@@ -88,6 +90,13 @@ fn open(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
     let length = cursor.varint()?;
     if length > limits::SMALL_MAX as u64 {
         return Err(Error::Malformed("too long for a small object"));
+    }
+    // Of what others can make only storage bounds the number: it may not fill memory from next to nothing.
+    if header::writer(object) != FULL
+        && kind != super::index::KIND
+        && length > (object.len() as u64).saturating_mul(EXPANDS_MOST)
+    {
+        return Err(Error::Malformed("far too long for what is stored of it"));
     }
     match codec {
         CODEC_PLAIN if cursor.0.len() as u64 == length => Ok(cursor.0.to_vec()),

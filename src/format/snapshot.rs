@@ -97,7 +97,8 @@ pub fn encode(keys: &Keys, snapshot: &Snapshot) -> Result<Vec<u8>, Error> {
             false,
             &snapshot.copied_from.map_or_else(Vec::new, |(id, name)| [&id.0[..], &name.0].concat()),
         )
-        .bytes(28, false, snapshot.imported_from.as_bytes());
+        .bytes(28, false, snapshot.imported_from.as_bytes())
+        .int(29, false, u64::from(snapshot.added_by));
     small::encode(keys, KIND, &[], &writer.finish())
 }
 
@@ -135,7 +136,7 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
             23 => snapshot.options_digest = field.value.to_vec(),
             24 => snapshot.removals_seen = field.list(LIST_MAX, element_id)?,
             // Who only adds speaks for nobody else.
-            26..=28 if snapshot.writer != FULL => {}
+            26..=29 if snapshot.writer != FULL => {}
             26 => snapshot.stands_for = Some(field.id()?),
             27 => {
                 let bytes: &[u8; 48] = &field.array()?;
@@ -147,6 +148,7 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<Snapshot, Error> {
                     .map(|(id, name)| (Id16(id), Id(name)));
             }
             28 => snapshot.imported_from = field.text()?,
+            29 => snapshot.added_by = field.int32()?,
             _ => field.unknown()?,
         }
     }

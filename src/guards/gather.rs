@@ -83,7 +83,10 @@ pub fn places_of(repository: &Repository, snapshot: &Snapshot) -> Result<Vec<Pla
 }
 
 /// The time of the newest snapshot of a host, of those whose time was not given by hand.
-pub fn newest(all: &Snapshots, host: &[u8]) -> Option<Time> {
-    let own = all.confirmed.iter().filter(|named| named.snapshot.host == host && !named.snapshot.time_given);
+pub fn newest(all: &Snapshots, host: &[u8], writer: u32) -> Option<Time> {
+    let own = all.confirmed.iter().filter(|named| {
+        let snapshot = &named.snapshot;
+        snapshot.host == host && !snapshot.time_given && snapshot.teller() == writer
+    });
     own.map(|named| named.snapshot.time).max()
 }

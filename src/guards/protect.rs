@@ -52,7 +52,7 @@ pub fn protect_before(
     let before = (all.confirmed.iter())
         .filter(|named| Some(&named.name) != alarming)
         // Who only adds may have put it there to be protected instead.
-        .filter(|named| named.snapshot.writer == repository.writer())
+        .filter(|named| named.snapshot.teller() == repository.writer())
         .filter(|named| named.snapshot.host == host && named.snapshot.sources == sources)
         .filter(|named| bound.is_none_or(|bound| named.snapshot.time <= bound))
         .max_by_key(|named| named.snapshot.time)

@@ -4,7 +4,7 @@
 //! key that is taken (two ids alike in 8 bytes, or a second copy) goes to a second table, which is asked only when a key is found
 //! and does not answer. So an unknown chunk costs one probe.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
@@ -155,13 +155,8 @@ impl Index {
             false
         })?;
         all.append(&mut hidden);
-        let mut seen = Vec::with_capacity(all.len());
-        all.retain(|location| {
-            let place = (location.pack.name, location.block, location.offset);
-            let new = !seen.contains(&place);
-            seen.push(place);
-            new
-        });
+        let mut seen = HashSet::with_capacity(all.len());
+        all.retain(|location| seen.insert((location.pack.name, location.block, location.offset)));
         Ok(all)
     }
 

@@ -73,6 +73,11 @@ impl Index {
         write(&self.hidden).writer = writer;
     }
 
+    /// Says that these packs count as absent too, in this process.
+    pub fn hide(&self, packs: &[Id]) {
+        write(&self.hidden).packs.extend(packs);
+    }
+
     /// Says which packs and chunks count as absent for `lookup` and `contains`, in place of those said before. A chunk that this
     /// process stores after that counts as present there. Holds in this process also when writing it down fails.
     pub fn set_hidden(&self, packs: &[Id], chunks: &[(Contents, Id)]) -> Result<(), Error> {

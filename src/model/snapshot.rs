@@ -59,4 +59,13 @@ pub struct Snapshot {
     pub copied_from: Option<(Id16, Id)>,
     /// The snapshot of another program that this one was made of: `PROGRAM:REPOSITORY:SNAPSHOT`; empty when there is none.
     pub imported_from: String,
+    /// Of a copy: the number of the write-only client that made the original, in its repository; else 0.
+    pub added_by: u32,
+}
+
+impl Snapshot {
+    /// The number of the write-only client that says what is in it, itself or as a copy of what it made; 0 of full keys.
+    pub fn teller(&self) -> u32 {
+        if self.writer == 0 { self.added_by } else { self.writer }
+    }
 }

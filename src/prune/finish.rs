@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::usage::{Standing, Usage};
 use super::{MARK_SECONDS, Outcome, Run, copy, sweep};
+use crate::crypto::FULL;
 use crate::format::note::Link;
 use crate::format::session::Removal;
 use crate::model::{Id, Id16, Time};
@@ -15,10 +16,15 @@ use crate::repository::sessions::Peer;
 /// How much later than a mark a session must have begun to be counted as one that saw it, by the storage's clock, seconds.
 const LATER_SECONDS: i64 = 3600;
 
+/// Whether a session is that of a mark's pruner. Who only adds reads its id there, and is none.
+fn is_of(peer: &Peer, mark: &Removal) -> bool {
+    peer.id == mark.session && peer.writer == FULL
+}
+
 /// Whether a session may have begun before the mark was there for it to see.
 fn may_predate(peer: &Peer, mark: &Removal, peers: &[Peer]) -> bool {
     // The end of the marking session was put after the mark. Of one without, `adopt` puts the mark anew.
-    let marked = peers.iter().find(|other| other.id == mark.session).and_then(|pruner| pruner.ended_stored);
+    let marked = peers.iter().find(|other| is_of(other, mark)).and_then(|pruner| pruner.ended_stored);
     match (marked, peer.begun_stored) {
         (Some(marked), Some(begun)) => begun < marked.plus_seconds(LATER_SECONDS),
         _ => true,
@@ -47,7 +53,7 @@ fn is_orphan(mark: &Removal, peers: &[Peer], own: Id16, now: Time) -> bool {
     mark.session != own
         && peers
             .iter()
-            .find(|peer| peer.id == mark.session)
+            .find(|peer| is_of(peer, mark))
             .is_none_or(|pruner| pruner.ended_stored.is_none() && !pruner.is_alive(now))
 }
 

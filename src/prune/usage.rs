@@ -45,6 +45,8 @@ pub struct PackUse {
     pub length: u64,
     pub standing: Standing,
     pub is_damaged: bool,
+    /// A tombstone names it.
+    pub is_removed: bool,
     pub live: u64,
     pub blocks: Vec<BlockUse>,
 }
@@ -86,6 +88,12 @@ impl Usage {
         Some((pack, pack.standing)).filter(|_| pack.standing != Standing::Missing)
     }
 
+    /// Whether a place is in a pack that should be there, is not, and is not written down as damaged.
+    fn is_missed(&self, place: &Place) -> bool {
+        let pack = self.by_row.get(&place.pack).and_then(|number| self.packs.get(*number));
+        pack.is_some_and(|pack| pack.standing == Standing::Missing && !pack.is_damaged && !pack.is_removed)
+    }
+
     /// The best of a chunk's places in packs that full keys made: one that counts, the same for everyone who looks.
     fn best<'p>(&self, places: &'p [Place]) -> Option<(Standing, &'p Place)> {
         places
@@ -104,6 +112,10 @@ impl Usage {
     fn counting(&self, places: &[Place], is_writers: bool, counting: &mut Vec<(Standing, Place)>) {
         counting.clear();
         let best = self.best(places);
+        // What one who only adds says it holds does not stand for what is missing and was not given up.
+        if best.is_none() && places.iter().any(|place| self.is_missed(place)) {
+            return;
+        }
         counting.extend(best.map(|(standing, place)| (standing, *place)));
         let is_safe = matches!(best, Some((Standing::Good, _)));
         if is_safe && !is_writers {
@@ -208,6 +220,7 @@ pub(super) fn laid_out(run: &Run<'_>, used: Used, perhaps_used: Used) -> Result<
             length: pack.length,
             standing,
             is_damaged: damaged.contains(&pack.name),
+            is_removed: removed.contains(&pack.name),
             live: 0,
             blocks: blocks.map(|b| BlockUse { stored: b.stored, plain: b.plain, live: 0 }).collect(),
         });

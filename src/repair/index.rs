@@ -7,6 +7,7 @@ use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::format::limits::INDEX_PACKS;
+use crate::format::session::Damage;
 use crate::model::Id;
 use crate::progress::Event;
 use crate::repository::index_objects::{chunks_of, fitting};
@@ -164,6 +165,15 @@ impl Filling<'_> {
     }
 }
 
+/// Writes down that a pack does not hold what it says, if that is so, before it is named: copies in it count for nobody then.
+fn tell_unsound(run: &Run<'_>, name: &Id) -> Result<(), Error> {
+    if run.repository.is_whole_pack(name)? {
+        return Ok(());
+    }
+    let time = run.tools.clock.now();
+    run.repository.put_damage(&Damage { packs: vec![*name], lost: None, time })
+}
+
 fn execute(
     run: &Run<'_>,
     session: &Session<'_>,
@@ -175,6 +185,7 @@ fn execute(
     for (name, length) in unnamed {
         run.check_stop()?;
         if let Some(entry) = run.own_entry(name, *length)? {
+            tell_unsound(run, name)?;
             filling.push(entry)?;
             outcome.packs_named += 1;
         }
@@ -195,6 +206,10 @@ fn execute(
                 Some(length) => run.own_entry(&entry.name, *length)?,
                 None => None,
             };
+            // Its end may be another's.
+            if own.as_ref().is_some_and(|own| *own != entry) {
+                tell_unsound(run, &entry.name)?;
+            }
             filling.push(own.unwrap_or(entry))?;
         }
         filling.put()?;

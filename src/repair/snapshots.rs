@@ -287,6 +287,8 @@ fn stand_in(hit: &Hit, root: Id) -> Snapshot {
         options_digest: Vec::new(),
         stands_for: Some(*name),
         writer: FULL,
+        // It is no more to be believed than the original.
+        added_by: snapshot.teller(),
         ..snapshot.clone()
     }
 }

@@ -76,14 +76,23 @@ impl Repository {
     ///
     /// Errors: those of a storage that does not answer at all.
     pub fn is_sound_pack(&self, name: &Id) -> Result<bool, Error> {
-        match self.check_pack(name) {
+        self.is_sound(name, true)
+    }
+
+    /// The same whatever the index says of it.
+    pub fn is_whole_pack(&self, name: &Id) -> Result<bool, Error> {
+        self.is_sound(name, false)
+    }
+
+    fn is_sound(&self, name: &Id, as_indexed: bool) -> Result<bool, Error> {
+        match self.check_pack(name, as_indexed) {
             Ok(sound) => Ok(sound),
             Err(error) if error.is_damage() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn check_pack(&self, name: &Id) -> Result<bool, Error> {
+    fn check_pack(&self, name: &Id, as_indexed: bool) -> Result<bool, Error> {
         let text = name.to_string();
         let length = self
             .backend
@@ -98,7 +107,7 @@ impl Repository {
         }
         let entry = self.read_pack_entry(name, length)?;
         let record = packs::record(&entry);
-        if !self.index.agrees(&record)? {
+        if as_indexed && !self.index.agrees(&record)? {
             return Ok(false);
         }
         let pack = Arc::new(PackInfo::of(&record));

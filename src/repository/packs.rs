@@ -120,6 +120,9 @@ impl Repository {
         if directory.contents != contents {
             return Err(Error::damaged(Kind::Packs, &text, "its directory is one of other contents"));
         }
+        if maker.writer != FULL && !pack::is_plain(&directory, &plain) {
+            return Err(Error::damaged(Kind::Packs, &text, "its directory is none that copal writes"));
+        }
         Ok(PackEntry {
             name: *name,
             length,

@@ -191,7 +191,15 @@ impl<'r> Session<'r> {
         let confirmation = format::snapshot::encode_confirmation(&repository.keys, &confirmation)
             .map_err(|error| Error::format("the confirmation", error))?;
         // Once more when that fails: did only the reply get lost, it would count as saved and be told as failed.
-        again(|| repository.backend.put(Kind::Confirmed, &name.to_string(), &confirmation))?;
+        let text = name.to_string();
+        again(|| repository.backend.put(Kind::Confirmed, &text, &confirmation))?;
+        // The name is no hash: who saw the snapshot may have been faster, and storage leaves what is there.
+        if !repository.backend.puts_over()
+            && again(|| repository.backend.get(Kind::Confirmed, &text))? != confirmation
+        {
+            let what = "somebody else put it first, so the snapshot does not count as saved";
+            return Err(Error::damaged(Kind::Confirmed, &text, what));
+        }
         for (kind, bytes) in [(Kind::Snapshots, &bytes), (Kind::Confirmed, &confirmation)] {
             let _ = repository.index.cache_object(kind.number(), &name, bytes);
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::session::LEASE_SECONDS;
 use super::{Error, Repository, get_named, list_names};
 use crate::backend::Kind;
+use crate::crypto::FULL;
 use crate::format::header;
 use crate::format::session::{self, Role, SessionObject, State};
 use crate::model::{Id, Id16, Time};
@@ -81,9 +82,10 @@ impl Peer {
         }
     }
 
-    /// Whether it may still be at work.
+    /// Whether it may still be at work. Who only adds is not believed that storage told it a time to come, and so is at work for ever.
     pub fn is_alive(&self, now: Time) -> bool {
-        !self.is_ended && now < self.lease_end
+        let most = now.plus_seconds(LEASE_MOST as i64 + SKEW_SECONDS);
+        !self.is_ended && now < self.lease_end && (self.writer == FULL || self.lease_end < most)
     }
 
     /// From when on it is at work no more, even if it fell asleep just before its lease ended; none when it is over already.

@@ -47,10 +47,10 @@ pub struct Snapshots {
     confirmations: HashMap<Id, Confirmed>,
 }
 
-/// What is known of a confirmation: of one that can be read, who made it too.
+/// What is known of a confirmation.
 #[derive(Clone, Copy, Debug)]
 enum Confirmed {
-    At(Time, u32),
+    At(Time),
     /// There is one, and it can not be read.
     Unreadable,
 }
@@ -67,7 +67,7 @@ pub enum Origin {
 impl Confirmed {
     fn time(&self) -> Option<Time> {
         match self {
-            Confirmed::At(time, _) => Some(*time),
+            Confirmed::At(time) => Some(*time),
             Confirmed::Unreadable => None,
         }
     }
@@ -93,7 +93,7 @@ impl Snapshots {
     pub fn may_hide_newer(&self, than: &Named) -> bool {
         let own = self.confirmations.get(&than.name);
         let newer = |confirmed: Option<Time>| match (confirmed, own) {
-            (Some(time), Some(Confirmed::At(own, _))) => time >= *own,
+            (Some(time), Some(Confirmed::At(own))) => time >= *own,
             _ => true,
         };
         self.lost.iter().any(|(name, time)| self.confirmations.contains_key(name) && newer(*time))
@@ -128,7 +128,7 @@ impl Repository {
         let mut all = Snapshots::default();
         for name in confirmations {
             let confirmed = match self.confirmed_at(name, from) {
-                Ok((time, writer)) => Confirmed::At(time, writer),
+                Ok(time) => Confirmed::At(time),
                 Err(Error::Closed { .. }) => continue,
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Confirmed, name)? => continue,
                 Err(error) if error.is_damage() => {
@@ -152,17 +152,10 @@ impl Repository {
                 continue;
             }
             let confirmed = all.confirmations.get(&name);
-            let mut time = confirmed.and_then(Confirmed::time);
+            let time = confirmed.and_then(Confirmed::time);
             match self.load_snapshot_from(&name, from) {
                 Err(Error::Closed { .. }) => {}
                 Ok(snapshot) => {
-                    if let Some(Confirmed::At(_, writer)) = confirmed
-                        && ![FULL, snapshot.writer].contains(writer)
-                    {
-                        let what = "one who only adds confirms what another one saved";
-                        all.problems.push(Error::damaged(Kind::Confirmed, &name.to_string(), what));
-                        time = None;
-                    }
                     let standing = all.notes.standing(&name, &snapshot);
                     let list = match (time, standing.forgotten) {
                         (None, _) => &mut all.unconfirmed,
@@ -228,20 +221,20 @@ impl Repository {
         Ok(())
     }
 
-    /// When a snapshot was confirmed, and by whom. The confirmation must be one of that very snapshot: the storage could have copied it from another's
+    /// When a snapshot was confirmed. The confirmation must be one of that very snapshot: the storage could have copied it from another's
     /// name.
-    pub(super) fn confirmed_at(&self, name: &Id, from: Origin) -> Result<(Time, u32), Error> {
+    pub(super) fn confirmed_at(&self, name: &Id, from: Origin) -> Result<Time, Error> {
         let kind = Kind::Confirmed.number();
         let cached =
             if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
         let decode = |object: &[u8]| {
-            format::snapshot::decode_confirmation(&self.keys, object)
-                .map(|confirmation| (confirmation, header::writer(object)))
-                .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))
+            let decoded = format::snapshot::decode_confirmation(&self.keys, object)
+                .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))?;
+            self.check_confirms(header::writer(object), name, from).map(|()| decoded)
         };
         let is_known = |decoded: &Result<_, Error>| matches!(decoded, Ok(_) | Err(Error::Closed { .. }));
         let known = cached.map(|object| decode(&object)).filter(is_known);
-        let (confirmation, writer) = match known {
+        let confirmation = match known {
             Some(known) => known?,
             None => {
                 let text = name.to_string();
@@ -257,9 +250,24 @@ impl Repository {
             }
         };
         if confirmation.snapshot == *name {
-            return Ok((confirmation.time, writer));
+            return Ok(confirmation.time);
         }
         Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
+    }
+
+    /// An error when one who only adds confirms what another one saved.
+    fn check_confirms(&self, writer: u32, name: &Id, from: Origin) -> Result<(), Error> {
+        if writer == FULL {
+            return Ok(());
+        }
+        match self.small_object(Kind::Snapshots, name, from) {
+            Ok(snapshot) if header::writer(&snapshot) != writer => {
+                let what = "one who only adds confirms what another one saved";
+                Err(Error::damaged(Kind::Confirmed, &name.to_string(), what))
+            }
+            // What is wrong with the snapshot is told where it is read.
+            _ => Ok(()),
+        }
     }
 
     /// Whether an object of that name is in storage.

@@ -9,6 +9,7 @@ use super::{Error, Repository, packs};
 use crate::backend::Kind;
 use crate::crypto::FULL;
 use crate::format::index::{IndexObject, PackEntry};
+use crate::format::session::Damage;
 use crate::index::{self, Intake};
 use crate::locks::lock;
 use crate::model::Id;
@@ -40,6 +41,8 @@ pub(crate) struct Seen {
     pub(super) lacks_copies: bool,
     /// Packs that no readable index object names, read themselves: a writer names them again before it relies on them.
     adopted: Vec<PackEntry>,
+    /// Those of them of which all was read and found to be so, or written down as damaged.
+    tried: HashSet<Id>,
 }
 
 /// How often a synchronisation is tried while another process writes the cache; each waits a quarter of a second by itself.
@@ -139,6 +142,7 @@ impl Repository {
         self.index.take_in(intake)?;
         read?;
         // After those that say the same: what both name is not forgotten meanwhile.
+        let mut has_lost = false;
         if !gone.is_empty() {
             let mut explained = removals.index_objects;
             if gone.iter().any(|name| !explained.contains(name)) {
@@ -146,6 +150,7 @@ impl Repository {
                 let now = self.removals()?.tombstones;
                 explained.extend(now.iter().flat_map(|(_, tombstone)| &tombstone.index_objects));
             }
+            has_lost = gone.iter().any(|name| !explained.contains(name));
             // First remembered, then dropped: who trusts what was seen before must know that something is missing.
             self.remember_lost(&gone, &explained)?;
             self.index.drop_index_objects(&gone)?;
@@ -162,7 +167,7 @@ impl Repository {
         }
         self.index.set_hidden(&hidden_packs, &[])?;
         if !synced.problems.is_empty()
-            || !gone.is_empty()
+            || has_lost
             || (present.is_empty() && self.index.pack_count()? == 0)
         {
             self.adopt_packs(&mut synced)?;
@@ -281,8 +286,12 @@ impl Repository {
         !self.seen().adopted.is_empty()
     }
 
-    /// Writes index objects for packs that had none: what a writer relies on must be found by everyone.
+    /// Writes index objects for packs that had none: what a writer relies on must be found by everyone. Each is read wholly before: anybody
+    /// who can store can put a pack there that begins and ends like another one, and holds nothing.
+    ///
+    /// Errors: also when one does not hold what it says, and that can not be written down.
     pub fn name_adopted(&self) -> Result<(), Error> {
+        self.try_adopted()?;
         loop {
             let packs: Vec<PackEntry> = {
                 let mut seen = self.seen();
@@ -306,6 +315,29 @@ impl Repository {
             }
             self.seen().adopted.drain(..count);
         }
+    }
+
+    /// Reads the packs that none names, and writes down which do not hold what they say: copies in these count for nobody.
+    fn try_adopted(&self) -> Result<(), Error> {
+        let untried: Vec<Id> = {
+            let seen = self.seen();
+            let names = seen.adopted.iter().map(|entry| entry.name);
+            names.filter(|name| !seen.tried.contains(name) && !seen.removed.contains(name)).collect()
+        };
+        let mut damaged = Vec::new();
+        for name in untried {
+            if !self.is_sound_pack(&name)? {
+                damaged.push(name);
+            }
+            self.seen().tried.insert(name);
+        }
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        self.put_damage(&Damage { packs: damaged.clone(), lost: None, time: self.storage_time()? })?;
+        self.index.hide(&damaged);
+        self.seen().damaged.extend(damaged);
+        Ok(())
     }
 
     /// What removal records say, and packs that count as absent for writers.

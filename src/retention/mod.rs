@@ -59,7 +59,7 @@ pub struct Key {
     pub host: Option<Vec<u8>>,
     pub paths: Option<Vec<Vec<u8>>>,
     pub tags: Option<Vec<String>>,
-    /// Who made them, whatever is grouped: who only adds must not be able to push out what others saved.
+    /// Which write-only client says what is in them, whatever is grouped: it must not be able to push out what others saved.
     pub writer: u32,
 }
 
@@ -71,7 +71,7 @@ impl Key {
             host: grouping.host.then(|| named.snapshot.host.clone()),
             paths: grouping.paths.then(|| named.snapshot.sources.clone()),
             tags: grouping.tags.then_some(tags),
-            writer: named.snapshot.writer,
+            writer: named.snapshot.teller(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Pending;
 use super::packet::Listed;
 use super::request::Request;
-use super::session::{Open, Session};
+use super::session::{Open, Session, Status};
 use crate::backend::ssh::link::Trouble;
 
 /// Pieces of a folder that are asked for at once at first: what there is, and that this was all.
@@ -69,6 +69,53 @@ pub fn folders(
                     Err(status) => return Err(status.sort(some[place].1.clone(), "list").into()),
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// The same one folder after the other: each is opened when all of those before it was read, and asked for before that is known to be so. Only for
+/// servers that do what they are asked in that order.
+pub fn in_order(
+    session: &Session,
+    paths: &[(String, String)],
+    each: &mut dyn FnMut(usize, Listed),
+) -> Result<(), Trouble> {
+    let open = |(path, _): &(String, String)| session.send(Request::OpenFolder(path));
+    let mut opening = None;
+    for (place, both) in paths.iter().enumerate() {
+        let opened = opening.take().map_or_else(|| open(both), Ok)?;
+        let refused = |status: Status| Trouble::from(status.sort(both.1.clone(), "list"));
+        let handle = match session.handle(opened)? {
+            Ok(handle) => handle,
+            Err(status) if status.is_missing() => continue,
+            Err(status) => return Err(refused(status)),
+        };
+        let mut reading = Reading { open: session.opened(handle, 0), asked: VecDeque::new() };
+        reading.ask(session, AHEAD_FIRST)?;
+        let next = paths.get(place + 1).map(open).transpose()?;
+        let (mut pieces, mut is_ended) = (0, false);
+        while let Some(pending) = reading.asked.pop_front() {
+            match session.names(pending)? {
+                Ok(Some(names)) => {
+                    pieces += 1;
+                    names.into_iter().for_each(|listed| each(place, listed));
+                }
+                Ok(None) => is_ended = true,
+                Err(status) => return Err(refused(status)),
+            }
+            if is_ended {
+                break;
+            }
+            if pieces >= AHEAD_FIRST {
+                reading.ask(session, AHEAD_MOST)?;
+            }
+        }
+        match next {
+            Some(next) if pieces < AHEAD_FIRST => opening = Some(next),
+            // It was opened before the rest of this one was read: that does not count.
+            Some(next) => drop(session.handle(next)?.map(|handle| session.opened(handle, 0))),
+            None => {}
         }
     }
     Ok(())

@@ -132,6 +132,11 @@ impl Session {
         self.connection.greeting
     }
 
+    /// Whether requests are done in the order in which they came: those of OpenSSH, which can sync, are.
+    pub fn is_ordered(&self) -> bool {
+        self.extensions().sync
+    }
+
     pub fn has_links(&self) -> bool {
         self.has_links.load(Ordering::Relaxed)
     }

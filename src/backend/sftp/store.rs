@@ -170,7 +170,7 @@ impl Temporary<'_> {
         let Some(handle) = self.handle.take() else { return Ok(false) };
         let written = self.write(&handle, task);
         // Servers that can sync answer in the order of the requests. Others are asked for the length when all has come.
-        let is_ordered = session.extensions().sync;
+        let is_ordered = session.is_ordered();
         let looked = is_ordered.then(|| session.send(Request::LookAtOpen(&handle)));
         let synced = is_ordered.then(|| session.send(Request::Sync(&handle)));
         let closed = session.send(Request::Close(&handle))?;

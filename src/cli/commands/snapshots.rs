@@ -41,7 +41,7 @@ pub struct Line {
     imported_from: String,
     program_version: String,
     incomplete: bool,
-    /// Somebody added it with a key that only adds.
+    /// Somebody added it, or what it is a copy of, with a key that only adds.
     write_only: bool,
     protected: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -82,7 +82,7 @@ pub fn line(named: &Named) -> Line {
         parent: parent.map(|parent| parent.to_string()),
         program_version: program.clone(),
         incomplete: *incomplete,
-        write_only: named.snapshot.writer != FULL,
+        write_only: named.snapshot.teller() != FULL,
         protected: named.standing.protected,
         description: named.standing.description.clone(),
         forgotten: named.standing.forgotten.map(time::iso),
@@ -116,7 +116,7 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
     for named in chosen {
         let Named { snapshot, standing, .. } = named;
         let paths: Vec<String> = snapshot.sources.iter().map(|source| escape(source).into_owned()).collect();
-        let is_added = snapshot.writer != FULL;
+        let is_added = snapshot.teller() != FULL;
         let marks = [(snapshot.incomplete, " !"), (standing.protected, " P"), (is_added, " W")];
         let marks: String = marks.iter().filter(|(is_marked, _)| *is_marked).map(|(_, mark)| *mark).collect();
         let mut row = vec![format!("{}{marks}", named.name.short()), time::show(snapshot.time)];
@@ -140,7 +140,7 @@ fn table(context: &Context<'_>, wanted: &Snapshots, chosen: &[Named]) -> Result<
     if chosen.iter().any(|named| named.standing.protected) {
         context.out.write("P protected: never forgotten by a policy\n")?;
     }
-    if chosen.iter().any(|named| named.snapshot.writer != FULL) {
+    if chosen.iter().any(|named| named.snapshot.teller() != FULL) {
         context.out.write("W added with a write-only key\n")?;
     }
     context.out.write(format!("{}\n", show_count(chosen.len() as u64, "snapshot")))?;

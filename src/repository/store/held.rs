@@ -1,9 +1,14 @@
 //! Whether something that was stored before is there in all its parts, so that it can be taken over without being read.
 
+use std::collections::HashSet;
+
 use super::Store;
 use crate::format::tree::Tree;
 use crate::model::{Content, Contents, Id, Node, Segment, SegmentKind, XattrValue};
 use crate::repository::Error;
+
+/// Pages that are remembered while a tree is gone through: some 20 MB.
+const SEEN_MOST: usize = 300_000;
 
 impl Store<'_> {
     /// Whether everything that a node itself refers to is stored: its contents and attributes; what lies below a folder is not looked at.
@@ -36,8 +41,15 @@ impl Store<'_> {
 
     /// Whether a directory is stored with all that is below it.
     pub fn holds_tree(&self, tree: Id) -> Result<bool, Error> {
-        let mut pages = vec![tree];
+        let (mut pages, mut seen) = (vec![tree], HashSet::new());
         while let Some(id) = pages.pop() {
+            // One that is named again and again is not gone through as often.
+            if seen.len() >= SEEN_MOST {
+                seen.clear();
+            }
+            if !seen.insert(id) {
+                continue;
+            }
             if !self.contains(Contents::Trees, &id)? {
                 return Ok(false);
             }

@@ -101,7 +101,7 @@ pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option
     let all = select::load(target, &repository)?;
     let is_own = |named: &&Named| {
         let snapshot = &named.snapshot;
-        snapshot.writer == repository.writer()
+        snapshot.teller() == repository.writer()
             && snapshot.host == work.host
             && snapshot.sources == work.stored
     };
@@ -114,7 +114,7 @@ pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option
         }
         numbers = Some(Numbers::of(&last.snapshot, 0, 0));
     }
-    Ok(Some(Known { space, newest: gather::newest(&all, &work.host), places, numbers }))
+    Ok(Some(Known { space, newest: gather::newest(&all, &work.host, repository.writer()), places, numbers }))
 }
 
 /// The first snapshot of these sources that was made since then, if any, of those that are not known.
@@ -128,7 +128,7 @@ pub fn first_since(
     let all = select::load(target, &repository)?;
     let is_own = |named: &&Named| {
         let snapshot = &named.snapshot;
-        snapshot.writer == repository.writer()
+        snapshot.teller() == repository.writer()
             && snapshot.host == work.host
             && snapshot.sources == work.stored
             && snapshot.time.seconds >= since
