@@ -385,6 +385,6 @@ fn the_newest_snapshot_of_a_host_is_found_and_times_given_by_hand_do_not_count()
     };
     backup::backup(&profile.repository, &options, &SystemClock, &Silent, &AtomicBool::new(false)).unwrap();
     let all = profile.repository.snapshots().unwrap();
-    assert_eq!(gather::newest(&all, b"host"), Some(first.snapshot.time));
-    assert_eq!(gather::newest(&all, b"another"), None);
+    assert_eq!(gather::newest(&all, b"host", 0), Some(first.snapshot.time));
+    assert_eq!(gather::newest(&all, b"another", 0), None);
 }

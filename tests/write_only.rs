@@ -17,7 +17,7 @@ use copal::format::session::{self, Removal, Role, SessionObject, State};
 use copal::format::snapshot::{self, Confirmation};
 use copal::format::{config, header, index, note, pack, small};
 use copal::model::clock::{Clock, SystemClock};
-use copal::model::{Id, Id16, Snapshot, Time};
+use copal::model::{Id, Id16, Segment, SegmentKind, Snapshot, Time};
 use thief::Thief;
 
 /// A repository with a full key (`sandbox`'s) and a write-only one, each with a cache of its own.
@@ -568,6 +568,138 @@ fn copies_of_what_a_thief_made_push_nobody_elses_out() {
 }
 
 #[test]
+fn a_pack_that_begins_and_ends_like_another_one_and_holds_nothing_is_no_copy_of_it() {
+    let world = World::new();
+    let thief = world.thief();
+    let saved = id(&world.sandbox.back_up());
+    let own = id(&world.add(&[]));
+    let packs = || -> Vec<Vec<u8>> {
+        let files = world.names("packs").into_iter().flat_map(|folder| sealed::names(&folder));
+        files.map(|path| fs::read(path).unwrap()).collect()
+    };
+    let victims = packs();
+    thief.clones(&world.backend(), &victims);
+    thief.riddle(&world.backend());
+    let after = id(&world.sandbox.back_up_with(&["--force"]));
+    world.full(&["repair", "index", "--yes"]).expect(0);
+    world.full(&["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
+    for snapshot in [&saved, &own, &after] {
+        world.assert_restores(snapshot, "out");
+    }
+    // Where what they were taken from is gone already, they are nothing to rely on either.
+    world.full(&["forget", "-q", "--all", "--unsafe-allow-remove-all"]).expect(0);
+    world.full(&["prune", "--grace", "0"]).expect(0);
+    thief.clones(&world.backend(), &victims);
+    thief.riddle(&world.backend());
+    let anew = id(&world.sandbox.back_up_with(&["--force"]));
+    world.assert_restores(&anew, "out");
+    fs::remove_dir_all(world.sandbox.cache()).unwrap();
+    world.full(&["repair", "index", "--yes"]).expect(0);
+    let again = id(&world.sandbox.back_up_with(&["--force"]));
+    world.full(&["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
+    world.assert_restores(&anew, "out");
+    world.assert_restores(&again, "out");
+}
+
+#[test]
+fn what_a_repair_makes_of_a_thiefs_snapshots_pushes_nobody_elses_out() {
+    let world = World::new();
+    let saved = id(&world.sandbox.back_up());
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let victim = snapshot::decode(&full, &fs::read(&world.names("snapshots")[0]).unwrap()).unwrap();
+    let lacking = Segment { kind: SegmentKind::Data(Id([8; 32])), length: 1000 };
+    let forged =
+        Snapshot { time: victim.time.plus_seconds(1), root: Id([7; 32]), state: vec![lacking], ..victim };
+    world.thief().commit(&world.backend(), &forged);
+    world.full(&["repair", "snapshots", "--yes"]);
+    let listed = world.full(&["snapshots", "--json"]).expect(0).messages("snapshot");
+    assert!(listed.iter().any(|line| line.get("stands_for").is_some()), "nothing was repaired: {listed:?}");
+    world.full(&["forget", "-q", "--keep-last", "1"]).expect(0);
+    let left = world.full(&["snapshots", "--json"]).expect(0).messages("snapshot");
+    assert!(left.iter().any(|line| line["id"] == saved), "{left:?}");
+}
+
+#[test]
+fn directories_that_copal_does_not_write_are_refused_and_stop_no_repair() {
+    let world = World::new();
+    let saved = id(&world.add(&[]));
+    let thief = world.thief();
+    let block = |chunks: Vec<(Id, u32)>| pack::Block {
+        codec: pack::CODEC_PLAIN,
+        offset: 96,
+        stored: 16 + chunks.len() as u32 * 10,
+        plain: chunks.len() as u32 * 10,
+        chunks,
+    };
+    let directory = |blocks| pack::Directory {
+        contents: copal::model::Contents::Data,
+        blocks,
+        domain: Id16([1; 16]),
+        written: Time::default(),
+    };
+    // The same chunk many times, by which looking for it takes ever longer; and what is not the same when it is written again.
+    let twice = pack::encode_directory(&directory(vec![block(vec![(Id([4; 32]), 10); 3])]));
+    let more = [pack::encode_directory(&directory(Vec::new())), vec![9 << 1, 1, 0]].concat();
+    for plain in [twice, more] {
+        thief.entry_of(&world.backend(), &plain);
+        assert_eq!(world.full(&["prune", "--grace", "0"]).code, 5);
+        world.full(&["repair", "index", "--yes"]);
+        world.full(&["prune", "--grace", "0"]).expect(0);
+        world.assert_restores(&saved, "out");
+    }
+}
+
+#[test]
+fn small_objects_of_who_adds_only_do_not_grow_out_of_next_to_nothing() {
+    let world = World::new();
+    let thief = world.thief();
+    let now = SystemClock.now();
+    let session = SessionObject {
+        session: Id16([3; 16]),
+        state: State::Begin,
+        role: Role::Reader,
+        lease_seconds: 60,
+        parents: vec![Id([1; 32]); 200_000],
+        host: b"thief".to_vec(),
+        process: 1,
+        client: Id16([4; 16]),
+        time: now,
+        storage_time: Some(now),
+    };
+    let object = session::encode(&thief.keys, &session).unwrap();
+    assert!(object.len() < 20_000);
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    assert!(session::decode(&full, &object).is_err());
+}
+
+#[test]
+fn a_session_from_the_future_keeps_nothing_for_ever() {
+    let world = World::new();
+    let first = id(&world.sandbox.back_up());
+    fs::write(world.sandbox.source().join("0"), noise(55, 100_000)).unwrap();
+    let second = id(&world.sandbox.back_up());
+    let thief = world.thief();
+    let then = SystemClock.now().plus_seconds(400 * 24 * 3600);
+    let session = SessionObject {
+        session: Id16([3; 16]),
+        state: State::Begin,
+        role: Role::Writer,
+        lease_seconds: 7 * 24 * 3600,
+        parents: Vec::new(),
+        host: b"thief".to_vec(),
+        process: 1,
+        client: Id16([4; 16]),
+        time: then,
+        storage_time: Some(then),
+    };
+    thief.put(&world.backend(), Kind::Sessions, &session::encode(&thief.keys, &session).unwrap());
+    world.full(&["forget", "-q", &first]).expect(0);
+    let pruned = world.full(&["prune", "--json", "--grace", "0"]).expect(0).summary();
+    assert!(pruned["packs_waiting"] == 0, "{pruned}");
+    world.assert_restores(&second, "out");
+}
+
+#[test]
 fn a_thief_can_not_confirm_what_others_never_finished() {
     let world = World::new();
     let saved = id(&world.sandbox.back_up());
@@ -584,6 +716,11 @@ fn a_thief_can_not_confirm_what_others_never_finished() {
     let listed = world.full(&["snapshots", "--json"]);
     assert_eq!(listed.messages("snapshot").len(), 0, "{listed:?}");
     assert_eq!(world.full(&["check"]).code, 5);
+    assert_eq!(world.full(&["prune", "--grace", "0"]).code, 5);
+    // It can be taken away, and then nobody said that it was saved.
+    world.full(&["repair", "snapshots", "--yes"]);
+    world.full(&["prune", "--grace", "0"]).expect(0);
+    assert_eq!(world.full(&["check"]).code, 0);
 }
 
 #[test]

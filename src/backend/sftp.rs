@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use super::layout::{self, TEMPORARY, TEMPORARY_PREFIX};
 use super::ssh::connection::{self, Connection};
-use super::ssh::link::{Link, Trouble};
+use super::ssh::link::Link;
 use super::ssh::process::{self, Errand};
 use super::{Backend, Entry, Error, Kind, Space, checked_path};
 use crate::locks::lock;

@@ -166,10 +166,7 @@ impl Repository {
             seen.unreadable = unreadable;
         }
         self.index.set_hidden(&hidden_packs, &[])?;
-        if !synced.problems.is_empty()
-            || has_lost
-            || (present.is_empty() && self.index.pack_count()? == 0)
-        {
+        if !synced.problems.is_empty() || has_lost || (present.is_empty() && self.index.pack_count()? == 0) {
             self.adopt_packs(&mut synced)?;
         }
         Ok(synced)

@@ -7,7 +7,8 @@ use copal::crypto::{Hasher, Keys, object_name};
 use copal::format::index::{IndexObject, Maker, PackEntry};
 use copal::format::note::{Note, Verb};
 use copal::format::pack::{self, BLOCKS_AT, Block, CODEC_PLAIN, Directory, PackKey};
-use copal::format::{index, snapshot};
+use copal::format::record::Writer;
+use copal::format::{index, small, snapshot};
 use copal::model::{Contents, Id, Id16, Snapshot, Time};
 
 pub struct Thief {
@@ -106,6 +107,48 @@ impl Thief {
                 maker,
             },
         );
+    }
+
+    /// Stores packs that begin and end like these, and hold nothing between: of such a name, and of their own.
+    pub fn clones(&self, backend: &Local, victims: &[Vec<u8>]) {
+        for (number, victim) in victims.iter().enumerate() {
+            let footer =
+                pack::decode_footer(victim.last_chunk().unwrap(), victim.len() as u64, self.keys.repository);
+            let directory = footer.unwrap().directory_offset as usize;
+            let mut clone = victim.clone();
+            clone[BLOCKS_AT..directory].fill(0x77);
+            self.put(backend, Kind::Packs, &clone);
+            let name = format!("{number:064x}");
+            backend.put(Kind::Packs, &name, &clone).unwrap();
+        }
+    }
+
+    /// Stores an index object that nobody can read, so that packs are asked themselves.
+    pub fn riddle(&self, backend: &Local) {
+        self.put(backend, Kind::Index, b"nobody reads this");
+    }
+
+    /// Stores an index object with an entry for a pack of its own whose directory has this text.
+    pub fn entry_of(&self, backend: &Local, plain: &[u8]) {
+        let (key, salt) = PackKey::generate(&self.keys, Contents::Data).unwrap();
+        let mut bytes = key.head();
+        let (offset, length) = key.finish(&mut bytes, plain).unwrap();
+        let name = self.put(backend, Kind::Packs, &bytes);
+        let mut entry = Writer::default();
+        entry
+            .id(1, true, Some(&name))
+            .int(2, true, bytes.len() as u64)
+            .field(3, true, &salt)
+            .field(4, true, &key.commitment())
+            .field(5, true, plain)
+            .int(6, true, offset)
+            .int(7, true, u64::from(length))
+            .int(8, true, u64::from(self.keys.writer()))
+            .field(9, true, &key.proof(&name, bytes.len() as u64, offset, plain));
+        let mut record = Writer::default();
+        record.list(1, true, [entry.finish()]);
+        let object = small::encode(&self.keys, index::KIND, &[], &record.finish()).unwrap();
+        self.put(backend, Kind::Index, &object);
     }
 
     /// Stores a snapshot, and confirms it.
