@@ -408,8 +408,16 @@ fn relative_sources_of_restic_are_put_where_they_were() {
 fn relative_archives_of_borg_are_put_below_a_folder() {
     let sandbox = with_borg();
     sandbox.write("source/a/x", "x");
-    other_in(&sandbox, &sandbox.source(), &["borg", "create", "::a", "a"]);
-    other_in(&sandbox, &sandbox.source(), &["borg", "create", "::dot", "."]);
+    other_in(
+        &sandbox,
+        &sandbox.source(),
+        &["borg", "create", "--timestamp", "2026-03-01T10:00:00", "::a", "a"],
+    );
+    other_in(
+        &sandbox,
+        &sandbox.source(),
+        &["borg", "create", "--timestamp", "2026-03-01T11:00:00", "::dot", "."],
+    );
     let source = source(&sandbox);
     let ended = import(&sandbox, &["borg", "--json", "--below", &source]).expect(0);
     let paths: Vec<Value> = lines(&ended, "imported").iter().map(|line| line["paths"].clone()).collect();

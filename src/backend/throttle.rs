@@ -130,6 +130,10 @@ impl<B: Backend> Backend for Throttled<B> {
     fn requests_at_once(&self) -> usize {
         self.inner.requests_at_once()
     }
+
+    fn puts_over(&self) -> bool {
+        self.inner.puts_over()
+    }
     fn remove_leftovers(&self, before: Time) -> Result<u64, Error> {
         self.inner.remove_leftovers(before)
     }

@@ -21,6 +21,10 @@ pub fn encode(keys: &Keys, kind: u8, plain_part: &[u8], record: &[u8]) -> Result
     }
     let mut payload = Vec::with_capacity(record.len() + 11);
     let compressed = if record.len() >= COMPRESS_FROM { crate::compress::zstd_small(record) } else { None };
+    // What a reader would refuse is not written.
+    let is_taken =
+        |bytes: &Vec<u8>| (record.len() as u64) < (bytes.len() as u64).saturating_mul(EXPANDS_MOST);
+    let compressed = compressed.filter(|bytes| keys.writer() == FULL || is_taken(bytes));
     match &compressed {
         Some(bytes) => {
             payload.push(CODEC_ZSTD);

@@ -112,8 +112,9 @@ impl Usage {
     fn counting(&self, places: &[Place], is_writers: bool, counting: &mut Vec<(Standing, Place)>) {
         counting.clear();
         let best = self.best(places);
-        // What one who only adds says it holds does not stand for what is missing and was not given up.
-        if best.is_none() && places.iter().any(|place| self.is_missed(place)) {
+        // What one who only adds says it holds, or a pack that is damaged, does not stand for what is missing and was not given up.
+        let is_there = matches!(best, Some((Standing::Good | Standing::Marked, _)));
+        if !is_there && places.iter().any(|place| self.is_missed(place)) {
             return;
         }
         counting.extend(best.map(|(standing, place)| (standing, *place)));

@@ -77,7 +77,7 @@ pub fn index(
 }
 
 /// Looks at every index object, and at every pack that none names. Gives the names and lengths of those packs too.
-fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), Error> {
+fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(u32, Id, u64)>), Error> {
     let repository = run.repository;
     let mut plan = IndexPlan::default();
     let removed = repository.removals()?.removed();
@@ -120,7 +120,7 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(Id, u64)>), 
             Some(entry) => {
                 plan.unnamed_packs += 1;
                 plan.unnamed_chunks += chunks_of(&entry) as u64;
-                unnamed.push((name, length));
+                unnamed.push((entry.maker.writer, name, length));
             }
             None if repository.backend_has(Kind::Packs, &name)? => plan.unknown.push(name),
             None => {}
@@ -165,29 +165,37 @@ impl Filling<'_> {
     }
 }
 
-/// Writes down that a pack does not hold what it says, if that is so, before it is named: copies in it count for nobody then.
-fn tell_unsound(run: &Run<'_>, name: &Id) -> Result<(), Error> {
-    if run.repository.is_whole_pack(name)? {
-        return Ok(());
+/// Whether a pack may be named: it holds what it says, or it is written down that it does not, so that copies in it count for nobody.
+fn is_told(run: &Run<'_>, name: &Id) -> Result<bool, Error> {
+    match run.repository.holds_all(name)? {
+        Some(true) => return Ok(true),
+        // It may come another time.
+        None => return Ok(false),
+        Some(false) => {}
     }
     let time = run.tools.clock.now();
-    run.repository.put_damage(&Damage { packs: vec![*name], lost: None, time })
+    match run.repository.put_damage(&Damage { packs: vec![*name], lost: None, time }) {
+        // A server that takes additions only, for one.
+        Err(Error::Backend(error)) if !error.is_no_space() => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 fn execute(
     run: &Run<'_>,
     session: &Session<'_>,
-    unnamed: &[(Id, u64)],
+    unnamed: &[(u32, Id, u64)],
     outcome: &mut IndexOutcome,
 ) -> Result<(), Error> {
     let repository = run.repository;
     let mut filling = Filling { run, object: IndexObject::default() };
-    for (name, length) in unnamed {
+    for (_, name, length) in unnamed {
         run.check_stop()?;
         if let Some(entry) = run.own_entry(name, *length)? {
-            tell_unsound(run, name)?;
-            filling.push(entry)?;
-            outcome.packs_named += 1;
+            if is_told(run, name)? {
+                filling.push(entry)?;
+                outcome.packs_named += 1;
+            }
         }
     }
     filling.put()?;
@@ -207,9 +215,10 @@ fn execute(
                 None => None,
             };
             // Its end may be another's.
-            if own.as_ref().is_some_and(|own| *own != entry) {
-                tell_unsound(run, &entry.name)?;
-            }
+            let own = match own {
+                Some(own) if own != entry && !is_told(run, &entry.name)? => None,
+                other => other,
+            };
             filling.push(own.unwrap_or(entry))?;
         }
         filling.put()?;

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 
 use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
-use crate::crypto::{self, object_name};
+use crate::crypto::{self, FULL, object_name};
 use crate::format::session::{self, Damage, Role, SessionObject, State};
 use crate::model::{Id, Id16, Time};
 use crate::repository::session::Session;
+use crate::repository::sessions::Peer;
 use crate::repository::snapshots::Origin;
 use crate::repository::{Error, list_names, put_named};
 
@@ -120,8 +121,9 @@ fn look(run: &Run<'_>, session: Option<&Session<'_>>, nobody_at_work: bool) -> R
             None => run.tools.clock.now(),
         };
         let own = session.map(|session| session.id);
-        // Writers, such as a repair that was cut off, take nothing away by what removal records say.
-        for peer in peers.iter().filter(|peer| Some(peer.id) != own && peer.role != Role::Writer) {
+        // Writers, such as a repair that was cut off, take nothing away by what removal records say, and who only adds nothing at all.
+        let takes = |peer: &&Peer| peer.role != Role::Writer && peer.writer == FULL;
+        for peer in peers.iter().filter(|peer| Some(peer.id) != own).filter(takes) {
             if let Some(until) = peer.stirs_until().filter(|until| now < *until) {
                 plan.in_the_way.push(InTheWay { host: peer.host.clone(), until });
             }

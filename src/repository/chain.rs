@@ -34,7 +34,9 @@ impl Repository {
         snapshot.sequence = newest.map_or(0, |(_, sequence, _)| sequence).max(remembered).saturating_add(1);
         snapshot.session = session.id;
         // What was found on the way in packs that no index object names is relied on: everyone must find it.
-        self.name_adopted()?;
+        if self.name_adopted()? {
+            return Err(Error::Overtaken);
+        }
         snapshot.removals_seen = self.removals_known();
         let name = session.commit(snapshot)?;
         // It is saved: whatever the cache says now, that is what is told.

@@ -76,20 +76,25 @@ impl Repository {
     ///
     /// Errors: those of a storage that does not answer at all.
     pub fn is_sound_pack(&self, name: &Id) -> Result<bool, Error> {
-        self.is_sound(name, true)
-    }
-
-    /// The same whatever the index says of it.
-    pub fn is_whole_pack(&self, name: &Id) -> Result<bool, Error> {
-        self.is_sound(name, false)
-    }
-
-    fn is_sound(&self, name: &Id, as_indexed: bool) -> Result<bool, Error> {
-        match self.check_pack(name, as_indexed) {
+        match self.check_pack(name, true) {
             Ok(sound) => Ok(sound),
             Err(error) if error.is_damage() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a pack is all that its name and its directory say, whatever the index says of it. None when storage does not give it.
+    pub fn holds_all(&self, name: &Id) -> Result<Option<bool>, Error> {
+        // Bytes that were spoiled on their way come right the next time.
+        for _ in 0..2 {
+            match self.check_pack(name, false) {
+                Ok(true) => return Ok(Some(true)),
+                Err(error) if error.is_unread() => return Ok(None),
+                Err(error) if !error.is_damage() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(Some(false))
     }
 
     fn check_pack(&self, name: &Id, as_indexed: bool) -> Result<bool, Error> {

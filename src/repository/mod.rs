@@ -1,5 +1,6 @@
 //! A repository: storage, keys and index together, and what every verb needs of them. The verbs themselves are upstairs.
 
+mod adopted;
 mod again;
 pub mod build;
 mod chain;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::{Error, Repository, again::again, caught, put_named};
+use super::again::{self, again};
+use super::{Error, Repository, caught, put_named};
 use crate::backend::Kind;
 use crate::crypto;
 use crate::format::session::{Role, SessionObject, State};
@@ -194,9 +195,9 @@ impl<'r> Session<'r> {
         let text = name.to_string();
         again(|| repository.backend.put(Kind::Confirmed, &text, &confirmation))?;
         // The name is no hash: who saw the snapshot may have been faster, and storage leaves what is there.
-        if !repository.backend.puts_over()
-            && again(|| repository.backend.get(Kind::Confirmed, &text))? != confirmation
-        {
+        let stored =
+            || again::get(|| repository.backend.get(Kind::Confirmed, &text), |is| *is == confirmation);
+        if !repository.backend.puts_over() && stored().is_ok_and(|is| is != confirmation) {
             let what = "somebody else put it first, so the snapshot does not count as saved";
             return Err(Error::damaged(Kind::Confirmed, &text, what));
         }

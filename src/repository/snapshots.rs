@@ -228,13 +228,13 @@ impl Repository {
         let cached =
             if from == Origin::Cache { self.index.cached_object(kind, name).ok().flatten() } else { None };
         let decode = |object: &[u8]| {
-            let decoded = format::snapshot::decode_confirmation(&self.keys, object)
-                .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))?;
-            self.check_confirms(header::writer(object), name, from).map(|()| decoded)
+            format::snapshot::decode_confirmation(&self.keys, object)
+                .map(|confirmation| (confirmation, header::writer(object)))
+                .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))
         };
         let is_known = |decoded: &Result<_, Error>| matches!(decoded, Ok(_) | Err(Error::Closed { .. }));
         let known = cached.map(|object| decode(&object)).filter(is_known);
-        let confirmation = match known {
+        let (confirmation, writer) = match known {
             Some(known) => known?,
             None => {
                 let text = name.to_string();
@@ -250,6 +250,7 @@ impl Repository {
             }
         };
         if confirmation.snapshot == *name {
+            self.check_confirms(writer, name, from)?;
             return Ok(confirmation.time);
         }
         Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))

@@ -2,21 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::index_objects::{PACKS_PER_INDEX, fitting};
 use super::listing::{Listing, SYNCED, WHOLE};
 use super::snapshots::Origin;
 use super::{Error, Repository, packs};
 use crate::backend::Kind;
-use crate::crypto::FULL;
 use crate::format::index::{IndexObject, PackEntry};
-use crate::format::session::Damage;
 use crate::index::{self, Intake};
 use crate::locks::lock;
 use crate::model::Id;
 use crate::progress::{Event, Listener};
 
-/// Index objects whose packs go into the database at once.
-const BATCH_PACKS: usize = 512;
 /// Under which the index objects are remembered that went away unexplained.
 const LOST_INDEX_FACT: &str = "lost index objects";
 
@@ -26,11 +21,11 @@ pub(crate) struct Seen {
     /// Names of the removal records.
     removals: HashSet<Id>,
     /// Packs that were removed for good.
-    removed: HashSet<Id>,
+    pub(super) removed: HashSet<Id>,
     /// Packs that are to be removed.
     marked: HashSet<Id>,
     /// Packs that a damage record names.
-    damaged: HashSet<Id>,
+    pub(super) damaged: HashSet<Id>,
     /// Names of the damage records.
     damage: Vec<Id>,
     /// Index objects that can not be read.
@@ -40,9 +35,9 @@ pub(crate) struct Seen {
     /// Many small objects had to be fetched one by one.
     pub(super) lacks_copies: bool,
     /// Packs that no readable index object names, read themselves: a writer names them again before it relies on them.
-    adopted: Vec<PackEntry>,
-    /// Those of them of which all was read and found to be so, or written down as damaged.
-    tried: HashSet<Id>,
+    pub(super) adopted: Vec<PackEntry>,
+    /// Such packs that do not hold what they say, or were not given wholly.
+    pub(super) unsound: HashSet<Id>,
 }
 
 /// How often a synchronisation is tried while another process writes the cache; each waits a quarter of a second by itself.
@@ -145,12 +140,15 @@ impl Repository {
         let mut has_lost = false;
         if !gone.is_empty() {
             let mut explained = removals.index_objects;
+            let is_sudden = gone.iter().any(|name| !explained.contains(name));
             if gone.iter().any(|name| !explained.contains(name)) {
                 // Perhaps the tombstone came since.
                 let now = self.removals()?.tombstones;
                 explained.extend(now.iter().flat_map(|(_, tombstone)| &tombstone.index_objects));
             }
             has_lost = gone.iter().any(|name| !explained.contains(name));
+            // What came in its place was perhaps put after its page was listed.
+            synced.moved |= is_sudden && !has_lost;
             // First remembered, then dropped: who trusts what was seen before must know that something is missing.
             self.remember_lost(&gone, &explained)?;
             self.index.drop_index_objects(&gone)?;
@@ -162,6 +160,7 @@ impl Repository {
         hidden_packs.extend(&removals.packs);
         {
             let mut seen = self.seen();
+            hidden_packs.extend(&seen.unsound);
             seen.removed = removals.packs.into_iter().collect();
             seen.unreadable = unreadable;
         }
@@ -242,98 +241,6 @@ impl Repository {
     pub(super) fn drop_unreadable(&self, names: &[Id]) -> Result<(), Error> {
         self.index.drop_index_objects(names)?;
         self.seen().unreadable.extend(names);
-        Ok(())
-    }
-
-    /// Enters packs that no readable index object names, from their own directories, or from those that recovery data brings back.
-    pub fn adopt_packs(&self, synced: &mut Synced) -> Result<(), Error> {
-        // Who only adds opens none, not even its own.
-        if self.is_write_only() {
-            return Ok(());
-        }
-        let mut records = Vec::new();
-        for (name, length) in self.stored_packs()? {
-            if self.is_removed(&name) || self.index.relies_on(&name)? {
-                continue;
-            }
-            match self.read_or_mend_entry(&name, length) {
-                Ok(entry) => {
-                    records.push(packs::record(&entry));
-                    self.seen().adopted.push(entry);
-                    synced.rebuilt_packs += 1;
-                }
-                Err(error) if error.is_damage() => synced.problems.push(error),
-                Err(error) => return Err(error),
-            }
-            if records.len() >= BATCH_PACKS {
-                self.index.add_packs(None, &records)?;
-                records.clear();
-            }
-        }
-        Ok(self.index.add_packs(None, &records)?)
-    }
-
-    /// Names of the packs that no readable index object names and that were read themselves.
-    pub fn adopted(&self) -> Vec<Id> {
-        self.seen().adopted.iter().map(|entry| entry.name).collect()
-    }
-
-    /// Whether there are any.
-    pub fn has_adopted(&self) -> bool {
-        !self.seen().adopted.is_empty()
-    }
-
-    /// Writes index objects for packs that had none: what a writer relies on must be found by everyone. Each is read wholly before: anybody
-    /// who can store can put a pack there that begins and ends like another one, and holds nothing.
-    ///
-    /// Errors: also when one does not hold what it says, and that can not be written down.
-    pub fn name_adopted(&self) -> Result<(), Error> {
-        self.try_adopted()?;
-        loop {
-            let packs: Vec<PackEntry> = {
-                let mut seen = self.seen();
-                let Seen { adopted, removed, .. } = &mut *seen;
-                adopted.retain(|entry| !removed.contains(&entry.name));
-                // Those of each who made them come together.
-                adopted.sort_by_key(|entry| entry.maker.writer);
-                let writer = adopted.first().map_or(FULL, |entry| entry.maker.writer);
-                let count = adopted.partition_point(|entry| entry.maker.writer == writer);
-                let own = &adopted[..count];
-                own[..fitting(own, PACKS_PER_INDEX)].to_vec()
-            };
-            let Some(writer) = packs.first().map(|entry| entry.maker.writer) else { return Ok(()) };
-            let count = packs.len();
-            let records: Vec<_> = packs.iter().map(packs::record).collect();
-            let name = self.put_index_object_of(writer, &mut IndexObject { packs, ..Default::default() })?;
-            match self.index.add_packs(Some(name), &records) {
-                // The cache is only a help: these packs come with the next synchronisation.
-                Err(error) if error.is_passing() => {}
-                other => other?,
-            }
-            self.seen().adopted.drain(..count);
-        }
-    }
-
-    /// Reads the packs that none names, and writes down which do not hold what they say: copies in these count for nobody.
-    fn try_adopted(&self) -> Result<(), Error> {
-        let untried: Vec<Id> = {
-            let seen = self.seen();
-            let names = seen.adopted.iter().map(|entry| entry.name);
-            names.filter(|name| !seen.tried.contains(name) && !seen.removed.contains(name)).collect()
-        };
-        let mut damaged = Vec::new();
-        for name in untried {
-            if !self.is_sound_pack(&name)? {
-                damaged.push(name);
-            }
-            self.seen().tried.insert(name);
-        }
-        if damaged.is_empty() {
-            return Ok(());
-        }
-        self.put_damage(&Damage { packs: damaged.clone(), lost: None, time: self.storage_time()? })?;
-        self.index.hide(&damaged);
-        self.seen().damaged.extend(damaged);
         Ok(())
     }
 

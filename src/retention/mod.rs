@@ -13,7 +13,7 @@ use calendar::Calendar;
 use policy::{Item, Policy, Reason};
 
 use crate::format::note::Verb;
-use crate::model::{Id, Time};
+use crate::model::{Id, Id16, Time};
 use crate::repository::notes::Notes;
 use crate::repository::snapshots::Named;
 use crate::repository::{Error, Repository};
@@ -61,6 +61,8 @@ pub struct Key {
     pub tags: Option<Vec<String>>,
     /// Which write-only client says what is in them, whatever is grouped: it must not be able to push out what others saved.
     pub writer: u32,
+    /// The repository in which that is its number, where these are copies.
+    pub origin: Option<Id16>,
 }
 
 impl Key {
@@ -72,6 +74,7 @@ impl Key {
             paths: grouping.paths.then(|| named.snapshot.sources.clone()),
             tags: grouping.tags.then_some(tags),
             writer: named.snapshot.teller(),
+            origin: named.snapshot.copied_from.filter(|_| named.snapshot.added_by != 0).map(|(id, _)| id),
         }
     }
 }

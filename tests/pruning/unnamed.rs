@@ -3,8 +3,8 @@
 use super::found::data_pack;
 use super::*;
 
-/// A chunk lies in P, which an index object names, and in X, which none names and which is the first of both. A mark waits: whoever acts on
-/// it puts new index objects, and then looks at all packs that none names. Gives place, snapshot, X.
+/// A chunk lies in P, whose index object is lost, and in X, which none ever named and which is the first of both. A mark waits. Gives place,
+/// snapshot, X.
 fn left_by_a_writer() -> (Place, Id, Id) {
     loop {
         let place = Place::new();
@@ -26,6 +26,12 @@ fn left_by_a_writer() -> (Place, Id, Id) {
         place.days(2);
         let bytes = other.storage.get(Kind::Packs, &x.to_string()).unwrap();
         place.storage.put(Kind::Packs, &x.to_string(), &bytes).unwrap();
+        // What named P is lost: only then packs that none names are looked for.
+        let repository = place.open();
+        repository.sync().unwrap();
+        for object in repository.index.index_objects_of(&p).unwrap() {
+            place.storage.remove(Kind::Index, &object.to_string()).unwrap();
+        }
         return (place, one, x);
     }
 }
