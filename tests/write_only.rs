@@ -677,10 +677,23 @@ fn small_objects_of_who_adds_only_do_not_grow_out_of_next_to_nothing() {
         time: now,
         storage_time: Some(now),
     };
-    let object = session::encode(&thief.keys, &session).unwrap();
+    // Its own program stores it as it is; the thief compresses it.
+    let stored = session::encode(&thief.keys, &session).unwrap();
+    let record = small::decode(&thief.keys, session::SESSION, &stored).unwrap();
+    let mut payload = vec![1];
+    copal::format::record::put_varint(&mut payload, record.len() as u64);
+    payload.extend(copal::compress::zstd_small(&record).unwrap());
+    let mut object = header::encode_by(thief.keys.writer(), session::SESSION, thief.keys.repository).to_vec();
+    object.extend([0; 16 + 4]);
+    let key = thief.keys.small(session::SESSION);
+    let (nonce, bytes) = copal::crypto::seal::seal_small(&key, &object, &payload).unwrap();
+    object.extend(nonce);
+    object.extend(bytes);
     assert!(object.len() < 20_000);
     let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
-    assert!(session::decode(&full, &object).is_err());
+    assert!(session::decode(&full, &stored).is_ok());
+    let refused = session::decode(&full, &object);
+    assert_eq!(refused, Err(copal::format::Error::Malformed("far too long for what is stored of it")));
 }
 
 #[test]

@@ -191,11 +191,11 @@ fn execute(
     let mut filling = Filling { run, object: IndexObject::default() };
     for (_, name, length) in unnamed {
         run.check_stop()?;
-        if let Some(entry) = run.own_entry(name, *length)? {
-            if is_told(run, name)? {
-                filling.push(entry)?;
-                outcome.packs_named += 1;
-            }
+        if let Some(entry) = run.own_entry(name, *length)?
+            && is_told(run, name)?
+        {
+            filling.push(entry)?;
+            outcome.packs_named += 1;
         }
     }
     filling.put()?;

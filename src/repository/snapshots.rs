@@ -243,7 +243,8 @@ impl Repository {
                 let fetch = || again(|| self.backend.get_at_most(Kind::Confirmed, &text, most));
                 let object = again::get(fetch, |object| is_known(&decode(object))).map_err(wrong)?;
                 let decoded = decode(&object);
-                if is_known(&decoded) {
+                let is_own = |(_, writer): &(_, u32)| self.check_confirms(*writer, name, from).is_ok();
+                if is_known(&decoded) && decoded.as_ref().map_or(true, is_own) {
                     let _ = self.index.cache_object(kind, name, &object);
                 }
                 decoded?
