@@ -93,6 +93,10 @@ impl Backend for Asked {
         self.note("remove", kind);
         self.inner.remove(kind, name)
     }
+    /// As in an object store.
+    fn puts_over(&self) -> bool {
+        true
+    }
     fn requests_at_once(&self) -> usize {
         4
     }
