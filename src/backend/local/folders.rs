@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -21,6 +21,9 @@ const FOLDER_MODE: Mode = Mode::RWXU;
 /// How a file or folder is made durable. A field, so that tests can let it fail.
 pub(super) type Sync = fn(BorrowedFd<'_>) -> Result<(), Errno>;
 
+/// Locks over folders.
+const TURNS: usize = 16;
+
 /// The handle of the repository's folder, and what is known of the folders below.
 pub(super) struct Folders {
     path: PathBuf,
@@ -30,6 +33,8 @@ pub(super) struct Folders {
     /// Folders whose sync failed. The system forgets such an error, and a second sync would seem to succeed, so
     /// nothing more is stored in them by this process.
     broken: Mutex<HashMap<String, Errno>>,
+    /// Who names something in a folder and syncs that: one after the other, so that nothing gets a name there after a sync that failed.
+    turns: [Mutex<()>; TURNS],
     unsynced: AtomicBool,
     pub(super) sync: Sync,
 }
@@ -41,6 +46,7 @@ impl Folders {
             root: Mutex::default(),
             durable: Mutex::default(),
             broken: Mutex::default(),
+            turns: Default::default(),
             unsynced: AtomicBool::new(false),
             sync: |file| rustix::fs::fsync(file),
         }
@@ -127,6 +133,13 @@ impl Folders {
             lock(&self.broken).insert(folder.to_owned(), errno);
             self.sort(folder, "sync", errno)
         })
+    }
+
+    /// Held while something gets a name in the folder and that is synced.
+    pub(super) fn turn(&self, folder: &str) -> MutexGuard<'_, ()> {
+        let place =
+            folder.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        lock(&self.turns[place % TURNS])
     }
 
     /// Fails when an earlier sync of this folder failed, with the reason that it had.

@@ -59,6 +59,8 @@ impl Local {
         let Incoming { mut file, root, kind, name, path, folder, size, over } = incoming;
         file.filled(size).map_err(|error| self.sort(&path, "write", error))?;
         self.folders.synced(file.file.as_fd()).map_err(|errno| self.sort(&path, "sync", errno))?;
+        let _turn = self.folders.turn(&folder);
+        self.folders.trusted(&folder)?;
         let mut publish = || match over {
             true => match file.rename_over(&path) {
                 Ok(naming) => Ok(matches!(naming, Naming::Done)),
