@@ -116,6 +116,36 @@ fn what_it_adds_comes_back_with_a_full_key_and_is_stored_once() {
     assert_eq!(world.full(&["dump", &format!("{streamed}:/stdin")]).expect(0).stdout, b"streamed\n");
 }
 
+/// `fixtures/write-only/v1`: what this version stored with a full key, and with a write-only one after that. Once a release wrote such a
+/// repository it is never made anew.
+#[test]
+fn what_was_stored_by_the_first_version_that_had_such_keys_is_read_and_added_to() {
+    let sandbox = Sandbox::empty();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/write-only/v1/.");
+    let copied = std::process::Command::new("cp").arg("-r").arg(fixture).arg(sandbox.path("")).status();
+    assert!(copied.unwrap().success());
+    let run = |key: &str, words: &[&str]| {
+        let mut command = sandbox.command(words);
+        command
+            .env("COPAL_KEY_FILE", sandbox.path(key))
+            .env("XDG_CACHE_HOME", sandbox.path(format!("cache {key}")));
+        common::end(command).expect(0)
+    };
+    run("full.key", &["check", "--read-data"]);
+    let numbers = |most: u32| (1..=most).map(|number| format!("{number}\n")).collect::<String>();
+    for (host, most) in [("full", 5000), ("web", 9000)] {
+        run("full.key", &["restore", "-q", "latest", "-H", host, "-t", host]);
+        let folder = sandbox.path(host).join("tmp/gw/source");
+        assert_eq!(fs::read_to_string(folder.join("note")).unwrap(), "kept exactly as it was\n");
+        assert_eq!(fs::read_to_string(folder.join("folder/numbers")).unwrap(), numbers(most));
+    }
+    // The same bytes elsewhere: what the writer stored then is found.
+    sandbox.write("source/numbers", numbers(9000));
+    let added = run("writer.key", &["backup", "--json", "-H", "web", "source"]).summary();
+    assert_eq!(added["data_added"], 0, "{added}");
+    run("full.key", &["check", "--read-data"]);
+}
+
 #[test]
 fn without_its_cache_it_reads_everything_and_stores_nothing_anew() {
     let world = World::new();
