@@ -143,7 +143,7 @@ fn every_subkey_is_derived_with_the_context_of_the_document() {
     let derived = KEYS.matches("key(\"").count()
         + KEYS.matches("derive(\"").count()
         + KEYS.matches("derive(&format!(\"").count();
-    // Eight of a full key's, and a writer's secret; under that two that stand above, and small objects once more for what others sealed.
+    // Eight of a full key's, a write-only client's secret, and small objects; under that secret two that stand above, one of them at two places.
     assert_eq!(derived, 13, "src/crypto/key.rs derives another number of subkeys than section 4 has");
 }
 

@@ -292,14 +292,15 @@ fn same_sources(repository: &Repository, one: Id, other: Id, sources: &[Vec<u8>]
     }
     for source in sources {
         let names = sources::components(source);
-        // Who only adds has no more than the pages that it kept.
-        let nodes = (repository.find_node(one, &names), repository.find_node(other, &names));
-        if names.is_empty()
-            || matches!(nodes, (Err(Error::Closed { .. }), _) | (_, Err(Error::Closed { .. })))
-        {
+        if names.is_empty() {
             return Ok(false);
         }
-        if nodes.0? != nodes.1? {
+        let is_same = match (repository.find_node(one, &names), repository.find_node(other, &names)) {
+            // Who only adds has no more than the pages that it kept.
+            (Err(Error::Closed { .. }), _) | (_, Err(Error::Closed { .. })) => false,
+            (one, other) => one? == other?,
+        };
+        if !is_same {
             return Ok(false);
         }
     }

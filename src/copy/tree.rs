@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the tree is that of the pair, and is in the other repository with all that is below it.
+    /// What the tree is in the other repository, when it is there with all that is below it: gone through already, or that of the pair.
     fn is_held(&self, tree: Id, pair: Option<Pair>) -> Result<Option<Id>, Failed> {
         if let Some(done) = self.done.get(&tree).filter(|_| !self.is_previous) {
             return Ok(Some(*done));

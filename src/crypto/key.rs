@@ -67,14 +67,9 @@ pub struct Keys {
     pub link_group: [u8; 32],
     pub state: [u8; 32],
     pub slot_description: [u8; 32],
-    seal: Seal,
-}
-
-/// The half of the repository's X25519 key that is there.
-#[derive(Zeroize, ZeroizeOnDrop)]
-enum Seal {
-    Private([u8; 32]),
-    Public([u8; 32]),
+    /// The public half of the repository's X25519 key, and the private one, which only full keys have.
+    seal: [u8; 32],
+    private: Option<[u8; 32]>,
 }
 
 /// What a writer is given, and all that is given: the ids and cuts of everybody, and what only it and full keys have.
@@ -111,6 +106,7 @@ impl Keys {
     /// Derives the subkeys of `repository` from its master key.
     pub fn new(master: MasterKey, repository: Id16) -> Keys {
         let key = |context| derive(context, &master, repository);
+        let private = key("seal");
         Keys {
             repository,
             writer: FULL,
@@ -121,17 +117,14 @@ impl Keys {
             link_group: key("link group"),
             state: key("state"),
             slot_description: key("slot description"),
-            seal: Seal::Private(key("seal")),
+            seal: x25519(private, X25519_BASEPOINT_BYTES),
+            private: Some(private),
             secret: master,
         }
     }
 
     /// The keys of a writer.
     pub fn of_writer(writer: &WriterKeys, repository: Id16) -> Keys {
-        Keys::acting(writer, Seal::Public(writer.seal), repository)
-    }
-
-    fn acting(writer: &WriterKeys, seal: Seal, repository: Id16) -> Keys {
         let secret = MasterKey(writer.secret);
         Keys {
             repository,
@@ -143,7 +136,8 @@ impl Keys {
             link_group: writer.link_group,
             state: writer.state,
             slot_description: derive("slot description", &secret, repository),
-            seal,
+            seal: writer.seal,
+            private: None,
             secret,
         }
     }
@@ -164,34 +158,29 @@ impl Keys {
 
     /// What a writer of that number is given; none when these are a writer's keys.
     pub fn writer_keys(&self, number: u32) -> Option<WriterKeys> {
-        let Seal::Private(private) = &self.seal else { return None };
-        if self.writer != FULL {
-            return None;
-        }
+        let secret = self.secret_of(number).filter(|_| self.writer == FULL)?;
         Some(WriterKeys {
             number,
-            secret: self.secret_of(number)?,
+            secret: *secret.bytes(),
             cut: self.cut,
             chunk_id: self.chunk_id,
             tree_id: self.tree_id,
             link_group: self.link_group,
             state: self.state,
-            seal: x25519(*private, X25519_BASEPOINT_BYTES),
+            seal: self.seal,
         })
     }
 
     /// The keys with which a full key writes in the place of a writer.
     pub fn in_place_of(&self, number: u32) -> Option<Keys> {
-        let writer = self.writer_keys(number)?;
-        let Seal::Private(private) = &self.seal else { return None };
-        Some(Keys::acting(&writer, Seal::Private(*private), self.repository))
+        Some(Keys::of_writer(&self.writer_keys(number)?, self.repository))
     }
 
     /// What that writer has of its own, as far as these keys give it.
-    fn secret_of(&self, writer: u32) -> Option<[u8; 32]> {
+    fn secret_of(&self, writer: u32) -> Option<MasterKey> {
         match self.writer {
-            own if own == writer => Some(*self.secret.bytes()),
-            FULL => Some(derive(&format!("writer {writer}"), &self.secret, self.repository)),
+            own if own == writer => Some(self.secret.clone()),
+            FULL => Some(MasterKey(derive(&format!("writer {writer}"), &self.secret, self.repository))),
             _ => None,
         }
     }
@@ -203,46 +192,38 @@ impl Keys {
 
     /// The key that seals small objects of that kind number.
     pub fn small(&self, kind: u8) -> [u8; 32] {
-        derive(&format!("small object {kind}"), &self.secret, self.repository)
+        self.small_under(&self.secret, kind)
     }
 
     /// The same for what that writer sealed; none when these keys are not for that.
     pub fn small_of(&self, writer: u32, kind: u8) -> Option<[u8; 32]> {
-        let secret = MasterKey(self.secret_of(writer)?);
-        Some(derive(&format!("small object {kind}"), &secret, self.repository))
+        Some(self.small_under(&self.secret_of(writer)?, kind))
+    }
+
+    fn small_under(&self, secret: &MasterKey, kind: u8) -> [u8; 32] {
+        derive(&format!("small object {kind}"), secret, self.repository)
     }
 
     /// What goes into the key of a new pack of a writer, and the public key that stands in it: who has the private half of the repository's
     /// key finds the same by it. What made it is forgotten here, so that not even the writer can say later what stands in the pack.
     pub fn wrap(&self) -> Result<([u8; 32], [u8; 32]), Error> {
-        let seal = self.seal_public();
         let mut secret: [u8; 32] = super::random()?;
         let public = x25519(secret, X25519_BASEPOINT_BYTES);
-        let shared = x25519(secret, seal);
+        let shared = x25519(secret, self.seal);
         secret.zeroize();
-        Ok((self.wrapped(&shared, &public, &seal), public))
+        Ok((self.wrapped(&self.pack, &shared, &public), public))
     }
 
     /// The same from the public key in a pack of that writer; none when these keys do not open it, and for a public key of small order, by
     /// which everybody would know what is shared (RFC 7748, section 6.1).
     pub fn unwrap(&self, writer: u32, public: &[u8; 32]) -> Option<[u8; 32]> {
-        let Seal::Private(private) = &self.seal else { return None };
-        let shared = Some(x25519(*private, *public)).filter(|shared| *shared != [0; 32])?;
-        match self.writer == writer {
-            true => Some(self.wrapped(&shared, public, &self.seal_public())),
-            false => Some(self.in_place_of(writer)?.wrapped(&shared, public, &self.seal_public())),
-        }
+        let shared = Some(x25519(self.private?, *public)).filter(|shared| *shared != [0; 32])?;
+        let pack = derive("pack", &self.secret_of(writer)?, self.repository);
+        Some(self.wrapped(&pack, &shared, public))
     }
 
-    fn seal_public(&self) -> [u8; 32] {
-        match &self.seal {
-            Seal::Private(private) => x25519(*private, X25519_BASEPOINT_BYTES),
-            Seal::Public(public) => *public,
-        }
-    }
-
-    fn wrapped(&self, shared: &[u8; 32], public: &[u8; 32], seal: &[u8; 32]) -> [u8; 32] {
-        keyed(&self.pack, &[&shared[..], public, seal].concat())
+    fn wrapped(&self, pack: &[u8; 32], shared: &[u8; 32], public: &[u8; 32]) -> [u8; 32] {
+        keyed(pack, &[&shared[..], public, &self.seal].concat())
     }
 
     /// The secret table of the gear cutter.

@@ -31,6 +31,16 @@ pub struct Maker {
     pub proof: [u8; 32],
 }
 
+impl Maker {
+    /// Of a pack with that key, name and length, whose directory has that offset and plain text.
+    pub fn of(key: &PackKey, name: &Id, length: u64, offset: u64, directory: &[u8]) -> Maker {
+        match key.writer() {
+            FULL => Maker::default(),
+            writer => Maker { writer, proof: key.proof(name, length, offset, directory) },
+        }
+    }
+}
+
 /// What an index object holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexObject {

@@ -44,11 +44,20 @@ impl PackKey {
     ///
     /// Errors: `NotGiven` for who only adds.
     pub fn of(keys: &Keys, writer: u32, contents: Contents, salt: &[u8; 32]) -> Result<PackKey, Error> {
-        if writer == FULL && keys.writer() == FULL {
-            return Ok(PackKey::new(keys, contents, salt));
-        }
-        let wrapped = keys.unwrap(writer, salt).filter(|_| writer != FULL).ok_or(Error::NotGiven)?;
-        Ok(PackKey::wrapped(keys, writer, &wrapped, contents, salt))
+        Ok(PackKey::of_any(keys, writer, salt)?(contents))
+    }
+
+    /// The same of the kind of contents that is asked for.
+    fn of_any(keys: &Keys, writer: u32, salt: &[u8; 32]) -> Result<impl Fn(Contents) -> PackKey, Error> {
+        let wrapped = match (writer, keys.writer()) {
+            (FULL, FULL) => None,
+            (FULL, _) => return Err(Error::NotGiven),
+            _ => Some(keys.unwrap(writer, salt).ok_or(Error::NotGiven)?),
+        };
+        Ok(move |contents| match &wrapped {
+            None => PackKey::new(keys, contents, salt),
+            Some(wrapped) => PackKey::wrapped(keys, writer, wrapped, contents, salt),
+        })
     }
 
     /// The key of a new pack, with its salt.
@@ -63,6 +72,11 @@ impl PackKey {
 
     fn wrapped(keys: &Keys, writer: u32, wrapped: &[u8; 32], contents: Contents, salt: &[u8; 32]) -> PackKey {
         PackKey { key: keyed(wrapped, &[contents as u8]), contents, head: head(writer, keys, salt) }
+    }
+
+    /// Who made the pack: the number of a writer, or `FULL`.
+    pub fn writer(&self) -> u32 {
+        header::writer(&self.head)
     }
 
     /// What proves that an index entry was made when its pack was: only the pack's key makes it, and its writer forgot that. Of the pack's
@@ -305,9 +319,10 @@ pub fn decode_head(head: &[u8], repository: Id16) -> Result<(u32, [u8; 32], [u8;
 
 /// Finds the kind of contents whose key fits a footer's salt and commitment.
 pub fn find_key(keys: &Keys, footer: &Footer) -> Option<(Contents, PackKey)> {
-    let Footer { writer, salt, commitment, .. } = footer;
-    [Contents::Data, Contents::Trees]
-        .into_iter()
-        .filter_map(|contents| Some((contents, PackKey::of(keys, *writer, contents, salt).ok()?)))
-        .find(|(_, key)| blake3::Hash::from_bytes(key.commitment()) == blake3::Hash::from_bytes(*commitment))
+    let key = PackKey::of_any(keys, footer.writer, &footer.salt).ok()?;
+    let fits = |key: &PackKey| {
+        blake3::Hash::from_bytes(key.commitment()) == blake3::Hash::from_bytes(footer.commitment)
+    };
+    let kinds = [Contents::Data, Contents::Trees].into_iter();
+    kinds.map(|contents| (contents, key(contents))).find(|(_, key)| fits(key))
 }

@@ -9,11 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use super::plan::{around_blocks, at_most};
-use super::roots::Root;
+use super::roots::{Root, root};
 use super::usage::{self, BlockUse, Missing, PackUse, Standing, Usage};
 use super::walk::{self, Found, Walked};
 use super::{LOOKS, Options, Run, missing_error, spared};
-use crate::crypto::FULL;
 use crate::index::{Gather, References, Used};
 use crate::model::clock::Clock;
 use crate::model::{Contents, Id};
@@ -118,11 +117,7 @@ fn ranked(repository: &Repository, steps: &[Vec<Id>]) -> Result<Vec<(Root, u32)>
         (_, None) => STAYS,
         (_, Some(number)) => rank_most(steps.len(), *number),
     };
-    let root = |named: &Named| {
-        let (tree, state) = (named.snapshot.root, named.snapshot.state.clone());
-        let is_writers = named.snapshot.writer != FULL;
-        (Root { tree, state, is_confirmed: named.confirmed.is_some(), is_writers }, rank(named))
-    };
+    let root = |named: &Named| (root(named, named.confirmed.is_some()), rank(named));
     Ok(all.confirmed.iter().chain(&all.unconfirmed).map(root).collect())
 }
 

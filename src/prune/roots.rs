@@ -31,7 +31,8 @@ pub struct Roots {
     pub held: u64,
 }
 
-fn root(named: &Named, is_confirmed: bool) -> Root {
+/// What a snapshot needs.
+pub(super) fn root(named: &Named, is_confirmed: bool) -> Root {
     let Snapshot { root: tree, state, writer, .. } = &named.snapshot;
     Root { tree: *tree, state: state.clone(), is_confirmed, is_writers: *writer != FULL }
 }

@@ -78,32 +78,34 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn standing(&self, place: &Place) -> Option<(&PackUse, Standing)> {
-        let pack = self.packs.get(*self.by_row.get(&place.pack)?)?;
+    /// The pack of a place, when the place makes sense and the pack is there.
+    fn there(&self, place: &Place) -> Option<&PackUse> {
+        let pack = self.pack(place.pack)?;
         // A row of the cache that makes no sense is no copy.
         let block = pack.blocks.get(place.block as usize)?;
         if place.length == 0 || u64::from(place.offset) + u64::from(place.length) > u64::from(block.plain) {
             return None;
         }
-        Some((pack, pack.standing)).filter(|_| pack.standing != Standing::Missing)
+        Some(pack).filter(|pack| pack.standing != Standing::Missing)
     }
 
     /// Whether a place is in a pack that should be there, is not, and is not written down as damaged.
     fn is_missed(&self, place: &Place) -> bool {
-        let pack = self.by_row.get(&place.pack).and_then(|number| self.packs.get(*number));
-        pack.is_some_and(|pack| pack.standing == Standing::Missing && !pack.is_damaged && !pack.is_removed)
+        let is_missed =
+            |pack: &PackUse| pack.standing == Standing::Missing && !pack.is_damaged && !pack.is_removed;
+        self.pack(place.pack).is_some_and(is_missed)
     }
 
     /// The best of a chunk's places in packs that full keys made: one that counts, the same for everyone who looks.
     fn best<'p>(&self, places: &'p [Place]) -> Option<(Standing, &'p Place)> {
         places
             .iter()
-            .filter_map(|place| Some((self.standing(place)?, place)))
-            .filter(|((pack, _), _)| pack.writer == FULL)
-            .min_by_key(|((pack, standing), place)| {
-                (*standing, pack.is_damaged, pack.name, place.block, place.offset)
+            .filter_map(|place| Some((self.there(place)?, place)))
+            .filter(|(pack, _)| pack.writer == FULL)
+            .min_by_key(|(pack, place)| {
+                (pack.standing, pack.is_damaged, pack.name, place.block, place.offset)
             })
-            .map(|((_, standing), place)| (standing, place))
+            .map(|(pack, place)| (pack.standing, place))
     }
 
     /// Gives the places of a chunk that count for who needs it. For full keys, the best in packs that full keys made, and only where that is not
@@ -122,10 +124,9 @@ impl Usage {
         if is_safe && !is_writers {
             return;
         }
-        let found = places.iter().filter_map(|place| Some((self.standing(place)?, place)));
-        for ((pack, standing), place) in found {
-            if pack.writer != FULL && !(standing == Standing::Marked && is_safe) {
-                counting.push((standing, *place));
+        for (pack, place) in places.iter().filter_map(|place| Some((self.there(place)?, place))) {
+            if pack.writer != FULL && !(pack.standing == Standing::Marked && is_safe) {
+                counting.push((pack.standing, *place));
             }
         }
     }

@@ -7,7 +7,6 @@ use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::format::limits::INDEX_PACKS;
-use crate::format::session::Damage;
 use crate::model::Id;
 use crate::progress::Event;
 use crate::repository::index_objects::{chunks_of, fitting};
@@ -168,16 +167,10 @@ impl Filling<'_> {
 /// Whether a pack may be named: it holds what it says, or it is written down that it does not, so that copies in it count for nobody.
 fn is_told(run: &Run<'_>, name: &Id) -> Result<bool, Error> {
     match run.repository.holds_all(name)? {
-        Some(true) => return Ok(true),
+        Some(true) => Ok(true),
         // It may come another time.
-        None => return Ok(false),
-        Some(false) => {}
-    }
-    let time = run.tools.clock.now();
-    match run.repository.put_damage(&Damage { packs: vec![*name], lost: None, time }) {
-        // A server that takes additions only, for one.
-        Err(Error::Backend(error)) if !error.is_no_space() => Ok(false),
-        other => other.map(|()| true),
+        None => Ok(false),
+        Some(false) => run.repository.write_down(&[*name], run.tools.clock.now()),
     }
 }
 

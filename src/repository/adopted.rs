@@ -8,7 +8,7 @@ use super::{Error, Repository, packs};
 use crate::crypto::FULL;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::format::session::Damage;
-use crate::model::Id;
+use crate::model::{Id, Time};
 
 /// Packs that go into the database at once.
 const BATCH_PACKS: usize = 512;
@@ -69,6 +69,9 @@ impl Repository {
                 let own = &adopted[..count];
                 own[..fitting(own, PACKS_PER_INDEX)].to_vec()
             };
+            if batch.is_empty() {
+                return Ok(has_unsound);
+            }
             let names: HashSet<Id> = batch.iter().map(|entry| entry.name).collect();
             let (packs, all_sound) = self.tried(batch)?;
             has_unsound |= !all_sound;
@@ -81,9 +84,6 @@ impl Repository {
                     Err(error) if error.is_passing() => {}
                     other => other?,
                 }
-            }
-            if names.is_empty() {
-                return Ok(has_unsound);
             }
             self.seen().adopted.retain(|entry| !names.contains(&entry.name));
         }
@@ -104,19 +104,22 @@ impl Repository {
         let all_sound = damaged.is_empty() && others.is_empty();
         self.index.hide(&damaged);
         if !damaged.is_empty() {
-            let damage = Damage { packs: damaged.clone(), lost: None, time: self.storage_time()? };
-            match self.put_damage(&damage) {
-                // A server that takes additions only, for one.
-                Err(Error::Backend(error)) if !error.is_no_space() => others.append(&mut damaged),
-                other => {
-                    other?;
-                    self.seen().damaged.extend(damaged);
-                }
+            match self.write_down(&damaged, self.storage_time()?)? {
+                true => self.seen().damaged.extend(damaged),
+                false => others.append(&mut damaged),
             }
         }
         packs.retain(|entry| !others.contains(&entry.name));
         self.index.hide(&others);
         self.seen().unsound.extend(others);
         Ok((packs, all_sound))
+    }
+
+    /// Writes down that these packs are damaged. False when storage takes no such record, as a server that takes additions only.
+    pub fn write_down(&self, packs: &[Id], time: Time) -> Result<bool, Error> {
+        match self.put_damage(&Damage { packs: packs.to_vec(), lost: None, time }) {
+            Err(Error::Backend(error)) if !error.is_no_space() => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 }

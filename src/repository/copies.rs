@@ -2,6 +2,7 @@
 //! time. Copies are only a help: what is listed decides what there is, and each copy is held to its name like the object itself.
 
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::listing::{Listing, SNAPSHOTS};
@@ -10,6 +11,7 @@ use super::{Error, Repository, get_named, put_named};
 use crate::backend::Kind;
 use crate::format::copies::{self, Copied};
 use crate::format::limits::LIST_MAX;
+use crate::locks::lock;
 use crate::model::Id;
 
 /// Kinds of which copies are made.
@@ -74,6 +76,22 @@ impl Repository {
                 }
             }
         });
+    }
+
+    /// What `work` gives of each, in their order, as many at a time as are worth while.
+    pub(super) fn gathered<T: Sync, R: Send>(
+        &self,
+        all: Vec<T>,
+        work: &(dyn Fn(&T) -> R + Sync),
+    ) -> Vec<(T, R)> {
+        let slots: Vec<_> = all.into_iter().map(|one| (one, Mutex::new(None))).collect();
+        self.at_once(&slots, &|(one, slot)| *lock(slot) = Some(work(one)));
+        let given = slots.into_iter().map(|(one, slot)| {
+            let result = slot.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let result = result.unwrap_or_else(|| work(&one));
+            (one, result)
+        });
+        given.collect()
     }
 
     /// What is listed of the kinds of which there are copies, and not in the cache.

@@ -2,7 +2,6 @@
 //! that is safe beside others.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
 
 use super::{Error, Repository, get_named, list_names, put_named};
 use crate::backend::Kind;
@@ -11,7 +10,6 @@ use crate::format::header;
 use crate::format::index::{self, IndexObject, PackEntry};
 use crate::format::limits::{HEADER_LEN, INDEX_PACKS};
 use crate::format::pack::{self, BLOCKS_AT, FOOTER_LEN};
-use crate::locks::lock;
 use crate::model::Id;
 
 /// Packs in one index object of a writer.
@@ -66,14 +64,8 @@ impl Repository {
     ///
     /// Errors: `Damaged` when it does.
     fn hold_to_packs(&self, object: &Id, packs: &mut Vec<PackEntry>) -> Result<(), Error> {
-        let slots: Vec<_> = packs.drain(..).map(|entry| Mutex::new((entry, None))).collect();
-        self.at_once(&slots, &|slot| {
-            let mut slot = lock(slot);
-            slot.1 = Some(self.is_as_said(&slot.0));
-        });
-        for slot in slots {
-            let (entry, is_so) = slot.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-            match is_so.unwrap_or(Ok(None))? {
+        for (entry, is_so) in self.gathered(std::mem::take(packs), &|entry| self.is_as_said(entry)) {
+            match is_so? {
                 Some(true) => packs.push(entry),
                 None => {}
                 Some(false) => {
@@ -105,8 +97,7 @@ impl Repository {
                 Ok(head) if head == said => return Ok(Some(true)),
                 // One of its own that is damaged there, or of which it says something new, is known by nothing.
                 Ok((writer, ..)) if writer != entry.maker.writer => seen = Some(false),
-                Ok(_) => {}
-                Err(_) => {}
+                _ => {}
             }
         }
         Ok(seen)
@@ -128,13 +119,8 @@ impl Repository {
             bytes <= AT_ONCE_BYTES
         };
         let count = objects.iter().take(self.requests_at_once()).take_while(fits).count().max(1);
-        let slots: Vec<_> = objects.iter().take(count).map(|(name, _)| (*name, Mutex::new(None))).collect();
-        self.at_once(&slots, &|(name, slot)| *lock(slot) = Some(self.load_index_object(name)));
-        let loaded = slots.into_iter().map(|(name, slot)| {
-            let object = slot.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-            (name, object.unwrap_or_else(|| self.load_index_object(&name)))
-        });
-        loaded.collect()
+        let names = objects.iter().take(count).map(|(name, _)| *name).collect();
+        self.gathered(names, &|name| self.load_index_object(name))
     }
 
     /// Puts an index object, with a copy of `config` in it.

@@ -222,10 +222,8 @@ impl Repository {
         let going = self.slots_going(&session)?;
         let (slots, problems) = self.key_slots()?;
         self.check_left(&slots, name)?;
-        let is_left = |slot: &&Listed| slot.description.writer == FULL && slot.name != *name;
-        if !slots.iter().filter(is_left).any(|slot| !going.contains(&slot.name))
-            && !self.is_writers(&slots, name)
-        {
+        let others_stay = ways_left(&slots, name).any(|slot| !going.contains(&slot.name));
+        if !others_stay && !is_writers(&slots, name) {
             return Err(Error::Refused(
                 "somebody else is about to remove all other keys, or was cut off in it: end that first, or add a key"
                     .to_owned(),
@@ -274,21 +272,25 @@ impl Repository {
             .collect())
     }
 
-    /// Whether that slot is one of who adds only.
-    fn is_writers(&self, slots: &[Listed], name: &Id) -> bool {
-        slots.iter().any(|slot| slot.name == *name && slot.description.writer != FULL)
-    }
-
     /// An error unless one of these slots is another one that gives all, or that one gave less.
     fn check_left(&self, slots: &[Listed], name: &Id) -> Result<(), Error> {
-        let is_left = |slot: &Listed| slot.description.writer == FULL && slot.name != *name;
-        match !slots.iter().any(is_left) && !self.is_writers(slots, name) {
+        match ways_left(slots, name).next().is_none() && !is_writers(slots, name) {
             true => Err(Error::Refused(
                 "this is the last key: without it the repository could never be opened again".to_owned(),
             )),
             false => Ok(()),
         }
     }
+}
+
+/// Whether that slot is one of who adds only.
+fn is_writers(slots: &[Listed], name: &Id) -> bool {
+    slots.iter().any(|slot| slot.name == *name && slot.description.writer != FULL)
+}
+
+/// The slots that give all, without that one.
+fn ways_left<'s>(slots: &'s [Listed], without: &Id) -> impl Iterator<Item = &'s Listed> {
+    slots.iter().filter(move |slot| slot.description.writer == FULL && slot.name != *without)
 }
 
 /// What came of replacing a key.

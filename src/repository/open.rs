@@ -287,16 +287,29 @@ pub fn open_found(
         ));
     }
     remember(&index, &config, &config_object);
-    Ok(Repository {
+    let chosen = Chosen { config, object: config_object, is_lost: config_is_lost, warnings: config_warnings };
+    Ok(Repository { config_is_missing, ..assembled(backend, keys, chosen, slot_name, (index, cache)) })
+}
+
+/// A repository of these parts.
+fn assembled(
+    backend: Box<dyn Backend>,
+    keys: Keys,
+    chosen: Chosen,
+    slot: Id,
+    (index, cache): (Index, Opened),
+) -> Repository {
+    index.rely_on(keys.writer());
+    Repository {
         backend,
         hasher: Hasher::new(&keys),
         keys,
-        config,
-        config_object,
-        config_is_lost,
-        config_is_missing,
-        config_warnings,
-        slot: slot_name,
+        config: chosen.config,
+        config_object: chosen.object,
+        config_is_lost: chosen.is_lost,
+        config_is_missing: false,
+        config_warnings: chosen.warnings,
+        slot,
         index,
         blocks: reader::BlockCache::default(),
         pages: None,
@@ -304,7 +317,7 @@ pub fn open_found(
         cache,
         seen: Mutex::default(),
         looked_again: Mutex::default(),
-    })
+    }
 }
 
 /// Opens a repository for who adds only. It goes by the `config` in its slot, since it can not open another; of a later format it sees so
@@ -324,26 +337,9 @@ fn open_for_writer(
             return Err(Error::format(object, error));
         }
     }
-    let (index, cache) = open_index(keys.cache_id(), cache)?;
-    index.rely_on(keys.writer());
-    Ok(Repository {
-        backend,
-        hasher: Hasher::new(&keys),
-        keys,
-        config,
-        config_object: Vec::new(),
-        config_is_lost: false,
-        config_is_missing: false,
-        config_warnings: Vec::new(),
-        slot,
-        index,
-        blocks: reader::BlockCache::default(),
-        pages: None,
-        mended: Mutex::default(),
-        cache,
-        seen: Mutex::default(),
-        looked_again: Mutex::default(),
-    })
+    let index = open_index(keys.cache_id(), cache)?;
+    let chosen = Chosen { config, object: Vec::new(), is_lost: false, warnings: Vec::new() };
+    Ok(assembled(backend, keys, chosen, slot, index))
 }
 
 /// Remembers the newest `config` that was seen.

@@ -113,10 +113,7 @@ impl Repository {
         let sealed = read(footer.directory_offset, footer.directory_length as usize)?;
         let plain = key.open_directory(footer.directory_offset, sealed).map_err(wrong)?;
         let directory = pack::decode_directory(&plain, footer.directory_offset).map_err(wrong)?;
-        let maker = match footer.writer {
-            FULL => Maker::default(),
-            writer => Maker { writer, proof: key.proof(name, length, footer.directory_offset, &plain) },
-        };
+        let maker = Maker::of(&key, name, length, footer.directory_offset, &plain);
         if directory.contents != contents {
             return Err(Error::damaged(Kind::Packs, &text, "its directory is one of other contents"));
         }

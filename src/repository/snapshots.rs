@@ -26,6 +26,11 @@ pub struct Named {
     pub standing: Standing,
 }
 
+/// Whether that is the last word on an object: what it says, or that it is not for these keys.
+fn is_known<T>(decoded: &Result<T, Error>) -> bool {
+    matches!(decoded, Ok(_) | Err(Error::Closed { .. }))
+}
+
 /// All snapshots of a repository.
 #[derive(Debug, Default)]
 pub struct Snapshots {
@@ -232,29 +237,30 @@ impl Repository {
                 .map(|confirmation| (confirmation, header::writer(object)))
                 .map_err(|error| Error::decode(Kind::Confirmed, &name.to_string(), error))
         };
-        let is_known = |decoded: &Result<_, Error>| matches!(decoded, Ok(_) | Err(Error::Closed { .. }));
-        let known = cached.map(|object| decode(&object)).filter(is_known);
-        let (confirmation, writer) = match known {
-            Some(known) => known?,
+        let mut fetched = None;
+        let decoded = match cached.map(|object| decode(&object)).filter(is_known) {
+            Some(known) => known,
             None => {
                 let text = name.to_string();
                 let wrong = |error| Error::reading(&*self.backend, Kind::Confirmed, &text, error);
                 let most = format::limits::SMALL_MAX as u64;
                 let fetch = || again(|| self.backend.get_at_most(Kind::Confirmed, &text, most));
                 let object = again::get(fetch, |object| is_known(&decode(object))).map_err(wrong)?;
-                let decoded = decode(&object);
-                let is_own = |(_, writer): &(_, u32)| self.check_confirms(*writer, name, from).is_ok();
-                if is_known(&decoded) && decoded.as_ref().map_or(true, is_own) {
-                    let _ = self.index.cache_object(kind, name, &object);
-                }
-                decoded?
+                decode(fetched.insert(object))
             }
         };
-        if confirmation.snapshot == *name {
-            self.check_confirms(writer, name, from)?;
-            return Ok(confirmation.time);
+        let confirmed = decoded.and_then(|(confirmation, writer)| {
+            if confirmation.snapshot != *name {
+                let what = "it confirms another snapshot";
+                return Err(Error::damaged(Kind::Confirmed, &name.to_string(), what));
+            }
+            self.check_confirms(writer, name, from).map(|()| confirmation.time)
+        });
+        // One that is not the snapshot's is not kept: a repair would put it back.
+        if let Some(object) = fetched.filter(|_| is_known(&confirmed)) {
+            let _ = self.index.cache_object(kind, name, &object);
         }
-        Err(Error::damaged(Kind::Confirmed, &name.to_string(), "it confirms another snapshot"))
+        confirmed
     }
 
     /// An error when one who only adds confirms what another one saved.

@@ -141,7 +141,7 @@ impl Repository {
         if !gone.is_empty() {
             let mut explained = removals.index_objects;
             let is_sudden = gone.iter().any(|name| !explained.contains(name));
-            if gone.iter().any(|name| !explained.contains(name)) {
+            if is_sudden {
                 // Perhaps the tombstone came since.
                 let now = self.removals()?.tombstones;
                 explained.extend(now.iter().flat_map(|(_, tombstone)| &tombstone.index_objects));

@@ -52,8 +52,7 @@ impl Thief {
         let (key, salt) = PackKey::generate(&self.keys, victim.directory.contents).unwrap();
         let directory = Directory { blocks: Vec::new(), ..victim.directory.clone() };
         let plain = pack::encode_directory(&directory);
-        let proof = key.proof(&victim.name, victim.length, victim.directory_offset, &plain);
-        let maker = Maker { writer: self.keys.writer(), proof };
+        let maker = Maker::of(&key, &victim.name, victim.length, victim.directory_offset, &plain);
         let commitment = key.commitment();
         self.index(backend, PackEntry { salt, commitment, directory, maker, ..victim.clone() });
     }
@@ -91,8 +90,7 @@ impl Thief {
         let plain = pack::encode_directory(&directory);
         let (directory_offset, directory_length) = key.finish(&mut bytes, &plain).unwrap();
         let (name, length) = (self.put(backend, Kind::Packs, &bytes), bytes.len() as u64);
-        let maker =
-            Maker { writer: self.keys.writer(), proof: key.proof(&name, length, directory_offset, &plain) };
+        let maker = Maker::of(&key, &name, length, directory_offset, &plain);
         let commitment = key.commitment();
         self.index(
             backend,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Pending;
 use super::packet::Listed;
 use super::request::Request;
-use super::session::{Open, Session, Status};
+use super::session::{Open, Session};
 use crate::backend::ssh::link::Trouble;
 
 /// Pieces of a folder that are asked for at once at first: what there is, and that this was all.
@@ -28,6 +28,31 @@ impl Reading {
             self.asked.push_back(session.send(Request::ReadFolder(&self.open.handle))?);
         }
         Ok(())
+    }
+
+    /// Reads to the end; from so many pieces on it asks for many at once. Gives the number of pieces.
+    fn finish(
+        &mut self,
+        session: &Session,
+        many_from: usize,
+        object: &str,
+        each: &mut dyn FnMut(Listed),
+    ) -> Result<usize, Trouble> {
+        let mut pieces = 0;
+        while let Some(pending) = self.asked.pop_front() {
+            match session.names(pending)? {
+                Ok(Some(names)) => {
+                    pieces += 1;
+                    if pieces >= many_from {
+                        self.ask(session, AHEAD_MOST)?;
+                    }
+                    names.into_iter().for_each(&mut *each);
+                }
+                Ok(None) => break,
+                Err(status) => return Err(status.sort(object.to_owned(), "list").into()),
+            }
+        }
+        Ok(pieces)
     }
 }
 
@@ -59,16 +84,8 @@ pub fn folders(
             return Err(status.sort(some[place].1.clone(), "list").into());
         }
         for (place, mut reading) in readings {
-            while let Some(pending) = reading.asked.pop_front() {
-                match session.names(pending)? {
-                    Ok(Some(names)) => {
-                        reading.ask(session, AHEAD_MOST)?;
-                        names.into_iter().for_each(|listed| each(batch * most + place, listed));
-                    }
-                    Ok(None) => break,
-                    Err(status) => return Err(status.sort(some[place].1.clone(), "list").into()),
-                }
-            }
+            let mut each = |listed| each(batch * most + place, listed);
+            reading.finish(session, 1, &some[place].1, &mut each)?;
         }
     }
     Ok(())
@@ -85,32 +102,15 @@ pub fn in_order(
     let mut opening = None;
     for (place, both) in paths.iter().enumerate() {
         let opened = opening.take().map_or_else(|| open(both), Ok)?;
-        let refused = |status: Status| Trouble::from(status.sort(both.1.clone(), "list"));
         let handle = match session.handle(opened)? {
             Ok(handle) => handle,
             Err(status) if status.is_missing() => continue,
-            Err(status) => return Err(refused(status)),
+            Err(status) => return Err(status.sort(both.1.clone(), "list").into()),
         };
         let mut reading = Reading { open: session.opened(handle, 0), asked: VecDeque::new() };
         reading.ask(session, AHEAD_FIRST)?;
         let next = paths.get(place + 1).map(open).transpose()?;
-        let (mut pieces, mut is_ended) = (0, false);
-        while let Some(pending) = reading.asked.pop_front() {
-            match session.names(pending)? {
-                Ok(Some(names)) => {
-                    pieces += 1;
-                    names.into_iter().for_each(|listed| each(place, listed));
-                }
-                Ok(None) => is_ended = true,
-                Err(status) => return Err(refused(status)),
-            }
-            if is_ended {
-                break;
-            }
-            if pieces >= AHEAD_FIRST {
-                reading.ask(session, AHEAD_MOST)?;
-            }
-        }
+        let pieces = reading.finish(session, AHEAD_FIRST, &both.1, &mut |listed| each(place, listed))?;
         match next {
             Some(next) if pieces < AHEAD_FIRST => opening = Some(next),
             // It was opened before the rest of this one was read: that does not count.

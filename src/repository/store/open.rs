@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 
 use super::lock;
-use crate::crypto::{self, FULL, Keys};
+use crate::crypto::{self, Keys};
 use crate::format::index::{Maker, PackEntry};
 use crate::format::limits::{BLOCK_TARGET, PACK_CHUNKS};
 use crate::format::pack::{self, Block, Directory, PackKey};
@@ -30,7 +30,6 @@ struct OpenPack {
 pub struct Finished {
     pack: OpenPack,
     domain: Id16,
-    writer: u32,
 }
 
 /// All packs under construction.
@@ -103,7 +102,7 @@ impl<'k> OpenPacks<'k> {
         let key = Arc::new(pack.key.clone());
         pack.chunks += pack.blocks.last().map_or(0, |block| block.chunks.len());
         let full = if pack.bytes.len() >= pack.end || pack.chunks >= PACK_CHUNKS - BLOCK_TARGET / 64 {
-            Some(self.finished(pack))
+            Some(Finished { pack, domain: self.domain })
         } else {
             *open = Some(pack);
             None
@@ -111,14 +110,10 @@ impl<'k> OpenPacks<'k> {
         Ok(Placed { key, number, full })
     }
 
-    fn finished(&self, pack: OpenPack) -> Finished {
-        Finished { pack, domain: self.domain, writer: self.keys.writer() }
-    }
-
     /// Ends all packs under construction.
     pub fn close(&self) -> Result<Vec<Finished>, Error> {
         let packs = self.slots.iter().filter_map(|slot| lock(slot).take());
-        Ok(packs.map(|pack| self.finished(pack)).collect())
+        Ok(packs.map(|pack| Finished { pack, domain: self.domain }).collect())
     }
 
     /// Takes back the buffer of a pack that was put.
@@ -138,17 +133,13 @@ impl<'k> OpenPacks<'k> {
 impl Finished {
     /// Adds padding, directory and footer; gives the pack's entry and bytes.
     pub fn finish(self) -> Result<(PackEntry, Vec<u8>), Error> {
-        let writer = self.writer;
         let OpenPack { key, salt, contents, mut bytes, blocks, written, .. } = self.pack;
         let directory = Directory { contents, blocks, domain: self.domain, written };
         let plain = pack::encode_directory(&directory);
         let (directory_offset, directory_length) =
             key.finish(&mut bytes, &plain).map_err(|error| Error::format("a new pack", error))?;
         let (name, length) = (crypto::object_name(&bytes), bytes.len() as u64);
-        let maker = match writer {
-            FULL => Maker::default(),
-            writer => Maker { writer, proof: key.proof(&name, length, directory_offset, &plain) },
-        };
+        let maker = Maker::of(&key, &name, length, directory_offset, &plain);
         let entry = PackEntry {
             name,
             length,

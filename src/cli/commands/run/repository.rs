@@ -12,6 +12,7 @@ use crate::guards::{self, Numbers, Place, gather};
 use crate::model::{Id, Time};
 use crate::notices::hide;
 use crate::profile::{Profile, Section};
+use crate::repository::Repository;
 use crate::repository::snapshots::Named;
 use crate::terminal::escape::escape;
 
@@ -99,12 +100,7 @@ pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option
     let space = backend.space().ok().flatten();
     let (repository, _) = target.open_to_add_synced()?;
     let all = select::load(target, &repository)?;
-    let is_own = |named: &&Named| {
-        let snapshot = &named.snapshot;
-        snapshot.teller() == repository.writer()
-            && snapshot.host == work.host
-            && snapshot.sources == work.stored
-    };
+    let is_own = |named: &&Named| is_own(&repository, work, named);
     let last = all.confirmed.iter().filter(is_own).max_by_key(|named| named.snapshot.time);
     let (mut places, mut numbers) = (Vec::new(), None);
     if let Some(last) = last.filter(|_| is_first) {
@@ -117,6 +113,11 @@ pub fn known(target: &Context<'_>, work: &Work, is_first: bool) -> Result<Option
     Ok(Some(Known { space, newest: gather::newest(&all, &work.host, repository.writer()), places, numbers }))
 }
 
+/// Whether a snapshot is of this host and these sources, by this key.
+fn is_own(repository: &Repository, work: &Work, Named { snapshot, .. }: &Named) -> bool {
+    snapshot.teller() == repository.writer() && snapshot.host == work.host && snapshot.sources == work.stored
+}
+
 /// The first snapshot of these sources that was made since then, if any, of those that are not known.
 pub fn first_since(
     target: &Context<'_>,
@@ -126,15 +127,12 @@ pub fn first_since(
 ) -> Result<Option<String>, Failure> {
     let (repository, _) = target.open_to_add_synced()?;
     let all = select::load(target, &repository)?;
-    let is_own = |named: &&Named| {
-        let snapshot = &named.snapshot;
-        snapshot.teller() == repository.writer()
-            && snapshot.host == work.host
-            && snapshot.sources == work.stored
-            && snapshot.time.seconds >= since
+    let is_new = |named: &&Named| {
+        is_own(&repository, work, named)
+            && named.snapshot.time.seconds >= since
             && !known.contains(&named.name.to_string())
     };
-    let first = all.confirmed.iter().filter(is_own).min_by_key(|named| named.snapshot.time);
+    let first = all.confirmed.iter().filter(is_new).min_by_key(|named| named.snapshot.time);
     Ok(first.map(|named| named.name.to_string()))
 }
 
