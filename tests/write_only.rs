@@ -155,8 +155,16 @@ fn without_its_cache_it_reads_everything_and_stores_nothing_anew() {
     fs::remove_dir_all(world.sandbox.path("home/writer")).unwrap();
     let again = world.add(&[]);
     assert_eq!(again["data_added"], 0, "{again}");
+    // What it can not see is not gone; what is fewer is.
+    assert_eq!((&again["files_new"], &again["files_removed"]), (&5.into(), &0.into()), "{again}");
     world.assert_sound();
     world.assert_restores("latest", "out");
+    for (options, removed) in [(&["--cache-size", "0"][..], 2), (&["--force"], 0)] {
+        fs::remove_dir_all(world.sandbox.path("home/writer")).unwrap();
+        (0..removed)
+            .for_each(|number| fs::remove_file(world.sandbox.source().join(number.to_string())).unwrap());
+        assert_eq!(world.add(options)["files_removed"], removed, "{options:?}");
+    }
 }
 
 #[test]

@@ -164,11 +164,12 @@ fn attempt_backup(
     }
     let trusted =
         parent.as_ref().is_some_and(|parent| lineage == Some(parent.name)) && same_absence && !overtaken;
+    let mut was_compared = lineage.is_some() && !options.force;
     if lineage.is_none()
         && !options.force
         && let Some(parent) = &parent
     {
-        state::load(repository, &source, &parent.snapshot)?;
+        was_compared = state::load(repository, &source, &parent.snapshot)?;
     }
     let digest = options_digest(options);
     let tree_reuse = parent.as_ref().is_some_and(|parent| parent.snapshot.options_digest == digest);
@@ -217,14 +218,17 @@ fn attempt_backup(
         snapshot.incomplete |= metadata_unread > 0;
         let files_incompressible = run.counts.files_incompressible.load(Ordering::Relaxed);
         let (again, left) = (run.unseen.take_again(), run.unseen.left());
-        Ok(Some((snapshot, metadata_unread, files_incompressible, healed, again, left)))
+        let not_compared = run.counts.not_compared.load(Ordering::Relaxed);
+        Ok(Some((snapshot, metadata_unread, files_incompressible, healed, again, left, not_compared)))
     };
     let done = store::with(repository, store_options, clock, |store| {
         kept_alive(session.as_ref(), |error| store.fail(error), || work(store))
     })?;
-    let Some((mut snapshot, metadata_unread, files_incompressible, healed, again, left)) = done else {
+    let Some((mut snapshot, metadata_unread, files_incompressible, healed, again, left, not_compared)) = done
+    else {
         return Ok(None);
     };
+    was_compared &= !not_compared;
     if let (true, Some(parent)) = (left > 0, &parent) {
         match totals::difference(repository, parent.snapshot.root, snapshot.root) {
             Ok(difference) => difference.complete(&parent.snapshot.summary, &mut snapshot.summary),
@@ -237,6 +241,7 @@ fn attempt_backup(
             name,
             snapshot,
             parent,
+            was_compared,
             metadata_unread,
             files_incompressible,
             healed,

@@ -115,6 +115,8 @@ pub struct Outcome {
     pub snapshot: Snapshot,
     /// The parent it was compared with.
     pub parent: Option<Named>,
+    /// It was seen what each folder held in that; else all files count as new.
+    pub was_compared: bool,
     /// Entries of which an attribute or the inode flags could not be read.
     pub metadata_unread: u64,
     /// Files whose contents are new and look encrypted (docs/decisions/0008-guards.md).
@@ -129,7 +131,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Files of the snapshot before that are there no more, when it was one of the same sources.
+    /// Files of the snapshot before that are there no more, when it was one of the same sources; so many at least, when it was not compared.
     pub fn files_removed(&self) -> u64 {
         let summary = &self.snapshot.summary;
         let seen = summary.files_changed + summary.files_unmodified + summary.unreadable;
@@ -141,7 +143,9 @@ impl Outcome {
                 0
             }
             Some(parent) if parent.snapshot.sources == self.snapshot.sources => {
-                parent.snapshot.summary.files.saturating_sub(seen)
+                // Those that count as new may be the same ones.
+                let new = if self.was_compared { 0 } else { summary.files_new };
+                parent.snapshot.summary.files.saturating_sub(seen + new)
             }
             _ => 0,
         }

@@ -137,6 +137,7 @@ fn save_stream(
         name,
         snapshot,
         parent,
+        was_compared: true,
         metadata_unread: 0,
         files_incompressible: 0,
         healed,

@@ -61,8 +61,14 @@ impl<'r> Worker<'r> {
                 nodes: Box::new(self.run.repository.nodes(row.tree)),
                 side: SideReader::new(&row.side),
                 next: None,
+                has_failed: false,
             },
-            None => Old { nodes: Box::new(std::iter::empty()), side: SideReader::new(&[]), next: None },
+            None => Old {
+                nodes: Box::new(std::iter::empty()),
+                side: SideReader::new(&[]),
+                next: None,
+                has_failed: false,
+            },
         };
         old.advance();
         old
@@ -141,6 +147,9 @@ impl<'r> Worker<'r> {
                 self.listed(&mut job, &mut old, &state, entry)?;
             }
         }
+        if old.has_failed {
+            self.run.counts.not_compared.store(true, Ordering::Relaxed);
+        }
         job.put_made(None)?;
         let Job { builder, side, digest, clean, linked, .. } = job;
         let tree = builder.finish()?;
@@ -175,7 +184,7 @@ impl<'r> Worker<'r> {
             None => Box::new(std::iter::empty()),
         };
         // No inode is remembered here, so nothing is taken over unread; the nodes serve as "previous" of what is unreadable.
-        let mut old = Old { nodes, side: SideReader::endless(), next: None };
+        let mut old = Old { nodes, side: SideReader::endless(), next: None, has_failed: false };
         old.advance();
         old
     }

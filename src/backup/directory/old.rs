@@ -9,6 +9,8 @@ pub(super) struct Old<'a> {
     pub nodes: Box<dyn Iterator<Item = Result<Node, Error>> + 'a>,
     pub side: SideReader<'a>,
     pub next: Option<(Node, Seen)>,
+    /// Not all of it could be read.
+    pub has_failed: bool,
 }
 
 impl<'a> Old<'a> {
@@ -16,6 +18,10 @@ impl<'a> Old<'a> {
         // A tree that can not be read, or has no row, means that everything is looked at anew: never an error here.
         self.next = match (self.nodes.next(), self.side.next()) {
             (Some(Ok(node)), Some(seen)) => Some((node, seen)),
+            (Some(Err(_)), _) => {
+                self.has_failed = true;
+                None
+            }
             _ => None,
         };
     }

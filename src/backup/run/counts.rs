@@ -1,6 +1,6 @@
 //! What a run counts, and tells of each entry as it does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Run;
 use crate::backup::walk::{Directory, State};
@@ -23,6 +23,8 @@ pub struct Counts {
     pub unreadable: AtomicU64,
     pub changed_while_read: AtomicU64,
     pub metadata_unread: AtomicU64,
+    /// Of some folder it was not seen what it held before.
+    pub not_compared: AtomicBool,
 }
 
 impl Run<'_> {
