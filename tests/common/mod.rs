@@ -53,7 +53,12 @@ impl Sandbox {
     /// Without a repository.
     pub fn empty() -> Sandbox {
         // Not in memory: what is to be given back exactly needs a real file system.
-        let folder = tempfile::Builder::new().prefix("copal-test-").tempdir_in("/var/tmp").unwrap();
+        Sandbox::empty_in(Path::new("/var/tmp"))
+    }
+
+    /// Without a repository, in a new folder in that one.
+    pub fn empty_in(above: &Path) -> Sandbox {
+        let folder = tempfile::Builder::new().prefix("copal-test-").tempdir_in(above).unwrap();
         let sandbox = Sandbox { folder, as_nobody: false, variables: Vec::new() };
         for name in ["home", "source"] {
             std::fs::create_dir(sandbox.path(name)).unwrap();
