@@ -129,7 +129,13 @@ fn every_subkey_is_derived_with_the_context_of_the_document() {
     let secret = blake3::derive_key(&format!("{writer}7"), &material);
     let private =
         documented_of(&mut contexts, "seal: the private half of the repository's X25519 key", &material);
-    let given = keys.writer_keys(7).unwrap();
+    let shared = documented_of(&mut contexts, "shared index: under which the index is sealed", &material);
+    let seed = documented_of(&mut contexts, "sign: the seed of the key pair that signs", &material);
+    let signed_by = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+    let sees = keys.writer_keys(7, true).unwrap().shared.clone().unwrap();
+    assert_eq!((sees.index, sees.signed_by), (shared, signed_by));
+    let given = keys.writer_keys(7, false).unwrap();
+    assert!(given.shared.is_none());
     assert_eq!(
         (given.secret, given.seal),
         (secret, x25519_dalek::x25519(private, x25519_dalek::X25519_BASEPOINT_BYTES))
@@ -143,8 +149,8 @@ fn every_subkey_is_derived_with_the_context_of_the_document() {
     let derived = KEYS.matches("key(\"").count()
         + KEYS.matches("derive(\"").count()
         + KEYS.matches("derive(&format!(\"").count();
-    // Eight of a full key's, a write-only client's secret, and small objects; under that secret two that stand above, one of them at two places.
-    assert_eq!(derived, 13, "src/crypto/key.rs derives another number of subkeys than section 4 has");
+    // Ten of a full key's, a write-only client's secret, and small objects; under that secret two that stand above, one of them at two places.
+    assert_eq!(derived, 15, "src/crypto/key.rs derives another number of subkeys than section 4 has");
 }
 
 #[test]
@@ -173,6 +179,9 @@ fn the_header_and_the_footer_have_the_bytes_of_the_document() {
     assert_eq!(encoded[..8], header::MAGIC);
     assert_eq!(encoded[8..16], [7, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(encoded[16..], [9; 16]);
+    // Index objects of full keys are signed.
+    assert_eq!(header::encode(4, Id16([9; 16]))[8..16], [4, 1, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(header::encode_by(7, 4, Id16([9; 16]))[8..16], [4, 1, 1, 0, 7, 0, 0, 0]);
     let keys = Keys::new(MasterKey::from_bytes([1; 32]), Id16([9; 16]));
     let key = pack::PackKey::new(&keys, copal::model::Contents::Data, &[3; 32]);
     let mut bytes = key.head();

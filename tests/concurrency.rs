@@ -1,4 +1,4 @@
-//! Real processes on one repository at once: three machines back up, one of them with a key that only adds; two prune, one forgets and takes that back, one reads; some are killed.
+//! Real processes on one repository at once: four machines back up, two of them with keys that only add, of which one sees what is stored; two prune, one forgets and takes that back, one reads; some are killed.
 //! What was reported as saved and was not forgotten comes back exactly.
 //!
 //! `COPAL_CONCURRENCY_SECONDS` says for how long (40 unless said), `COPAL_CONCURRENCY_SEED` what is done; how the processes meet is the
@@ -24,9 +24,9 @@ use copal::crypto::Keys;
 use random::Random;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-const MACHINES: [&str; 3] = ["ann", "bob", WRITER];
-/// Has a write-only key.
-const WRITER: &str = "web";
+const MACHINES: [&str; 4] = ["ann", "bob", "web", "mail"];
+/// Those that have write-only keys, and with what else these are made.
+const WRITERS: [(&str, &[&str]); 2] = [("web", &[]), ("mail", &["--share-index"])];
 /// A file's content is one of so many: what one machine no longer has, the other may still have, or get again.
 const CONTENTS: u64 = 24;
 /// Each process begins at some moment of this part of a round.
@@ -70,7 +70,11 @@ impl World {
         let repository = memory.path().join("repository");
         let sandbox = Sandbox::empty().with("COPAL_REPOSITORY", &repository);
         sandbox.run(["init"]).expect(0);
-        sandbox.run(["key", "add", "--write-only", "--new-key-file", "writer"]).expect(0);
+        for (machine, options) in WRITERS {
+            sandbox
+                .run([&["key", "add", "--write-only", "--new-key-file", machine], options].concat())
+                .expect(0);
+        }
         let keys = sealed::keys(&repository, &sandbox.key_file());
         let world = World {
             sandbox,
@@ -97,11 +101,12 @@ impl World {
     }
 
     fn command(&self, cache: &str, words: &[&str]) -> Command {
-        let (is_writer, cache) = (cache == WRITER, self.path(format!("cache-{cache}")));
+        let writer = WRITERS.iter().find(|(machine, _)| *machine == cache);
+        let cache = self.path(format!("cache-{cache}"));
         let words = words.iter().map(OsString::from);
         let mut command = self.sandbox.command(words.chain(["--cache-dir".into(), cache.into_os_string()]));
-        if is_writer {
-            command.env("COPAL_KEY_FILE", self.sandbox.path("writer"));
+        if let Some((machine, _)) = writer {
+            command.env("COPAL_KEY_FILE", self.sandbox.path(machine));
         }
         command
     }
@@ -280,7 +285,10 @@ impl World {
 
     fn read(&self, random: &mut Random) {
         if random.once_in(2) {
-            self.expect(self.run("reader", &["check"], None), &[0]);
+            // What is read of what the writers stored is vouched for, also while it goes.
+            let words = ["check", "--read-data"];
+            let count = if random.once_in(2) { 1 } else { 2 };
+            self.expect(self.run("reader", &words[..count], None), &[0]);
         } else if let Some((id, kept)) = self.some(random, 0)
             && self.compare("reader", &id, &kept)
         {
@@ -293,11 +301,13 @@ impl World {
             std::thread::sleep(Duration::from_millis(random.below(ROUND)));
         };
         let mut stream = || Random::new(random.next(), number);
-        let mut randoms: Vec<Random> = (0..7).map(|_| stream()).collect();
+        let mut randoms: Vec<Random> = (0..8).map(|_| stream()).collect();
         let (work, reads) = (random.percent(90), random.once_in(4));
         std::thread::scope(|scope| {
-            let [ann, bob, web, first, second, forgetter, reader] = &mut randoms[..] else { unreachable!() };
-            for (machine, random) in MACHINES.into_iter().zip([ann, bob, web]) {
+            let [ann, bob, web, mail, first, second, forgetter, reader] = &mut randoms[..] else {
+                unreachable!()
+            };
+            for (machine, random) in MACHINES.into_iter().zip([ann, bob, web, mail]) {
                 if work && random.percent(70) {
                     scope.spawn(move || {
                         begin(random);

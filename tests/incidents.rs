@@ -387,6 +387,7 @@ fn creation(key: &MasterKey) -> Creation<'_> {
             user: String::new(),
             host: String::new(),
             writer: 0,
+            shares: false,
         },
     }
 }

@@ -70,12 +70,16 @@ fn the_second_restorer_reads_what_a_write_only_key_added_and_does_not_read_with_
     copal("key", &["init"]);
     copal("key", &["backup", "source/folder/1"]);
     copal("key", &["key", "add", "--write-only", "--new-key-file", "writer"]);
+    copal("key", &["key", "add", "--write-only", "--share-index", "--new-key-file", "sharer"]);
     copal("writer", &["backup", "source"]);
     std::fs::write(path("source/folder/late"), "late").unwrap();
     copal("writer", &["backup", "source"]);
     // Records of removals too.
     copal("key", &["forget", "--keep-last", "1"]);
     copal("key", &["prune", "--grace", "0"]);
+    // Vouches for what the writer stored: the latest, of the other one, rests on that alone.
+    copal("key", &["check", "--read-data"]);
+    copal("sharer", &["backup", "source"]);
     let restorer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/restorer/restore.py");
     let restore = |key: &str, target: &str, more: Option<&str>| {
         let mut command = Command::new(&python);

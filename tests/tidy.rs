@@ -51,6 +51,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("zstd", &["compress"]),
     ("chacha20poly1305", &["crypto"]),
     ("x25519_dalek", &["crypto"]),
+    ("ed25519_dalek", &["crypto"]),
     ("argon2", &["crypto"]),
     ("fuser", &["mount"]),
     ("httparse", &["web"]),

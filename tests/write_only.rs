@@ -3,6 +3,8 @@
 
 mod common;
 mod sealed;
+#[path = "write_only/sharing.rs"]
+mod sharing;
 #[path = "write_only/thief.rs"]
 mod thief;
 
@@ -27,20 +29,30 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::with_key(&[])
+    }
+
+    /// With a write-only key made with these options.
+    fn with_key(options: &[&str]) -> World {
         let sandbox = Sandbox::new().trusting_fresh_files();
         for number in 0..5 {
             sandbox.write(format!("source/{number}"), noise(number, 120_000));
         }
-        let added = sandbox.run(["key", "add", "--write-only", "--label", "web", "--new-key-file", "writer"]);
-        added.expect(0);
+        let words = ["key", "add", "--write-only", "--label", "web", "--new-key-file", "writer"];
+        sandbox.run([&words, options].concat()).expect(0);
         World { sandbox }
     }
 
     /// Runs with the write-only key.
     fn writer(&self, arguments: &[&str]) -> Ended {
+        self.with("writer", arguments)
+    }
+
+    /// Runs with that key file, and a cache of its own.
+    fn with(&self, key: &str, arguments: &[&str]) -> Ended {
         let mut command = self.sandbox.command(arguments);
-        command.env("COPAL_KEY_FILE", self.sandbox.path("writer"));
-        command.env("XDG_CACHE_HOME", self.sandbox.path("home/writer"));
+        command.env("COPAL_KEY_FILE", self.sandbox.path(key));
+        command.env("XDG_CACHE_HOME", self.sandbox.path("home").join(key));
         common::end(command)
     }
 

@@ -4,6 +4,7 @@
 mod findings;
 mod packs;
 mod presence;
+mod vouch;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -89,6 +90,8 @@ struct Check<'r> {
     bad_packs: Mutex<HashSet<Id>>,
     /// Packs from which snapshots need something that no pack holds which an index object names.
     unnamed_packs: Mutex<HashSet<Id>>,
+    /// Packs that were read wholly, and nothing was wrong with them.
+    sound: Mutex<HashSet<Id>>,
     /// Packs that have recovery data.
     with_parity: HashSet<Id>,
     /// Damaged packs that it brings back, and those that it does not.
@@ -282,6 +285,7 @@ pub fn check(
         needed_packs: Mutex::default(),
         bad_packs: Mutex::new(repository.known_damaged()),
         unnamed_packs: Mutex::default(),
+        sound: Mutex::default(),
         with_parity: repository.with_parity()?,
         mendable: Mutex::default(),
         unread: Mutex::default(),
@@ -386,6 +390,7 @@ pub fn check(
     check.tell_packs(&mut report);
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(&packs, clock)?;
+    check.vouch(&packs)?;
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Only a help to whoever asks when that was.
     let ended = [clock.now().seconds.to_le_bytes(), (report.findings.len() as u64).to_le_bytes()].concat();

@@ -105,6 +105,9 @@ impl Check<'_> {
             }
         }
         let name = pack.name.to_string();
+        if look.first_wrong().is_none() && look.bytes == pack.length {
+            self.was_sound(&pack.name);
+        }
         if look.is_bad {
             self.bad_pack(pack.name);
         }

@@ -3,7 +3,7 @@
 use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Error, hash::keyed};
+use super::{Error, hash::keyed, sign, sign::SIGNATURE_LEN};
 use crate::model::{Id16, id::parse_hex};
 
 const PREFIX: &str = "copal 2026-11 v1 ";
@@ -70,6 +70,19 @@ pub struct Keys {
     /// The public half of the repository's X25519 key, and the private one, which only full keys have.
     seal: [u8; 32],
     private: Option<[u8; 32]>,
+    /// What opens the index that full keys share; those of a writer may lack it.
+    shared: Option<SharedKeys>,
+    /// With which full keys sign it.
+    signing: Option<[u8; 32]>,
+}
+
+/// What a writer is given that sees what full keys stored: it reads their index, and can make nothing that passes for it.
+#[derive(Clone, Default, Zeroize, ZeroizeOnDrop, PartialEq, Eq)]
+pub struct SharedKeys {
+    /// Under which the index is sealed.
+    pub index: [u8; 32],
+    /// The public half of the key pair with which it is signed.
+    pub signed_by: [u8; 32],
 }
 
 /// What a writer is given, and all that is given: the ids and cuts of everybody, and what only it and full keys have.
@@ -85,6 +98,8 @@ pub struct WriterKeys {
     pub state: [u8; 32],
     /// The public half of the repository's X25519 key.
     pub seal: [u8; 32],
+    /// Only of a writer that sees what full keys stored.
+    pub shared: Option<SharedKeys>,
 }
 
 impl std::fmt::Debug for WriterKeys {
@@ -106,7 +121,7 @@ impl Keys {
     /// Derives the subkeys of `repository` from its master key.
     pub fn new(master: MasterKey, repository: Id16) -> Keys {
         let key = |context| derive(context, &master, repository);
-        let private = key("seal");
+        let (private, signing) = (key("seal"), key("sign"));
         Keys {
             repository,
             writer: FULL,
@@ -119,6 +134,8 @@ impl Keys {
             slot_description: key("slot description"),
             seal: x25519(private, X25519_BASEPOINT_BYTES),
             private: Some(private),
+            shared: Some(SharedKeys { index: key("shared index"), signed_by: sign::public(&signing) }),
+            signing: Some(signing),
             secret: master,
         }
     }
@@ -138,6 +155,8 @@ impl Keys {
             slot_description: derive("slot description", &secret, repository),
             seal: writer.seal,
             private: None,
+            shared: writer.shared.clone(),
+            signing: None,
             secret,
         }
     }
@@ -156,8 +175,8 @@ impl Keys {
         self.writer
     }
 
-    /// What a writer of that number is given; none when these are a writer's keys.
-    pub fn writer_keys(&self, number: u32) -> Option<WriterKeys> {
+    /// What a writer of that number is given, with what full keys share when it `shares`; none when these are a writer's keys.
+    pub fn writer_keys(&self, number: u32, shares: bool) -> Option<WriterKeys> {
         let secret = self.secret_of(number).filter(|_| self.writer == FULL)?;
         Some(WriterKeys {
             number,
@@ -168,12 +187,13 @@ impl Keys {
             link_group: self.link_group,
             state: self.state,
             seal: self.seal,
+            shared: self.shared.clone().filter(|_| shares),
         })
     }
 
     /// The keys with which a full key writes in the place of a writer.
     pub fn in_place_of(&self, number: u32) -> Option<Keys> {
-        Some(Keys::of_writer(&self.writer_keys(number)?, self.repository))
+        Some(Keys::of_writer(&self.writer_keys(number, false)?, self.repository))
     }
 
     /// What that writer has of its own, as far as these keys give it.
@@ -198,6 +218,21 @@ impl Keys {
     /// The same for what that writer sealed; none when these keys are not for that.
     pub fn small_of(&self, writer: u32, kind: u8) -> Option<[u8; 32]> {
         Some(self.small_under(&self.secret_of(writer)?, kind))
+    }
+
+    /// Under which the index is sealed that full keys share; none when these keys are not for that.
+    pub fn shared_index(&self) -> Option<&[u8; 32]> {
+        self.shared.as_ref().map(|shared| &shared.index)
+    }
+
+    /// Signs what full keys share; none when these are a writer's keys.
+    pub fn sign(&self, message: &[u8]) -> Option<[u8; SIGNATURE_LEN]> {
+        self.signing.map(|seed| sign::sign(&seed, message))
+    }
+
+    /// Whether a full key signed that.
+    pub fn is_signed(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+        self.shared.as_ref().is_some_and(|shared| sign::is_signed(&shared.signed_by, message, signature))
     }
 
     fn small_under(&self, secret: &MasterKey, kind: u8) -> [u8; 32] {
@@ -264,11 +299,11 @@ mod tests {
     #[test]
     fn a_writer_finds_the_same_ids_and_nothing_of_what_is_sealed() {
         let full = Keys::new(MasterKey::from_bytes([1; 32]), Id16([1; 16]));
-        let given = full.writer_keys(7).unwrap();
+        let given = full.writer_keys(7, false).unwrap();
         let writer = Keys::of_writer(&given, Id16([1; 16]));
         assert_eq!((writer.chunk_id, writer.tree_id), (full.chunk_id, full.tree_id));
         assert_eq!(writer.gear_table(), full.gear_table());
-        assert!(writer.master().is_none() && writer.writer_keys(8).is_none());
+        assert!(writer.master().is_none() && writer.writer_keys(8, false).is_none());
         assert_ne!(writer.small(5), full.small(5));
         assert_eq!(Some(writer.small(5)), full.small_of(7, 5));
         assert_eq!(writer.small_of(FULL, 5), None);
@@ -281,5 +316,20 @@ mod tests {
         assert_eq!(full.unwrap(7, &[0; 32]), None);
         let (key, public) = full.in_place_of(7).unwrap().wrap().unwrap();
         assert_eq!(full.unwrap(7, &public), Some(key));
+    }
+
+    #[test]
+    fn what_full_keys_share_is_read_by_who_was_given_it_and_signed_by_them_alone() {
+        let full = Keys::new(MasterKey::from_bytes([1; 32]), Id16([1; 16]));
+        let [sees, sees_not] = [true, false]
+            .map(|shares| Keys::of_writer(&full.writer_keys(7, shares).unwrap(), full.repository));
+        let signature = full.sign(b"what is there").unwrap();
+        assert!(full.is_signed(b"what is there", &signature) && sees.is_signed(b"what is there", &signature));
+        assert!(!sees.is_signed(b"what is not there", &signature));
+        assert!(!sees_not.is_signed(b"what is there", &signature));
+        assert_eq!(sees.shared_index(), full.shared_index());
+        assert_eq!(sees_not.shared_index(), None);
+        assert!(sees.sign(b"").is_none() && sees_not.sign(b"").is_none());
+        assert_ne!(full.shared_index(), Some(&full.small(4)));
     }
 }

@@ -4,9 +4,10 @@ pub mod hash;
 pub mod key;
 pub mod password;
 pub mod seal;
+pub mod sign;
 
 pub use hash::{Hasher, object_name};
-pub use key::{FULL, Keys, MasterKey, WriterKeys};
+pub use key::{FULL, Keys, MasterKey, SharedKeys, WriterKeys};
 
 /// What can go wrong here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

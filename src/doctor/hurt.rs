@@ -6,11 +6,11 @@ use super::Inside;
 use super::snapshots::{backup, backups_here};
 use crate::backend::Kind;
 use crate::doctor::Next;
-use crate::format::index::{IndexObject, PackEntry};
+use crate::format::index::PackEntry;
 use crate::format::session::Damage;
 use crate::model::{Contents, Id};
 use crate::repository::snapshots::{Named, Snapshots};
-use crate::repository::{Error, get_named, list_names, packs};
+use crate::repository::{Error, list_names, packs};
 
 /// Whether recovery data of one of these packs is there.
 pub(super) fn has_parity(inside: &Inside<'_>, damaged: &[Id]) -> bool {
@@ -72,9 +72,7 @@ fn chunks(entry: &PackEntry) -> impl Iterator<Item = (Contents, Id)> + '_ {
 fn each(inside: &Inside<'_>, each: &mut dyn FnMut(PackEntry)) -> Result<(), Error> {
     let repository = inside.repository;
     for name in list_names(&*repository.backend, Kind::Index)? {
-        let object: Option<IndexObject> = get_named(&*repository.backend, Kind::Index, &name)
-            .ok()
-            .and_then(|object| crate::format::index::decode(&repository.keys, &object).ok());
+        let object = repository.load_index_object(&name).ok();
         object.into_iter().flat_map(|object| object.packs).for_each(&mut *each);
     }
     Ok(())

@@ -44,11 +44,7 @@ impl Named {
         let mut problems = Problems::default();
         for name in list_names(&*repository.backend, Kind::Index)? {
             named.objects.insert(name);
-            let read = get_named(&*repository.backend, Kind::Index, &name).and_then(|object| {
-                crate::format::index::decode(&repository.keys, &object)
-                    .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))
-            });
-            let object = match read {
+            let object = match repository.load_index_object(&name) {
                 Ok(object) => object,
                 Err(_) if is_gone(inside, Kind::Index, &name) => continue,
                 Err(error) => {

@@ -9,6 +9,11 @@ pub const MAGIC: [u8; 8] = *b"\x8bCOPAL\r\n";
 /// The format version that this program reads and writes.
 pub const VERSION: u8 = 1;
 
+/// The kind of index objects, the only ones that are signed.
+const SIGNED: u8 = 4;
+/// Signature kind of those.
+const ED25519: u8 = 1;
+
 /// Kinds of objects that writers make.
 const OF_WRITERS: [u8; 5] = [3, 4, 5, 6, 7];
 
@@ -24,9 +29,15 @@ pub fn encode_by(writer: u32, kind: u8, repository: Id16) -> [u8; HEADER_LEN] {
     header[8] = kind;
     header[9] = VERSION;
     header[10] = u8::from(writer != FULL);
+    header[11] = if kind == SIGNED && writer == FULL { ED25519 } else { 0 };
     header[12..16].copy_from_slice(&writer.to_le_bytes());
     header[16..].copy_from_slice(&repository.0);
     header
+}
+
+/// Whether an object says that it is signed.
+pub fn is_signed(bytes: &[u8]) -> bool {
+    bytes.get(11) == Some(&ED25519)
 }
 
 /// By whom an object says that it was made: a writer's number, or `FULL`. Only what opens as that one's was.
@@ -49,8 +60,10 @@ pub fn decode(bytes: &[u8], kind: u8) -> Result<Id16, Error> {
     if header[9] != VERSION {
         return Err(Error::Unsupported(format!("format version {}", header[9])));
     }
-    if header[11] != 0 {
-        return Err(Error::Unsupported(format!("signature kind {}", header[11])));
+    match header[11] {
+        0 => {}
+        ED25519 if kind == SIGNED && header[10] == 0 => {}
+        other => return Err(Error::Unsupported(format!("signature kind {other}"))),
     }
     match header[10] {
         0 if header[12..16] != [0; 4] => return Err(Error::Unsupported("key epoch".to_owned())),
@@ -80,12 +93,18 @@ pub fn with_own(object: &[u8], kind: u8, repository: Id16) -> Vec<u8> {
     with_that_of(FULL, object, kind, repository)
 }
 
-/// The same, and with the header of the writer that it names.
+/// The same, and with the header of the writer that it names, and the one that is not signed where those of that kind are.
 pub fn with_each_own(object: &[u8], kind: u8, repository: Id16) -> impl Iterator<Item = Vec<u8>> {
     let named = object.get(12..16).and_then(|bytes| bytes.try_into().ok()).map_or(FULL, u32::from_le_bytes);
     let writer = Some(named).filter(|writer| *writer != FULL && OF_WRITERS.contains(&kind));
     let makers = [Some(FULL), writer].into_iter().flatten();
-    makers.map(move |maker| with_that_of(maker, object, kind, repository))
+    let own = makers.map(move |maker| with_that_of(maker, object, kind, repository));
+    let unsigned = (kind == SIGNED).then(|| {
+        let mut unsigned = with_that_of(FULL, object, kind, repository);
+        unsigned[11] = 0;
+        unsigned
+    });
+    own.chain(unsigned)
 }
 
 fn with_that_of(maker: u32, object: &[u8], kind: u8, repository: Id16) -> Vec<u8> {

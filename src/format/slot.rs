@@ -3,7 +3,9 @@
 use super::config::{self, Config};
 use super::record::{Cursor, Reader, Writer};
 use super::{Error, header, limits};
-use crate::crypto::{self, FULL, Keys, MasterKey, WriterKeys, hash::keyed, password, password::Cost, seal};
+use crate::crypto::{
+    self, FULL, Keys, MasterKey, SharedKeys, WriterKeys, hash::keyed, password, password::Cost, seal,
+};
 use crate::model::{Id16, Time};
 
 /// Kind number of key slots.
@@ -37,6 +39,8 @@ pub struct Description {
     pub host: String,
     /// The number of the writer whose slot it is, or `FULL`.
     pub writer: u32,
+    /// Of a writer's slot: whether it sees what full keys stored.
+    pub shares: bool,
 }
 
 /// What a slot gives to who opens it.
@@ -109,7 +113,7 @@ pub fn encode_for_writer(
     description: &Description,
     config: (&[u8], &Config),
 ) -> Result<Vec<u8>, Error> {
-    let given = keys.writer_keys(description.writer).ok_or(Error::NotGiven)?;
+    let given = keys.writer_keys(description.writer, description.shares).ok_or(Error::NotGiven)?;
     let mut bundle = Writer::default();
     bundle
         .int(1, true, ROLE_WRITER)
@@ -122,6 +126,9 @@ pub fn encode_for_writer(
         .field(9, true, &given.link_group)
         .field(10, true, &given.state)
         .field(11, true, &config::encode_record(config.1));
+    if let Some(shared) = &given.shared {
+        bundle.field(12, true, &shared.index).field(13, true, &shared.signed_by);
+    }
     encode_bundle(keys, unlock, cost, description, config.0, &bundle.finish())
 }
 
@@ -174,7 +181,8 @@ fn encode_bundle(
         .time(2, false, Some(description.made))
         .bytes(3, false, description.user.as_bytes())
         .bytes(4, false, description.host.as_bytes())
-        .int(5, false, u64::from(description.writer));
+        .int(5, false, u64::from(description.writer))
+        .int(6, false, u64::from(description.shares));
     let (nonce, sealed) = seal::seal_small(&keys.slot_description, &head, &text.finish())?;
     object.extend_from_slice(&nonce);
     object.extend_from_slice(&sealed);
@@ -257,6 +265,7 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<Given>, Error> {
         seal::open_small(&keyed(&key, b"copal slot seal"), parts.associated, &parts.nonce, parts.bundle)?;
     let (mut role, mut masters, mut record) = (0, Vec::new(), None);
     let mut given = WriterKeys::default();
+    let (mut index, mut signed_by) = (None, None);
     let mut reader = Reader::new(&bundle);
     while let Some(field) = reader.next()? {
         match field.number {
@@ -275,9 +284,16 @@ pub fn open(object: &[u8], unlock: Unlock<'_>) -> Result<Option<Given>, Error> {
             9 => given.link_group = field.array()?,
             10 => given.state = field.array()?,
             11 => record = Some(config::decode_record(field.value, 1)?),
+            12 => index = Some(field.array()?),
+            13 => signed_by = Some(field.array()?),
             _ => field.unknown()?,
         }
     }
+    given.shared = match (index, signed_by) {
+        (Some(index), Some(signed_by)) => Some(SharedKeys { index, signed_by }),
+        (None, None) => None,
+        _ => return Err(Error::Malformed("a writer's key slot has half of what is shared")),
+    };
     match (role, &masters[..], record) {
         (ROLE_FULL, [master], _) => Ok(Some(Given::Full(MasterKey::from_bytes(*master)))),
         (ROLE_FULL, [], _) => Err(Error::Malformed("a key slot holds no key")),
@@ -305,6 +321,7 @@ pub fn describe(keys: &Keys, object: &[u8]) -> Result<Description, Error> {
             3 => description.user = field.text()?,
             4 => description.host = field.text()?,
             5 => description.writer = field.int32()?,
+            6 => description.shares = field.int()? == 1,
             _ => field.unknown()?,
         }
     }

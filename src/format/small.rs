@@ -1,7 +1,7 @@
 //! Small objects: a header, a plain part, and one sealed record. docs/format.md, section 2.
 
 use super::{Error, header, limits, record::Cursor, record::put_varint};
-use crate::crypto::{self, FULL, Keys, seal};
+use crate::crypto::{self, FULL, Keys, seal, sign::SIGNATURE_LEN};
 use crate::model::Id16;
 
 const CODEC_PLAIN: u8 = 0;
@@ -41,10 +41,38 @@ pub fn encode(keys: &Keys, kind: u8, plain_part: &[u8], record: &[u8]) -> Result
     object.extend_from_slice(&crypto::random::<16>()?);
     object.extend_from_slice(&(plain_part.len() as u32).to_le_bytes());
     object.extend_from_slice(plain_part);
-    let (nonce, sealed) = seal::seal_small(&keys.small(kind), &object, &payload)?;
+    let key = key(keys, kind, &object).ok_or(Error::NotGiven)?;
+    let (nonce, sealed) = seal::seal_small(&key, &object, &payload)?;
     object.extend_from_slice(&nonce);
     object.extend_from_slice(&sealed);
+    if header::is_signed(&object) {
+        let signature = keys.sign(&object).ok_or(Error::NotGiven)?;
+        object.extend_from_slice(&signature);
+        object.extend_from_slice(&(SIGNATURE_LEN as u32).to_le_bytes());
+    }
     Ok(object)
+}
+
+/// The key that seals an object with that header: what is signed is for all who may see what full keys stored.
+fn key(keys: &Keys, kind: u8, object: &[u8]) -> Option<[u8; 32]> {
+    match header::is_signed(object) {
+        true => keys.shared_index().copied(),
+        false => keys.small_of(header::writer(object), kind),
+    }
+}
+
+/// What of a signed object comes before its signature, which holds.
+fn signed<'o>(keys: &Keys, object: &'o [u8]) -> Result<&'o [u8], Error> {
+    let parts = object.split_last_chunk().and_then(|(rest, length)| Some((rest.split_last_chunk()?, length)));
+    match parts {
+        Some(((message, signature), length)) if u32::from_le_bytes(*length) == SIGNATURE_LEN as u32 => {
+            match keys.is_signed(message, signature) {
+                true => Ok(message),
+                false => Err(crypto::Error::DoesNotOpen.into()),
+            }
+        }
+        _ => Err(Error::Malformed("its signature has another length")),
+    }
 }
 
 /// The parts of a small object that can be read without a key: repository id and plain part.
@@ -79,6 +107,8 @@ fn open(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(Error::Malformed("too long for a small object"));
     }
     header::check(object, kind, keys.repository)?;
+    let key = key(keys, kind, object).ok_or(Error::NotGiven)?;
+    let object = if header::is_signed(object) { signed(keys, object)? } else { object };
     let (_, plain) = plain_part(object, kind)?;
     if !plain.is_empty() && !WITH_PLAIN_PART.contains(&kind) {
         return Err(Error::Malformed("a plain part where there is none"));
@@ -87,7 +117,6 @@ fn open(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
         object.split_at_checked(52 + plain.len()).ok_or(Error::Malformed("cut short"))?;
     let mut cursor = Cursor(rest);
     let nonce = cursor.array()?;
-    let key = keys.small_of(header::writer(object), kind).ok_or(Error::NotGiven)?;
     let payload = seal::open_small(&key, associated, &nonce, cursor.0)?;
     let mut cursor = Cursor(&payload);
     let [codec] = cursor.array()?;

@@ -16,8 +16,9 @@ pub(super) struct Hidden {
     packs: HashSet<Id>,
     /// Hidden chunks, each with the pack in which this process stored it again.
     chunks: HashMap<(Contents, Id), Option<Id>>,
-    /// Whose packs alone may be relied on: a writer's number, or 0 for those that full keys made.
+    /// Whose packs may be relied on: a writer's number, or 0; and whether those too that full keys made or vouch for.
     writer: u32,
+    and_shared: bool,
 }
 
 impl Hidden {
@@ -39,7 +40,8 @@ impl Hidden {
 
     /// Whether a chunk in this pack may be relied on.
     pub(super) fn allows(&self, contents: Contents, id: &Id, pack: &PackInfo) -> bool {
-        if pack.writer != self.writer || self.packs.contains(&pack.name) {
+        let is_relied_on = pack.writer == self.writer || self.and_shared && pack.is_shared();
+        if !is_relied_on || self.packs.contains(&pack.name) {
             return false;
         }
         match self.chunks.get(&(contents, *id)) {
@@ -68,9 +70,11 @@ pub(super) fn contents_of(number: u8) -> Result<Contents, Error> {
 }
 
 impl Index {
-    /// Says whose packs alone may be relied on: those of that writer, or, when it is 0, those that full keys made.
-    pub fn rely_on(&self, writer: u32) {
-        write(&self.hidden).writer = writer;
+    /// Says whose packs alone may be relied on: those of that writer, or, when it is 0, of full keys; and whether those too that full keys made
+    /// or vouch for.
+    pub fn rely_on(&self, writer: u32, and_shared: bool) {
+        let mut hidden = write(&self.hidden);
+        (hidden.writer, hidden.and_shared) = (writer, and_shared);
     }
 
     /// Says that these packs count as absent too, in this process.
@@ -87,6 +91,7 @@ impl Index {
                 packs: packs.iter().copied().collect(),
                 chunks: chunks.iter().map(|chunk| (*chunk, None)).collect(),
                 writer: hidden.writer,
+                and_shared: hidden.and_shared,
             };
         }
         let mut writer = lock(&self.writer);

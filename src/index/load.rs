@@ -145,8 +145,8 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
         }
     };
     if let Some(source) = &pack.source {
-        let link = "INSERT OR IGNORE INTO pack_sources SELECT id, ?2 FROM index_objects WHERE name = ?1";
-        transaction.prepare_cached(link)?.execute((&source.0[..], row))?;
+        let link = "INSERT OR IGNORE INTO pack_sources SELECT id, ?2, ?3 FROM index_objects WHERE name = ?1";
+        transaction.prepare_cached(link)?.execute((&source.0[..], row, info.vouched))?;
     }
     Ok((row as u64, known.is_none()))
 }

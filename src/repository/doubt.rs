@@ -49,9 +49,8 @@ impl Repository {
             };
             let is_known = known.contains(&name);
             let (mut wrong, mut new) = (Vec::new(), Vec::new());
-            for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
-                named.insert(entry.name);
-                let record = packs::record(entry);
+            for record in packs::records(&object).into_iter().filter(|pack| !self.is_removed(&pack.name)) {
+                named.insert(record.name);
                 if self.index.holds(&name, &record, Some(&sums))? {
                     continue;
                 }
@@ -110,8 +109,7 @@ impl Repository {
         self.each_index_object(stop, &mut |name, object| {
             let Ok(object) = object else { return Ok(()) };
             let (mut lacking, mut unlinked) = (Vec::new(), Vec::new());
-            for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
-                let record = packs::record(entry);
+            for record in packs::records(&object).into_iter().filter(|pack| !self.is_removed(&pack.name)) {
                 if self.index.holds(&name, &record, Some(&sums))? {
                     continue;
                 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Error, Repository, get_named, list_names, put_named};
+use super::{Error, Repository, get_named, list_names, packs, put_named};
 use crate::backend::Kind;
 use crate::crypto::{FULL, Keys};
 use crate::format::header;
@@ -42,12 +42,16 @@ impl Repository {
         Ok(self.load_made_index_object(name)?.1)
     }
 
-    /// The same with who made it. To who only adds, what others made says nothing.
+    /// The same with who made it. To who only adds, what others made says nothing, but what full keys signed when it was given how to read that.
     fn load_made_index_object(&self, name: &Id) -> Result<(u32, IndexObject), Error> {
         if self.is_write_only()
-            && let Some(writer) = self.made_by(Kind::Index, name).filter(|it| *it != self.keys.writer())
+            && let Some(header) = self.header(Kind::Index, name)
         {
-            return Ok((writer, IndexObject::default()));
+            let writer = header::writer(&header);
+            let is_shared = header::is_signed(&header) && self.sees_shared();
+            if writer != self.keys.writer() && !is_shared {
+                return Ok((writer, IndexObject::default()));
+            }
         }
         let object = get_named(&*self.backend, Kind::Index, name)?;
         let mut decoded = index::decode(&self.keys, &object)
@@ -103,11 +107,11 @@ impl Repository {
         Ok(seen)
     }
 
-    /// By whom an object says that it was made, without reading all of it.
-    fn made_by(&self, kind: Kind, name: &Id) -> Option<u32> {
+    /// How an object begins, when that is a header of its kind, without reading all of it.
+    fn header(&self, kind: Kind, name: &Id) -> Option<Vec<u8>> {
         let header = self.backend.get_range(kind, &name.to_string(), 0, HEADER_LEN).ok()?;
         header::check(&header, kind.number(), self.keys.repository).ok()?;
-        Some(header::writer(&header))
+        Some(header)
     }
 
     /// Reads the first of these index objects, given with their stored bytes: as many as are well asked for at once and together are no
@@ -143,6 +147,24 @@ impl Repository {
         let keys = self.keys.in_place_of(writer);
         let keys = keys.ok_or_else(|| Error::Closed { object: "an index object".to_owned() })?;
         self.put_index_object_by(&keys, object)
+    }
+
+    /// Says that these packs of who adds only hold what they say: all of each was read. From then on everybody relies on them who sees what full
+    /// keys say.
+    pub fn vouch(&self, mut packs: Vec<PackEntry>) -> Result<(), Error> {
+        self.check_full()?;
+        while !packs.is_empty() {
+            let rest = packs.split_off(fitting(&packs, PACKS_PER_INDEX));
+            let mut object = IndexObject { packs, ..IndexObject::default() };
+            let name = self.put_index_object(&mut object)?;
+            match self.index.add_packs(Some(name), &packs::records(&object)) {
+                // The cache is only a help: it comes with the next synchronisation.
+                Err(error) if error.is_passing() => {}
+                other => other?,
+            }
+            packs = rest;
+        }
+        Ok(())
     }
 
     /// Writes anew what index objects say of other packs than these, and gives the names of those that can go then. What tombstones name

@@ -184,6 +184,16 @@ impl Repository {
         self.keys.writer() != FULL
     }
 
+    /// Whether there is a write-only key that sees what full keys stored.
+    pub fn shares_index(&self) -> Result<bool, Error> {
+        Ok(self.key_slots()?.0.iter().any(|slot| slot.description.shares))
+    }
+
+    /// Whether it sees what full keys stored.
+    pub fn sees_shared(&self) -> bool {
+        self.keys.shared_index().is_some()
+    }
+
     /// Puts a slot that `unlock` opens in the place of the one that opened the repository in this run. The new one first: at no moment
     /// is there no way in. One that this secret opens already is taken for it, since a run that was cut off may have left it.
     ///

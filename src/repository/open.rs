@@ -299,7 +299,7 @@ fn assembled(
     slot: Id,
     (index, cache): (Index, Opened),
 ) -> Repository {
-    index.rely_on(keys.writer());
+    index.rely_on(keys.writer(), keys.shared_index().is_some());
     Repository {
         backend,
         hasher: Hasher::new(&keys),

@@ -5,7 +5,7 @@ use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::crypto::FULL;
 use crate::format::header;
-use crate::format::index::{Maker, PackEntry};
+use crate::format::index::{IndexObject, Maker, PackEntry};
 use crate::format::pack::{self, FOOTER_LEN};
 use crate::index::{BlockRecord, PackRecord};
 use crate::model::Id;
@@ -14,6 +14,15 @@ use crate::model::Id;
 pub const READ_FACT: &str = "read ";
 /// Under which the cache remembers when a check ended last, and how much it found.
 pub const CHECKED_FACT: &str = "checked";
+
+/// What the local index keeps of the packs that an index object names. A writer's pack that a full key names is one that it read.
+pub fn records(object: &IndexObject) -> Vec<PackRecord> {
+    let record = |entry: &PackEntry| {
+        let vouched = object.made_by == FULL && entry.maker.writer != FULL;
+        PackRecord { vouched, ..record(entry) }
+    };
+    object.packs.iter().map(record).collect()
+}
 
 /// What the local index keeps of a pack.
 pub fn record(entry: &PackEntry) -> PackRecord {
@@ -24,6 +33,7 @@ pub fn record(entry: &PackEntry) -> PackRecord {
         salt: entry.salt,
         commitment: entry.commitment,
         writer: entry.maker.writer,
+        vouched: false,
         directory_offset: entry.directory_offset,
         directory_length: entry.directory_length,
         // The blocks say it all; the text would only take room in the cache.

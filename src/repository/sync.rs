@@ -183,7 +183,7 @@ impl Repository {
     ) -> Result<(), Error> {
         match object {
             Ok(object) => {
-                let records: Vec<_> = object.packs.iter().map(packs::record).collect();
+                let records = packs::records(&object);
                 // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.
                 let corrects = object.replaces.iter().any(|old| !explained.contains(old));
                 drop(object);

@@ -336,6 +336,7 @@ pub fn description() -> Description {
         user: String::new(),
         host: String::new(),
         writer: 0,
+        shares: false,
     }
 }
 

@@ -239,6 +239,7 @@ pub fn write(folder: &Path, source: &Path, parity: Option<&str>) {
         user: "golden".to_owned(),
         host: "golden".to_owned(),
         writer: 0,
+        shares: false,
     };
     // The least that a reader takes: a test derives it many times.
     let cost = Cost { memory: KDF_MEMORY_MIN, passes: 1, lanes: 1 };

@@ -31,7 +31,8 @@ import sys
 import zstandard
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -292,7 +293,7 @@ def check_header(data, kind, repository_id=None):
     number = int.from_bytes(data[12:16], "little")
     if data[9] != 1 or data[10] > 1:
         raise Unsupported(f"version {data[9]}, wrap kind {data[10]}")
-    if data[11] != 0:
+    if data[11] != 0 and (data[11], data[10], kind) != (1, 0, KINDS["index"]):
         raise Unsupported(f"signature kind {data[11]}")
     if data[10] == 0 and number:
         raise Unsupported("key epoch other than 0")
@@ -442,15 +443,28 @@ class Repository:
         """(writer, plain part, payload record bytes) of a small object's stored bytes."""
         need(len(data) <= SMALL_MAX, "larger than a small object may be")
         writer = check_header(data, kind, self.id)
+        key = self.subkey(f"small object {kind}", writer)
+        if data[11] == 1:
+            key, data = self.subkey("shared index"), self.signed(data)
         r = Reader(data)
         r.take(HEADER_LEN)
         r.take(16)                                                                  # object id
         plain = r.take(int.from_bytes(r.take(4), "little"))
         need(not plain or kind in (KINDS["config"], *RECORD_IN_PLAIN_PART), "plain part where there is none")
         associated, nonce = data[:r.at], r.take(24)
-        p = Reader(xopen(self.subkey(f"small object {kind}", writer), nonce, data[r.at:], associated))
+        p = Reader(xopen(key, nonce, data[r.at:], associated))
         codec, length = p.take(1)[0], p.varint()
         return writer, plain, decompress(codec, p.take(len(p.data) - p.at), length, SMALL_MAX)
+
+    def signed(self, data):
+        """What of a signed object comes before its signature, which is verified."""
+        need(len(data) >= HEADER_LEN + 68 and data[-4:] == (64).to_bytes(4, "little"), "signature of another length")
+        message, signature = data[:-68], data[-68:-4]
+        try:
+            Ed25519PrivateKey.from_private_bytes(self.subkey("sign")).public_key().verify(signature, message)
+        except InvalidSignature:
+            raise Damaged("the signature does not hold") from None
+        return message
 
     def small(self, kind, name, schema):
         """(writer, record) of an object by its name."""

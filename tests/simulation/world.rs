@@ -104,6 +104,7 @@ pub fn template() -> &'static Template {
             user: String::new(),
             host: String::new(),
             writer: 0,
+            shares: false,
         };
         let creation = Creation {
             unlock: Unlock::KeyFile(&key),

@@ -52,6 +52,9 @@ pub struct KeyAdd {
     /// It only adds backups: it neither reads what was saved, not even by itself, nor removes anything
     #[arg(long)]
     pub write_only: bool,
+    /// With --write-only: it sees which chunks full keys stored, and does not store those again; whoever steals it sees that too
+    #[arg(long, requires = "write_only")]
+    pub share_index: bool,
     /// What `key list` shows for it
     #[arg(long, value_name = "TEXT", value_parser = values::text)]
     pub label: Option<String>,

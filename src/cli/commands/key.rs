@@ -9,7 +9,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::secrets::Purpose;
 use crate::crypto::password::Cost;
 use crate::crypto::{FULL, MasterKey};
-use crate::format::slot::{Derivation, Unlock};
+use crate::format::slot::{Derivation, Description, Unlock};
 use crate::model::Id;
 use crate::repository::{EXPORTED_FACT, Repository};
 use crate::terminal::table::{Align, Table};
@@ -21,6 +21,7 @@ struct Line {
     current: bool,
     kind: &'static str,
     write_only: bool,
+    shares_index: bool,
     label: String,
     user_name: String,
     host_name: String,
@@ -34,6 +35,15 @@ fn kind(derivation: Derivation) -> &'static str {
     }
 }
 
+/// What a key is not good for, behind what kind it is.
+fn rights(description: &Description) -> &'static str {
+    match (description.writer, description.shares) {
+        (FULL, _) => "",
+        (_, false) => ", write-only",
+        (_, true) => ", write-only, shares the index",
+    }
+}
+
 fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure> {
     let (slots, problems) = repository.key_slots().map_err(|error| failure(&error))?;
     if context.global.json {
@@ -43,6 +53,7 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
                 current: slot.current,
                 kind: kind(slot.derivation),
                 write_only: slot.description.writer != FULL,
+                shares_index: slot.description.shares,
                 label: slot.description.label.clone(),
                 user_name: slot.description.user.clone(),
                 host_name: slot.description.host.clone(),
@@ -64,11 +75,7 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
             table.row([
                 if slot.current { "*" } else { "" }.to_owned(),
                 slot.name.short(),
-                format!(
-                    "{}{}",
-                    kind(slot.derivation),
-                    if slot.description.writer == FULL { "" } else { ", write-only" }
-                ),
+                format!("{}{}", kind(slot.derivation), rights(&slot.description)),
                 escape(slot.description.label.as_bytes()).into_owned(),
                 escape(by.as_bytes()).into_owned(),
                 time::show(slot.description.made),
@@ -88,6 +95,7 @@ fn list(context: &Context<'_>, repository: &Repository) -> Result<Code, Failure>
 fn add(context: &Context<'_>, repository: &Repository, wanted: &KeyAdd) -> Result<Id, Failure> {
     let secret = context.obtain(wanted.new.origin(), Purpose::New)?;
     let description = description(context, wanted.label.as_deref().unwrap_or(""));
+    let description = Description { shares: wanted.share_index, ..description };
     let added = match wanted.write_only {
         true => repository.add_writer(secret.unlock(), Cost::default(), &description),
         false => repository.add_key(secret.unlock(), Cost::default(), &description),

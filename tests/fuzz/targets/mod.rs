@@ -73,15 +73,22 @@ fn id(byte: u8) -> Id {
     Id([byte; 32])
 }
 
-/// A small object with that payload under a good seal, whatever the payload is.
+/// A small object with that payload under a good seal, and signed where those of full keys are, whatever the payload is.
 fn sealed(kind: u8, plain: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut object = header::encode(kind, keys().repository).to_vec();
     object.extend_from_slice(&[9; 16]);
     object.extend_from_slice(&(plain.len() as u32).to_le_bytes());
     object.extend_from_slice(plain);
-    let (nonce, sealed) = seal::seal_small(&keys().small(kind), &object, payload).expect("sealing");
+    let is_signed = header::is_signed(&object);
+    let key = if is_signed { *keys().shared_index().expect("a full key") } else { keys().small(kind) };
+    let (nonce, sealed) = seal::seal_small(&key, &object, payload).expect("sealing");
     object.extend_from_slice(&nonce);
     object.extend_from_slice(&sealed);
+    if is_signed {
+        let signature = keys().sign(&object).expect("a full key");
+        object.extend_from_slice(&signature);
+        object.extend_from_slice(&(signature.len() as u32).to_le_bytes());
+    }
     object
 }
 

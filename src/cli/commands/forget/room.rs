@@ -198,13 +198,7 @@ mod tests {
     /// Five snapshots with about 100 KB each of their own.
     fn saved(key: &MasterKey) -> Memory {
         let memory = Memory::new();
-        let description = Description {
-            label: String::new(),
-            made: Time::default(),
-            user: String::new(),
-            host: String::new(),
-            writer: 0,
-        };
+        let description = Description::default();
         let creation = Creation {
             unlock: Unlock::KeyFile(key),
             cost: Cost::default(),
