@@ -10,7 +10,7 @@ mod thief;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{Ended, Sandbox, assert_same, noise};
 use copal::backend::{Backend, Kind, Local};
@@ -128,36 +128,44 @@ fn what_it_adds_comes_back_with_a_full_key_and_is_stored_once() {
     assert_eq!(world.full(&["dump", &format!("{streamed}:/stdin")]).expect(0).stdout, b"streamed\n");
 }
 
-/// `fixtures/write-only/v1`: what this version stored with a full key, and with a write-only one after that. Once a release wrote such a
-/// repository it is never made anew.
+/// `fixtures/write-only/v1`: what the first version that had such keys stored with a full key, and with a write-only one after that; and
+/// `v1-shared`: the same when index objects began to be signed, read then by a full key, and added to with a key that shares the index. Once a
+/// release wrote such repositories they are never made anew.
 #[test]
-fn what_was_stored_by_the_first_version_that_had_such_keys_is_read_and_added_to() {
-    let sandbox = Sandbox::empty();
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/write-only/v1/.");
-    let copied = std::process::Command::new("cp").arg("-r").arg(fixture).arg(sandbox.path("")).status();
-    assert!(copied.unwrap().success());
-    let run = |key: &str, words: &[&str]| {
-        let mut command = sandbox.command(words);
-        command
-            .env("COPAL_KEY_FILE", sandbox.path(key))
-            .env("XDG_CACHE_HOME", sandbox.path(format!("cache {key}")));
-        common::end(command)
-    };
-    run("full.key", &["check", "--read-data"]).expect(0);
+fn what_was_stored_by_the_first_versions_that_had_such_keys_is_read_and_added_to() {
     let numbers = |most: u32| (1..=most).map(|number| format!("{number}\n")).collect::<String>();
-    for (host, most) in [("full", 5000), ("web", 9000)] {
-        // They belong to root.
-        let code = if common::is_root() { 0 } else { 3 };
-        run("full.key", &["restore", "-q", "latest", "-H", host, "-t", host]).expect(code);
-        let folder = sandbox.path(host).join("tmp/gw/source");
-        assert_eq!(fs::read_to_string(folder.join("note")).unwrap(), "kept exactly as it was\n");
-        assert_eq!(fs::read_to_string(folder.join("folder/numbers")).unwrap(), numbers(most));
+    let all = [("v1", "gw", &["writer"][..]), ("v1-shared", "gs", &["writer", "sharer"])];
+    for (fixture, folder, writers) in all {
+        let sandbox = Sandbox::empty();
+        let fixture =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/write-only").join(fixture).join(".");
+        let copied = std::process::Command::new("cp").arg("-r").arg(fixture).arg(sandbox.path("")).status();
+        assert!(copied.unwrap().success());
+        let run = |key: &str, words: &[&str]| {
+            let mut command = sandbox.command(words);
+            command
+                .env("COPAL_KEY_FILE", sandbox.path(format!("{key}.key")))
+                .env("XDG_CACHE_HOME", sandbox.path(format!("cache {key}")));
+            common::end(command)
+        };
+        run("full", &["check", "--read-data"]).expect(0);
+        let hosts = [("full", 5000), ("web", 9000), ("mail", 9000)];
+        for (host, most) in &hosts[..1 + writers.len()] {
+            // They belong to root.
+            let code = if common::is_root() { 0 } else { 3 };
+            run("full", &["restore", "-q", "latest", "-H", host, "-t", host]).expect(code);
+            let folder = sandbox.path(host).join("tmp").join(folder).join("source");
+            assert_eq!(fs::read_to_string(folder.join("note")).unwrap(), "kept exactly as it was\n");
+            assert_eq!(fs::read_to_string(folder.join("folder/numbers")).unwrap(), numbers(*most));
+        }
+        // The same bytes elsewhere: what the writer stored then is found.
+        sandbox.write("source/numbers", numbers(9000));
+        for writer in writers {
+            let added = run(writer, &["backup", "--json", "-H", "elsewhere", "source"]).expect(0).summary();
+            assert_eq!(added["data_added"], 0, "{writer}: {added}");
+        }
+        run("full", &["check", "--read-data"]).expect(0);
     }
-    // The same bytes elsewhere: what the writer stored then is found.
-    sandbox.write("source/numbers", numbers(9000));
-    let added = run("writer.key", &["backup", "--json", "-H", "web", "source"]).expect(0).summary();
-    assert_eq!(added["data_added"], 0, "{added}");
-    run("full.key", &["check", "--read-data"]).expect(0);
 }
 
 #[test]
