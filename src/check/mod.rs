@@ -90,8 +90,7 @@ struct Check<'r> {
     bad_packs: Mutex<HashSet<Id>>,
     /// Packs from which snapshots need something that no pack holds which an index object names.
     unnamed_packs: Mutex<HashSet<Id>>,
-    /// Packs that were read wholly, and nothing was wrong with them.
-    sound: Mutex<HashSet<Id>>,
+    sound: Mutex<vouch::Sound>,
     /// Packs that have recovery data.
     with_parity: HashSet<Id>,
     /// Damaged packs that it brings back, and those that it does not.
@@ -390,7 +389,7 @@ pub fn check(
     check.tell_packs(&mut report);
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(&packs, clock)?;
-    check.vouch(&packs)?;
+    check.vouch();
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Only a help to whoever asks when that was.
     let ended = [clock.now().seconds.to_le_bytes(), (report.findings.len() as u64).to_le_bytes()].concat();

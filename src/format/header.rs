@@ -63,6 +63,8 @@ pub fn decode(bytes: &[u8], kind: u8) -> Result<Id16, Error> {
     match header[11] {
         0 => {}
         ED25519 if kind == SIGNED && header[10] == 0 => {}
+        // No word of a later version, which would stop everybody.
+        ED25519 => return Err(Error::Malformed("such an object is not signed")),
         other => return Err(Error::Unsupported(format!("signature kind {other}"))),
     }
     match header[10] {

@@ -125,10 +125,7 @@ fn open(keys: &Keys, kind: u8, object: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(Error::Malformed("too long for a small object"));
     }
     // Of what others can make only storage bounds the number: it may not fill memory from next to nothing.
-    if header::writer(object) != FULL
-        && kind != super::index::KIND
-        && length > (object.len() as u64).saturating_mul(EXPANDS_MOST)
-    {
+    if header::writer(object) != FULL && length > (object.len() as u64).saturating_mul(EXPANDS_MOST) {
         return Err(Error::Malformed("far too long for what is stored of it"));
     }
     match codec {

@@ -122,7 +122,7 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
         None => {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO packs (name, length, contents, salt, commitment, directory_offset, directory_length, chunks, blocks,
-                 writer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 writer, proof) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?;
             let row = insert.insert((
                 &info.name.0[..],
@@ -135,6 +135,8 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
                 info.chunks as i64,
                 encode_blocks(&info.blocks),
                 info.writer,
+                // Thirty-two zeros for each pack of full keys would say nothing.
+                (info.writer != 0).then_some(&info.proof[..]),
             ))?;
             if !pack.directory.is_empty() {
                 transaction

@@ -14,6 +14,8 @@ pub struct PackRecord {
     pub commitment: [u8; 32],
     /// Who made it: a writer's number, or 0.
     pub writer: u32,
+    /// Of a writer's pack what proves its directory, else zeros.
+    pub proof: [u8; 32],
     /// Of a writer's pack, whether the index object says so in which a full key names it: it read all of it.
     pub vouched: bool,
     pub directory_offset: u64,
@@ -45,6 +47,8 @@ pub struct PackInfo {
     pub commitment: [u8; 32],
     /// Who made it: a writer's number, or 0.
     pub writer: u32,
+    /// Of a writer's pack what proves its directory, else zeros.
+    pub proof: [u8; 32],
     /// Of a writer's pack, whether a known index object of a full key names it, which read all of it.
     pub vouched: bool,
     pub directory_offset: u64,
@@ -100,6 +104,7 @@ impl PackInfo {
             salt: record.salt,
             commitment: record.commitment,
             writer: record.writer,
+            proof: record.proof,
             vouched: record.vouched,
             directory_offset: record.directory_offset,
             directory_length: record.directory_length,

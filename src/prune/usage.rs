@@ -105,7 +105,8 @@ impl Usage {
             .filter_map(|place| Some((self.there(place)?, place)))
             .filter(|(pack, _)| pack.is_shared)
             .min_by_key(|(pack, place)| {
-                (pack.standing, pack.is_damaged, pack.name, place.block, place.offset)
+                // Nobody's goes for one that is only vouched for.
+                (pack.standing, pack.is_damaged, pack.writer != FULL, pack.name, place.block, place.offset)
             })
             .map(|(pack, place)| (pack.standing, place))
     }

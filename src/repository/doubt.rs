@@ -148,6 +148,21 @@ impl Repository {
         Ok(gone_meanwhile)
     }
 
+    /// Forgets what is known of packs that a full key vouches for, where that says otherwise: what was read wholly goes before what somebody
+    /// said.
+    pub(super) fn make_way(&self, records: &[PackRecord]) -> Result<(), Error> {
+        let mut wrong = Vec::new();
+        for record in records.iter().filter(|record| record.vouched) {
+            if !self.index.agrees(record)? {
+                wrong.push(record.name);
+            }
+        }
+        if !wrong.is_empty() {
+            self.index.drop_packs(&wrong)?;
+        }
+        Ok(())
+    }
+
     /// Says of these packs what this index object says, where the local index says otherwise: a repair put it in the place of one that was
     /// wrong, and the local index keeps what it heard first.
     pub(super) fn put_right(&self, object: Id, records: Vec<PackRecord>) -> Result<(), Error> {

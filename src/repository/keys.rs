@@ -189,6 +189,11 @@ impl Repository {
         Ok(self.key_slots()?.0.iter().any(|slot| slot.description.shares))
     }
 
+    /// Relies on the packs that its key is for, and on those that full keys made or vouch for when it sees them and `and_shared` says so.
+    pub(super) fn rely(&self, and_shared: bool) {
+        self.index.rely_on(self.keys.writer(), and_shared && self.sees_shared());
+    }
+
     /// Whether it sees what full keys stored.
     pub fn sees_shared(&self) -> bool {
         self.keys.shared_index().is_some()

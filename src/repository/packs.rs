@@ -33,6 +33,7 @@ pub fn record(entry: &PackEntry) -> PackRecord {
         salt: entry.salt,
         commitment: entry.commitment,
         writer: entry.maker.writer,
+        proof: entry.maker.proof,
         vouched: false,
         directory_offset: entry.directory_offset,
         directory_length: entry.directory_length,
@@ -72,13 +73,19 @@ impl Repository {
         }
     }
 
-    fn mended_entry(&self, name: &Id) -> Option<PackEntry> {
+    /// What the directory of a pack says that recovery data brings back.
+    pub(super) fn mended_entry(&self, name: &Id) -> Option<PackEntry> {
         let pack = self.mended(name)?;
-        let read = |offset: u64, length: usize| {
-            let bytes = usize::try_from(offset).ok().and_then(|start| pack.get(start..)?.get(..length));
-            Ok(bytes.unwrap_or_default().to_vec())
-        };
-        self.entry_by(name, pack.len() as u64, &read).ok()
+        self.entry_of_end(name, pack.len() as u64, 0, &pack).ok()
+    }
+
+    /// The directory of a pack of that length, of which these bytes are the end, from that offset on.
+    pub fn entry_of_end(&self, name: &Id, length: u64, start: u64, bytes: &[u8]) -> Result<PackEntry, Error> {
+        self.entry_by(name, length, &|offset, length| {
+            let from = offset.checked_sub(start).and_then(|from| usize::try_from(from).ok());
+            let part = from.and_then(|from| bytes.get(from..)?.get(..length));
+            Ok(part.unwrap_or_default().to_vec())
+        })
     }
 
     /// The directory of a pack of which `read` gives so many bytes at an offset.

@@ -184,6 +184,10 @@ impl Repository {
         match object {
             Ok(object) => {
                 let records = packs::records(&object);
+                if records.iter().any(|record| record.vouched) {
+                    self.index.take_in(std::mem::take(intake))?;
+                    self.make_way(&records)?;
+                }
                 // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.
                 let corrects = object.replaces.iter().any(|old| !explained.contains(old));
                 drop(object);
@@ -261,12 +265,18 @@ impl Repository {
             seen.marked = hidden_packs.iter().copied().collect();
         }
         let mut damaged = HashSet::new();
+        let mut knows_damage = true;
         for name in listing.of(Kind::Damage) {
             match self.damage(name) {
                 Ok(damage) => damaged.extend(damage.packs),
-                Err(error) => synced.problems.push(error),
+                Err(error) => {
+                    knows_damage = false;
+                    synced.problems.push(error);
+                }
             }
         }
+        // Of records as older programs wrote them one who only adds learns nothing: what full keys say is there may be what these call damaged.
+        self.rely(knows_damage || !self.is_write_only());
         hidden_packs.extend(&damaged);
         {
             let mut seen = self.seen();

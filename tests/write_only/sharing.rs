@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use copal::backend::{Backend, Kind};
 use copal::crypto::{FULL, object_name};
 use copal::format::index::{IndexObject, PackEntry};
+use copal::format::pack::{Block, CODEC_ZSTD};
+use copal::format::record::Writer;
 use copal::format::{header, index, small};
+use copal::model::{Contents, Time};
 
 use crate::common::{flip, noise};
 use crate::{World, id, sealed};
@@ -44,9 +47,12 @@ fn stores_all(added: &serde_json::Value) {
 fn what_full_keys_stored_is_not_stored_again() {
     let world = sharing();
     world.sandbox.back_up();
-    let stored = packs(&world);
+    let stored =
+        |world: &World| packs(world).iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>();
+    let before = stored(&world);
     stores_nothing(&world.add(&[]));
-    assert_eq!(packs(&world), stored);
+    // But for what it keeps of its own for the next time.
+    assert!(stored(&world) < before + 10_000);
     // It sees them without having seen them before, and goes on from its own.
     fs::remove_dir_all(world.sandbox.path("home/writer")).unwrap();
     stores_nothing(&world.add(&[]));
@@ -284,6 +290,179 @@ fn a_thief_sees_what_is_stored_and_makes_nothing_that_passes_for_it() {
     let alone = crate::thief::Thief::new(&world.sandbox.repository(), &world.sandbox.path("alone"));
     assert!(alone.keys.shared_index().is_none());
     assert!(index::decode(&alone.keys, &object).is_err());
+}
+
+/// Says of a pack that a full key read and vouched for something else than it holds: that all that full keys stored is in it, what will be
+/// saved, or nothing. The key of that pack the thief has kept, so both can be proved; what the pack itself says can not be changed.
+#[test]
+fn what_a_thief_says_anew_of_a_pack_that_is_vouched_for_makes_nobody_lose_anything() {
+    let (coming, held) = (noise(78, 9_000), noise(79, 9_000));
+    for (lie, is_low, is_new) in (0..12).map(|case| (case % 3, case / 3 % 2 == 0, case / 6 == 0)) {
+        let what = format!("lie {lie}, a low name: {is_low}, a new cache: {is_new}");
+        let world = sharing();
+        let backend = world.backend();
+        world.sandbox.back_up();
+        let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+        let thief = world.thief();
+        let of_full: Vec<PackEntry> = world
+            .names("index")
+            .iter()
+            .flat_map(|path| index::decode(&full, &fs::read(path).unwrap()).unwrap().packs)
+            .collect();
+        let lowest = of_full.iter().map(|entry| entry.name).min().unwrap();
+        // The first by its name among the copies that count.
+        let made = thief.plant(&backend, &[&held], &|name| *name < lowest);
+        world.full(&["check", "--read-data"]).expect(0);
+        let saved = match lie {
+            // Somebody relies on it, as it should be.
+            2 => {
+                world.sandbox.write("source/held", &held);
+                let summary = world.sandbox.back_up();
+                assert!(summary["data_added"].as_u64().unwrap() < 5_000, "{what}: {summary}");
+                // And of what it holds another one, of rubbish, says that it holds it too.
+                thief.rubbish(&backend, &[&held]);
+                id(&summary)
+            }
+            _ => id(&world.sandbox.back_up()),
+        };
+        let vouching = world.names("index").into_iter().map(|path| {
+            let object = fs::read(&path).unwrap();
+            let is_meant = index::decode(&full, &object).unwrap();
+            let is_meant =
+                is_meant.made_by == FULL && is_meant.packs.iter().any(|entry| entry.name == made.entry.name);
+            (is_meant, object_name(&object))
+        });
+        let (_, vouching) = vouching.into_iter().find(|(is_meant, _)| *is_meant).unwrap();
+        let mut blocks = made.entry.directory.blocks.clone();
+        match lie {
+            0 => {
+                let data = of_full.iter().filter(|entry| entry.directory.contents == Contents::Data);
+                blocks[0].codec = CODEC_ZSTD;
+                blocks[0].chunks = data
+                    .flat_map(|entry| &entry.directory.blocks)
+                    .flat_map(|block| block.chunks.clone())
+                    .collect();
+                blocks[0].plain = blocks[0].chunks.iter().map(|(_, length)| length).sum();
+            }
+            1 => {
+                let id = copal::crypto::Hasher::new(&full).id(Contents::Data, &coming);
+                blocks[0].chunks = vec![(id, coming.len() as u32)];
+            }
+            _ => blocks.clear(),
+        }
+        thief.say_again(&backend, &made, blocks, &|name| (*name < vouching) == is_low);
+        if is_new {
+            fs::remove_dir_all(world.sandbox.cache()).unwrap();
+        }
+        let mut saved = vec![saved];
+        if lie == 1 {
+            world.sandbox.write("source/coming", &coming);
+            let summary = world.sandbox.back_up();
+            assert!(summary["data_added"].as_u64().unwrap() >= 9_000, "{what}: {summary}");
+            saved.push(id(&summary));
+        }
+        // It is seen, and nothing is taken away by it, before or after a repair.
+        let refused = world.full(&["prune", "--grace", "0"]);
+        assert_eq!(refused.code, 5, "{what}: {refused}");
+        world.full(&["repair", "index", "--yes"]).expect(0);
+        world.full(&["prune", "--grace", "0", "--max-unused", "0"]).expect(0);
+        for snapshot in &saved {
+            let words = ["restore", "-q", snapshot, "-t", "out", "--verify"];
+            let restored = world.full(&words);
+            assert_eq!(restored.code, 0, "{what}: {restored}");
+            fs::remove_dir_all(world.sandbox.path("out")).unwrap();
+        }
+        fs::remove_dir_all(world.sandbox.cache()).unwrap();
+        world.assert_sound();
+    }
+}
+
+/// The same when chance has damaged that pack's own directory: then what the full key said goes before what the thief says, whichever is read
+/// first.
+#[test]
+fn what_a_thief_says_of_a_pack_that_is_vouched_for_and_damaged_is_not_believed() {
+    let coming = noise(78, 9_000);
+    for (is_low, is_new) in [(true, true), (false, true), (true, false), (false, false)] {
+        let what = format!("a low name: {is_low}, a new cache: {is_new}");
+        let world = sharing();
+        let backend = world.backend();
+        world.sandbox.back_up();
+        let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+        let thief = world.thief();
+        // With room between the last block and the directory.
+        let room = |entry: &PackEntry| {
+            entry.directory_offset
+                - entry.directory.blocks.last().map_or(0, |b| b.offset + u64::from(b.stored))
+        };
+        let plants = (0..).map(|more| thief.plant(&backend, &[&noise(79, 9_000 + 16 * more)], &|_| true));
+        let made = plants.into_iter().find(|made| room(&made.entry) >= 32).unwrap();
+        world.full(&["check", "--read-data"]).expect(0);
+        let vouching =
+            sealed::names(&world.sandbox.repository().join("index")).into_iter().find_map(|path| {
+                let object = fs::read(&path).unwrap();
+                let said = index::decode(&full, &object).unwrap();
+                let is_meant =
+                    said.made_by == FULL && said.packs.iter().any(|entry| entry.name == made.entry.name);
+                is_meant.then(|| object_name(&object))
+            });
+        let name = made.entry.name.to_string();
+        let path = world.sandbox.repository().join("packs").join(&name[..2]).join(&name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[made.entry.directory_offset as usize + 5] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let mut blocks = made.entry.directory.blocks.clone();
+        let id = copal::crypto::Hasher::new(&full).id(Contents::Data, &coming);
+        let (offset, plain) = (blocks[0].offset + u64::from(blocks[0].stored), coming.len() as u32);
+        blocks.push(Block { codec: CODEC_ZSTD, offset, stored: 30, plain, chunks: vec![(id, plain)] });
+        thief.say_again(&backend, &made, blocks, &|name| (*name < vouching.unwrap()) == is_low);
+        if is_new {
+            fs::remove_dir_all(world.sandbox.cache()).unwrap();
+        }
+        world.sandbox.write("source/coming", &coming);
+        let summary = world.sandbox.back_up();
+        assert!(summary["data_added"].as_u64().unwrap() >= 9_000, "{what}: {summary}");
+        world.assert_restores(&crate::id(&summary), "out");
+    }
+}
+
+/// The directory of a writer's pack is damaged, and the index has it too: who comes without a cache reads the blocks instead.
+#[test]
+fn a_damaged_directory_of_a_writers_pack_costs_nothing_while_the_index_has_it() {
+    let world = World::new();
+    let saved = id(&world.add(&[]));
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    for path in world.names("index") {
+        for entry in index::decode(&full, &fs::read(path).unwrap()).unwrap().packs {
+            let name = entry.name.to_string();
+            let path = world.sandbox.repository().join("packs").join(&name[..2]).join(&name);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[entry.directory_offset as usize + 5] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    world.assert_restores(&saved, "out");
+    fs::remove_dir_all(world.sandbox.cache()).unwrap();
+    world.assert_restores(&saved, "out");
+}
+
+/// Older programs wrote what they found damaged where a write-only key can not read it.
+#[test]
+fn what_an_older_program_found_damaged_is_not_relied_on_unknowingly() {
+    let world = sharing();
+    world.sandbox.back_up();
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let named = sealed::packs_of_index(&full, &fs::read(&world.names("index")[0]).unwrap());
+    let mut record = Writer::default();
+    record.list(1, true, named.iter().map(|name| name.0)).time(3, true, Some(Time::new(1_790_000_000, 0)));
+    let object = small::encode(&full, 11, &[], &record.finish()).unwrap();
+    let name = object_name(&object).to_string();
+    world.backend().put(Kind::Damage, &name, &object).unwrap();
+    stores_all(&world.add(&[]));
+    // Once that is gone, what is there is relied on again.
+    fs::remove_file(world.sandbox.repository().join("damage").join(name)).unwrap();
+    world.sandbox.write("source/more", noise(9, 40_000));
+    world.sandbox.back_up();
+    stores_nothing(&world.add(&[]));
 }
 
 fn varint(mut number: usize) -> Vec<u8> {
