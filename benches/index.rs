@@ -46,8 +46,6 @@ fn pack(number: u64) -> PackRecord {
     };
     PackRecord {
         writer: 0,
-        proof: [0; 32],
-        vouched: false,
         name: id(1, number),
         length: 16 << 20,
         contents: Contents::Data,

@@ -285,7 +285,6 @@ impl World {
 
     fn read(&self, random: &mut Random) {
         if random.once_in(2) {
-            // What is read of what the writers stored is vouched for, also while it goes.
             let words = ["check", "--read-data"];
             let count = if random.once_in(2) { 1 } else { 2 };
             self.expect(self.run("reader", &words[..count], None), &[0]);

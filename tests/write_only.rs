@@ -129,7 +129,7 @@ fn what_it_adds_comes_back_with_a_full_key_and_is_stored_once() {
 }
 
 /// `fixtures/write-only/v1`: what the first version that had such keys stored with a full key, and with a write-only one after that; and
-/// `v1-shared`: the same when index objects began to be signed, read then by a full key, and added to with a key that shares the index. Once a
+/// `v1-shared`: the same when index objects began to be signed, and added to with a key that shares the index. Once a
 /// release wrote such repositories they are never made anew.
 #[test]
 fn what_was_stored_by_the_first_versions_that_had_such_keys_is_read_and_added_to() {
@@ -149,7 +149,8 @@ fn what_was_stored_by_the_first_versions_that_had_such_keys_is_read_and_added_to
             common::end(command)
         };
         run("full", &["check", "--read-data"]).expect(0);
-        let hosts = [("full", 5000), ("web", 9000), ("mail", 9000)];
+        let full = if writers.len() > 1 { 9000 } else { 5000 };
+        let hosts = [("full", full), ("web", 9000), ("mail", 9000)];
         for (host, most) in &hosts[..1 + writers.len()] {
             // They belong to root.
             let code = if common::is_root() { 0 } else { 3 };
@@ -439,9 +440,7 @@ fn a_thief_can_not_say_what_a_pack_of_others_holds() {
 fn assert_refused_until_repaired(world: &World, saved: &str) {
     let refused = world.full(&["prune", "--grace", "0"]);
     assert_eq!(refused.code, 5, "{refused:?}");
-    let said = String::from_utf8(refused.stderr).unwrap();
-    let is_told = ["it names a pack of somebody else", "is not what that pack itself says"];
-    assert!(is_told.iter().any(|what| said.contains(what)), "{said}");
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("somebody else"));
     world.assert_restores(saved, "out");
     // Neither does who comes without a cache.
     fs::remove_dir_all(world.sandbox.cache()).unwrap();

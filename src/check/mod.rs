@@ -4,7 +4,6 @@
 mod findings;
 mod packs;
 mod presence;
-mod vouch;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -90,7 +89,6 @@ struct Check<'r> {
     bad_packs: Mutex<HashSet<Id>>,
     /// Packs from which snapshots need something that no pack holds which an index object names.
     unnamed_packs: Mutex<HashSet<Id>>,
-    sound: Mutex<vouch::Sound>,
     /// Packs that have recovery data.
     with_parity: HashSet<Id>,
     /// Damaged packs that it brings back, and those that it does not.
@@ -284,7 +282,6 @@ pub fn check(
         needed_packs: Mutex::default(),
         bad_packs: Mutex::new(repository.known_damaged()),
         unnamed_packs: Mutex::default(),
-        sound: Mutex::default(),
         with_parity: repository.with_parity()?,
         mendable: Mutex::default(),
         unread: Mutex::default(),
@@ -389,7 +386,6 @@ pub fn check(
     check.tell_packs(&mut report);
     report.unnamed_packs = repository.adopted().len() as u64;
     check.write_down(&packs, clock)?;
-    check.vouch();
     report.findings = check.findings.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Only a help to whoever asks when that was.
     let ended = [clock.now().seconds.to_le_bytes(), (report.findings.len() as u64).to_le_bytes()].concat();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Check, Finding, Reading, lock};
-use crate::format::index::PackEntry;
 use crate::index::{Location, PackInfo};
 use crate::model::{Contents, Id};
 use crate::repository::{Error, Repository, packs};
@@ -72,8 +71,6 @@ struct Look {
     is_spoiled: bool,
     /// So are not those of its recovery data.
     is_parity_wrong: bool,
-    /// Of one with which nothing is wrong, what its bytes say.
-    sound: Option<PackEntry>,
     /// Storage did not give it, and whether it said that it is forbidden.
     unread: Option<bool>,
 }
@@ -108,9 +105,6 @@ impl Check<'_> {
             }
         }
         let name = pack.name.to_string();
-        if let Some(entry) = look.sound.take() {
-            self.was_sound(pack, entry);
-        }
         if look.is_bad {
             self.bad_pack(pack.name);
         }
@@ -162,7 +156,7 @@ impl Check<'_> {
         } else if self.with_parity.contains(&pack.name) {
             look.is_parity_wrong = !self.repository.parity_is_sound(&pack.name, &bytes)?;
         }
-        let entry = match self.repository.entry_of_end(&pack.name, pack.length, 0, &bytes) {
+        let entry = match self.repository.read_pack_entry(&pack.name, pack.length) {
             Ok(entry) => entry,
             // Of a later version: nothing is known to be wrong with it, and its copies still count.
             Err(error @ Error::Unsupported { .. }) => {
@@ -213,7 +207,6 @@ impl Check<'_> {
             }
             look.bad_chunks.extend(bad);
         }
-        look.sound = look.first_wrong().is_none().then_some(entry);
         Ok(look)
     }
 

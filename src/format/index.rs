@@ -51,8 +51,6 @@ pub struct IndexObject {
     pub replaces: Vec<Id>,
     /// A copy of the newest `config`.
     pub config: Vec<u8>,
-    /// Who made it, once it is read: a writer's number, or `FULL`.
-    pub made_by: u32,
 }
 
 fn encode_entry(entry: &PackEntry) -> Vec<u8> {
@@ -97,10 +95,6 @@ fn decode_entry(bytes: &[u8], proves: &dyn Fn(&PackEntry, &[u8]) -> bool) -> Res
     if length > limits::PACK_MAX || end != Some(length) || directory_offset < pack::BLOCKS_AT as u64 {
         return Err(Error::Malformed("an index entry's lengths make no sense"));
     }
-    if maker.writer == FULL {
-        // A proof of nobody's says nothing.
-        maker = Maker::default();
-    }
     let plain = directory;
     let directory = pack::decode_directory(plain, directory_offset)?;
     let entry =
@@ -122,10 +116,9 @@ pub fn encode(keys: &Keys, index: &IndexObject) -> Result<Vec<u8>, Error> {
     small::encode(keys, KIND, &[], &writer.finish())
 }
 
-/// Whether the pack's own key says what an entry says of it. Who only adds has no such key: of its own packs it believes itself, and of all
-/// others full keys, which look before they sign.
+/// Whether the pack's own key says what an entry says of it; of their own packs, whose keys they forgot, writers believe themselves.
 fn proves(keys: &Keys, entry: &PackEntry, directory: &[u8]) -> bool {
-    if keys.writer() != FULL || entry.maker.writer == FULL {
+    if keys.writer() == entry.maker.writer {
         return true;
     }
     PackKey::of(keys, entry.maker.writer, entry.directory.contents, &entry.salt).is_ok_and(|key| {
@@ -140,7 +133,7 @@ fn proves(keys: &Keys, entry: &PackEntry, directory: &[u8]) -> bool {
 pub fn decode(keys: &Keys, object: &[u8]) -> Result<IndexObject, Error> {
     let record = small::decode(keys, KIND, object)?;
     let writer = header::writer(object);
-    let mut index = IndexObject { made_by: writer, ..IndexObject::default() };
+    let mut index = IndexObject::default();
     let mut reader = Reader::new(&record);
     while let Some(field) = reader.next()? {
         match field.number {
@@ -160,5 +153,5 @@ pub fn decode(keys: &Keys, object: &[u8]) -> Result<IndexObject, Error> {
     if index.packs.iter().any(|entry| entry.maker.writer != writer) {
         return Err(Error::Malformed("it names a pack of somebody else"));
     }
-    Ok(IndexObject { snapshots: Vec::new(), config: Vec::new(), ..index })
+    Ok(IndexObject { packs: index.packs, replaces: index.replaces, ..IndexObject::default() })
 }

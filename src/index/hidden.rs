@@ -16,9 +16,9 @@ pub(super) struct Hidden {
     packs: HashSet<Id>,
     /// Hidden chunks, each with the pack in which this process stored it again.
     chunks: HashMap<(Contents, Id), Option<Id>>,
-    /// Whose packs may be relied on: a writer's number, or 0; and whether those too that full keys made or vouch for.
+    /// Whose packs may be relied on: a writer's number, or 0 for those that full keys made; and whether these too.
     writer: u32,
-    and_shared: bool,
+    and_full: bool,
 }
 
 impl Hidden {
@@ -40,7 +40,7 @@ impl Hidden {
 
     /// Whether a chunk in this pack may be relied on.
     pub(super) fn allows(&self, contents: Contents, id: &Id, pack: &PackInfo) -> bool {
-        let is_relied_on = pack.writer == self.writer || self.and_shared && pack.is_shared();
+        let is_relied_on = pack.writer == self.writer || self.and_full && pack.writer == 0;
         if !is_relied_on || self.packs.contains(&pack.name) {
             return false;
         }
@@ -70,11 +70,10 @@ pub(super) fn contents_of(number: u8) -> Result<Contents, Error> {
 }
 
 impl Index {
-    /// Says whose packs alone may be relied on: those of that writer, or, when it is 0, of full keys; and whether those too that full keys made
-    /// or vouch for.
-    pub fn rely_on(&self, writer: u32, and_shared: bool) {
+    /// Says whose packs alone may be relied on: those of that writer, or, when it is 0, those that full keys made; these too where it says so.
+    pub fn rely_on(&self, writer: u32, and_full: bool) {
         let mut hidden = write(&self.hidden);
-        (hidden.writer, hidden.and_shared) = (writer, and_shared);
+        (hidden.writer, hidden.and_full) = (writer, and_full);
     }
 
     /// Says that these packs count as absent too, in this process.
@@ -91,7 +90,7 @@ impl Index {
                 packs: packs.iter().copied().collect(),
                 chunks: chunks.iter().map(|chunk| (*chunk, None)).collect(),
                 writer: hidden.writer,
-                and_shared: hidden.and_shared,
+                and_full: hidden.and_full,
             };
         }
         let mut writer = lock(&self.writer);

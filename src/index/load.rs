@@ -122,7 +122,7 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
         None => {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO packs (name, length, contents, salt, commitment, directory_offset, directory_length, chunks, blocks,
-                 writer, proof) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 writer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?;
             let row = insert.insert((
                 &info.name.0[..],
@@ -135,8 +135,6 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
                 info.chunks as i64,
                 encode_blocks(&info.blocks),
                 info.writer,
-                // Thirty-two zeros for each pack of full keys would say nothing.
-                (info.writer != 0).then_some(&info.proof[..]),
             ))?;
             if !pack.directory.is_empty() {
                 transaction
@@ -147,8 +145,8 @@ fn write_pack(transaction: &Transaction<'_>, pack: &NewPack) -> Result<(u64, boo
         }
     };
     if let Some(source) = &pack.source {
-        let link = "INSERT OR IGNORE INTO pack_sources SELECT id, ?2, ?3 FROM index_objects WHERE name = ?1";
-        transaction.prepare_cached(link)?.execute((&source.0[..], row, info.vouched))?;
+        let link = "INSERT OR IGNORE INTO pack_sources SELECT id, ?2 FROM index_objects WHERE name = ?1";
+        transaction.prepare_cached(link)?.execute((&source.0[..], row))?;
     }
     Ok((row as u64, known.is_none()))
 }

@@ -14,10 +14,6 @@ pub struct PackRecord {
     pub commitment: [u8; 32],
     /// Who made it: a writer's number, or 0.
     pub writer: u32,
-    /// Of a writer's pack what proves its directory, else zeros.
-    pub proof: [u8; 32],
-    /// Of a writer's pack, whether the index object says so in which a full key names it: it read all of it.
-    pub vouched: bool,
     pub directory_offset: u64,
     pub directory_length: u32,
     /// Plain text of the pack's directory, kept for `Index::pack_directory`; empty = do not keep it (about 35 bytes a chunk less).
@@ -47,10 +43,6 @@ pub struct PackInfo {
     pub commitment: [u8; 32],
     /// Who made it: a writer's number, or 0.
     pub writer: u32,
-    /// Of a writer's pack what proves its directory, else zeros.
-    pub proof: [u8; 32],
-    /// Of a writer's pack, whether a known index object of a full key names it, which read all of it.
-    pub vouched: bool,
     pub directory_offset: u64,
     pub directory_length: u32,
     /// Number of chunks in the pack.
@@ -88,11 +80,6 @@ pub struct Location {
 const BLOCK_LEN: usize = 17;
 
 impl PackInfo {
-    /// Whether everybody may rely on it who knows of it: a full key made it, or read all of it.
-    pub fn is_shared(&self) -> bool {
-        self.writer == 0 || self.vouched
-    }
-
     /// The facts of a pack record, not yet in the database.
     pub(crate) fn of(record: &PackRecord) -> PackInfo {
         let blocks = record.blocks.iter();
@@ -104,8 +91,6 @@ impl PackInfo {
             salt: record.salt,
             commitment: record.commitment,
             writer: record.writer,
-            proof: record.proof,
-            vouched: record.vouched,
             directory_offset: record.directory_offset,
             directory_length: record.directory_length,
             chunks: record.places().count() as u64,

@@ -34,7 +34,7 @@ pub(super) struct Layout {
 pub(super) const INDEX: Layout = Layout {
     // `COPL`.
     application: 0x434f_504c,
-    number: 5,
+    number: 4,
     tables: "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -42,10 +42,9 @@ CREATE TABLE index_objects (id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT 
 CREATE TABLE packs (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE, length INTEGER NOT NULL, contents INTEGER NOT NULL,
   salt BLOB NOT NULL, commitment BLOB NOT NULL, directory_offset INTEGER NOT NULL, directory_length INTEGER NOT NULL,
-  chunks INTEGER NOT NULL, blocks BLOB NOT NULL, writer INTEGER NOT NULL, proof BLOB);
+  chunks INTEGER NOT NULL, blocks BLOB NOT NULL, writer INTEGER NOT NULL);
 CREATE TABLE pack_directories (pack INTEGER PRIMARY KEY, plain BLOB NOT NULL);
-CREATE TABLE pack_sources (
-  index_object INTEGER NOT NULL, pack INTEGER NOT NULL, vouches INTEGER NOT NULL, PRIMARY KEY (index_object, pack)) WITHOUT ROWID;
+CREATE TABLE pack_sources (index_object INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (index_object, pack)) WITHOUT ROWID;
 CREATE INDEX pack_sources_by_pack ON pack_sources (pack);
 CREATE TABLE chunks (
   key INTEGER PRIMARY KEY, confirm INTEGER NOT NULL, pack INTEGER NOT NULL, block INTEGER NOT NULL,

@@ -161,9 +161,9 @@ impl Index {
     pub fn holds(&self, object: &Id, record: &PackRecord, sums: Option<&Sums>) -> Result<bool, Error> {
         let reader = self.reader();
         let Some(row) = row_of(&reader, &record.name)? else { return Ok(false) };
-        let link = "SELECT 1 FROM pack_sources WHERE pack = ?1 AND vouches = ?3
+        let link = "SELECT 1 FROM pack_sources WHERE pack = ?1
             AND index_object = (SELECT id FROM index_objects WHERE name = ?2)";
-        if !reader.prepare_cached(link)?.exists((row, &object.0[..], record.vouched))? {
+        if !reader.prepare_cached(link)?.exists((row, &object.0[..]))? {
             return Ok(false);
         }
         self.agrees_at(&reader, row, record, sums)
@@ -189,8 +189,7 @@ impl Index {
         let mut query = reader.prepare_cached(&format!("{} WHERE id = ?1", chunks::SELECT_PACK))?;
         let mut rows = query.query([row])?;
         let Some(Ok(found)) = rows.next()?.map(chunks::pack_of) else { return Ok(false) };
-        let PackInfo { row: found_row, listed, vouched, .. } = found;
-        let wanted = PackInfo { row: found_row, listed, vouched, ..PackInfo::of(record) };
+        let wanted = PackInfo { row: found.row, listed: found.listed, ..PackInfo::of(record) };
         if found != wanted {
             return Ok(false);
         }

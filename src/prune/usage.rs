@@ -42,8 +42,6 @@ pub struct PackUse {
     pub name: Id,
     /// Who made it: the number of a writer, or 0.
     pub writer: u32,
-    /// A full key made it, or read all of it and says so.
-    pub is_shared: bool,
     pub length: u64,
     pub standing: Standing,
     pub is_damaged: bool,
@@ -98,22 +96,21 @@ impl Usage {
         self.pack(place.pack).is_some_and(is_missed)
     }
 
-    /// The best of a chunk's places in packs that full keys made or vouch for: one that counts, the same for everyone who looks.
+    /// The best of a chunk's places in packs that full keys made: one that counts, the same for everyone who looks.
     fn best<'p>(&self, places: &'p [Place]) -> Option<(Standing, &'p Place)> {
         places
             .iter()
             .filter_map(|place| Some((self.there(place)?, place)))
-            .filter(|(pack, _)| pack.is_shared)
+            .filter(|(pack, _)| pack.writer == FULL)
             .min_by_key(|(pack, place)| {
-                // Nobody's goes for one that is only vouched for.
-                (pack.standing, pack.is_damaged, pack.writer != FULL, pack.name, place.block, place.offset)
+                (pack.standing, pack.is_damaged, pack.name, place.block, place.offset)
             })
             .map(|(pack, place)| (pack.standing, place))
     }
 
-    /// Gives the places of a chunk that count for who needs it. For full keys, the best in packs that full keys made or vouch for, and only where
-    /// that is not good each in a pack of who adds only. For who adds only, that and each of those: what these say they hold makes
-    /// nobody's superfluous, and some rely on their own alone; only of what is marked a good one elsewhere is enough.
+    /// Gives the places of a chunk that count for who needs it. For full keys, the best in packs that full keys made, and only where that is not
+    /// good each in a pack of who adds only. For who adds only, that and each of those: what these say they hold makes nobody's
+    /// superfluous, and they rely on their own alone; only of what is marked a good one elsewhere is enough.
     fn counting(&self, places: &[Place], is_writers: bool, counting: &mut Vec<(Standing, Place)>) {
         counting.clear();
         let best = self.best(places);
@@ -128,12 +125,8 @@ impl Usage {
             return;
         }
         for (pack, place) in places.iter().filter_map(|place| Some((self.there(place)?, place))) {
-            let one = (pack.standing, *place);
-            if pack.writer != FULL
-                && !(pack.standing == Standing::Marked && is_safe)
-                && !counting.contains(&one)
-            {
-                counting.push(one);
+            if pack.writer != FULL && !(pack.standing == Standing::Marked && is_safe) {
+                counting.push((pack.standing, *place));
             }
         }
     }
@@ -226,7 +219,6 @@ pub(super) fn laid_out(run: &Run<'_>, used: Used, perhaps_used: Used) -> Result<
             row: pack.row,
             name: pack.name,
             writer: pack.writer,
-            is_shared: pack.is_shared(),
             length: pack.length,
             standing,
             is_damaged: damaged.contains(&pack.name),

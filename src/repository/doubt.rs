@@ -49,8 +49,9 @@ impl Repository {
             };
             let is_known = known.contains(&name);
             let (mut wrong, mut new) = (Vec::new(), Vec::new());
-            for record in packs::records(&object).into_iter().filter(|pack| !self.is_removed(&pack.name)) {
-                named.insert(record.name);
+            for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
+                named.insert(entry.name);
+                let record = packs::record(entry);
                 if self.index.holds(&name, &record, Some(&sums))? {
                     continue;
                 }
@@ -109,7 +110,8 @@ impl Repository {
         self.each_index_object(stop, &mut |name, object| {
             let Ok(object) = object else { return Ok(()) };
             let (mut lacking, mut unlinked) = (Vec::new(), Vec::new());
-            for record in packs::records(&object).into_iter().filter(|pack| !self.is_removed(&pack.name)) {
+            for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
+                let record = packs::record(entry);
                 if self.index.holds(&name, &record, Some(&sums))? {
                     continue;
                 }
@@ -146,21 +148,6 @@ impl Repository {
             }
         }
         Ok(gone_meanwhile)
-    }
-
-    /// Forgets what is known of packs that a full key vouches for, where that says otherwise: what was read wholly goes before what somebody
-    /// said.
-    pub(super) fn make_way(&self, records: &[PackRecord]) -> Result<(), Error> {
-        let mut wrong = Vec::new();
-        for record in records.iter().filter(|record| record.vouched) {
-            if !self.index.agrees(record)? {
-                wrong.push(record.name);
-            }
-        }
-        if !wrong.is_empty() {
-            self.index.drop_packs(&wrong)?;
-        }
-        Ok(())
     }
 
     /// Says of these packs what this index object says, where the local index says otherwise: a repair put it in the place of one that was

@@ -110,7 +110,7 @@ impl Repository {
         if crate::crypto::object_name(&bytes) != *name {
             return Ok(false);
         }
-        let entry = self.entry_of_end(name, length, 0, &bytes)?;
+        let entry = self.read_pack_entry(name, length)?;
         let record = packs::record(&entry);
         if as_indexed && !self.index.agrees(&record)? {
             return Ok(false);
@@ -177,12 +177,7 @@ impl Repository {
 }
 
 /// Whether the plain bytes of a block are the chunks that it should hold.
-pub(super) fn holds(
-    repository: &Repository,
-    directory: &pack::Directory,
-    block: &pack::Block,
-    plain: &[u8],
-) -> bool {
+fn holds(repository: &Repository, directory: &pack::Directory, block: &pack::Block, plain: &[u8]) -> bool {
     let mut start = 0;
     block.chunks.iter().all(|(id, length)| {
         let chunk = plain.get(start..start + *length as usize);

@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::healing::holds;
-use super::{Error, Repository, get_named, list_names, packs, put_named};
+use super::{Error, Repository, get_named, list_names, put_named};
 use crate::backend::Kind;
 use crate::crypto::{FULL, Keys};
 use crate::format::header;
@@ -64,69 +63,41 @@ impl Repository {
         Ok((writer, decoded))
     }
 
-    /// Holds what one who only adds says of packs to the packs themselves: it could give those of others for its own, and of one of which it
-    /// kept the key it could say now this and now that. Those that storage does not give are left out, and found missing like others.
+    /// Holds what one who only adds says of packs to the packs themselves: it could give those of others for its own. Those that are removed
+    /// are left out.
     ///
-    /// Errors: `Damaged` when it does.
+    /// Errors: `Damaged` when it does, and when storage does not give a pack: what is not believed must not be forgotten either, as if
+    /// nothing were missing, when the pack may come back and somebody else says that he holds the same.
     fn hold_to_packs(&self, object: &Id, packs: &mut Vec<PackEntry>) -> Result<(), Error> {
-        for (entry, is_so) in self.gathered(std::mem::take(packs), &|entry| self.is_as_said(entry)) {
+        let is_there = |entry: &PackEntry| !self.is_removed(&entry.name);
+        let wanted = std::mem::take(packs).into_iter().filter(is_there).collect();
+        let damaged = |what: &str| Error::damaged(Kind::Index, &object.to_string(), what);
+        for (entry, is_so) in self.gathered(wanted, &|entry| self.is_as_said(entry)) {
             match is_so? {
                 Some(true) => packs.push(entry),
-                None => {}
                 Some(false) => {
-                    let what =
-                        format!("what it says of pack {} is not what that pack itself says", entry.name);
-                    return Err(Error::damaged(Kind::Index, &object.to_string(), &what));
+                    let what = format!("it takes pack {} for its own, which somebody else made", entry.name);
+                    return Err(damaged(&what));
+                }
+                // Perhaps a prune just removed it.
+                None if self.removals()?.removed().contains(&entry.name) => {}
+                None => {
+                    return Err(damaged(&format!("pack {}, which it names, can not be read", entry.name)));
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether a pack itself says what an entry says of it: nobody can change that, since its name goes by all of its bytes. Of an entry that
-    /// is known it was seen before. None when it can not be seen.
+    /// Whether a pack begins, or ends, as an entry says, which with the entry's proof says everything. Of one that is known so, it was seen
+    /// before. None when it can not be seen.
     fn is_as_said(&self, entry: &PackEntry) -> Result<Option<bool>, Error> {
-        let known = self.index.pack(&entry.name)?;
-        if known.as_ref().is_some_and(|known| {
-            known.writer == entry.maker.writer && blake3::Hash::from(known.proof) == entry.maker.proof
-        }) {
+        let said = (entry.maker.writer, entry.salt, entry.commitment);
+        if let Some(known) = self.index.pack(&entry.name)?
+            && (known.writer, known.salt, known.commitment) == said
+        {
             return Ok(Some(true));
         }
-        let (start, length) = (entry.directory_offset, entry.length - entry.directory_offset);
-        match self.read_pack_range(&entry.name, start, length as usize) {
-            Ok(end) => match self.entry_of_end(&entry.name, entry.length, start, &end) {
-                Ok(own) => return Ok(Some(own == *entry)),
-                Err(_) if self.ends_otherwise(entry, &end) => return Ok(Some(false)),
-                Err(_) => {}
-            },
-            Err(error) if error.is_damage() => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(own) = self.mended_entry(&entry.name) {
-            return Ok(Some(own == *entry));
-        }
-        // A full key read it when its directory was as it should be.
-        if known.is_some_and(|known| known.vouched) {
-            return Ok(Some(false));
-        }
-        self.blocks_are_as_said(entry)
-    }
-
-    /// Whether a pack's footer, which is not damaged, says that its directory lies elsewhere.
-    fn ends_otherwise(&self, entry: &PackEntry, end: &[u8]) -> bool {
-        end.last_chunk::<FOOTER_LEN>()
-            .and_then(|footer| pack::decode_footer(footer, entry.length, self.keys.repository).ok())
-            .filter(|footer| pack::find_key(&self.keys, footer).is_some())
-            .is_some_and(|footer| {
-                (footer.directory_offset, footer.directory_length)
-                    != (entry.directory_offset, entry.directory_length)
-            })
-    }
-
-    /// The same of a pack whose directory is damaged, by what it begins or ends with, and by its blocks: those that open were sealed as they
-    /// are by who made it.
-    fn blocks_are_as_said(&self, entry: &PackEntry) -> Result<Option<bool>, Error> {
-        let said = (entry.maker.writer, entry.salt, entry.commitment);
         let mut seen = None;
         for offset in [0, entry.length.saturating_sub(FOOTER_LEN as u64)] {
             let head = match self.read_pack_range(&entry.name, offset, BLOCKS_AT) {
@@ -135,28 +106,13 @@ impl Repository {
                 Err(error) => return Err(error),
             };
             match pack::decode_head(&head, self.keys.repository) {
-                Ok(head) if head == said => {
-                    seen = Some(true);
-                    break;
-                }
+                Ok(head) if head == said => return Ok(Some(true)),
                 // One of its own that is damaged there, or of which it says something new, is known by nothing.
                 Ok((writer, ..)) if writer != entry.maker.writer => seen = Some(false),
                 _ => {}
             }
         }
-        if seen != Some(true) {
-            return Ok(seen);
-        }
-        let mut any_opens = entry.directory.blocks.is_empty();
-        for (number, block) in entry.directory.blocks.iter().enumerate() {
-            match self.read_block_of(entry, number) {
-                Ok(plain) if holds(self, &entry.directory, block, &plain) => any_opens = true,
-                Ok(_) => return Ok(Some(false)),
-                Err(error) if error.is_damage() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(any_opens.then_some(true))
+        Ok(seen)
     }
 
     /// How an object begins, when that is a header of its kind, without reading all of it.
@@ -199,24 +155,6 @@ impl Repository {
         let keys = self.keys.in_place_of(writer);
         let keys = keys.ok_or_else(|| Error::Closed { object: "an index object".to_owned() })?;
         self.put_index_object_by(&keys, object)
-    }
-
-    /// Says that these packs of who adds only hold what they say: all of each was read. From then on everybody relies on them who sees what full
-    /// keys say.
-    pub fn vouch(&self, mut packs: Vec<PackEntry>) -> Result<(), Error> {
-        self.check_full()?;
-        while !packs.is_empty() {
-            let rest = packs.split_off(fitting(&packs, PACKS_PER_INDEX));
-            let mut object = IndexObject { packs, ..IndexObject::default() };
-            let name = self.put_index_object(&mut object)?;
-            match self.index.add_packs(Some(name), &packs::records(&object)) {
-                // The cache is only a help: it comes with the next synchronisation.
-                Err(error) if error.is_passing() => {}
-                other => other?,
-            }
-            packs = rest;
-        }
-        Ok(())
     }
 
     /// Writes anew what index objects say of other packs than these, and gives the names of those that can go then. What tombstones name

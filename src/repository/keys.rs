@@ -184,14 +184,9 @@ impl Repository {
         self.keys.writer() != FULL
     }
 
-    /// Whether there is a write-only key that sees what full keys stored.
-    pub fn shares_index(&self) -> Result<bool, Error> {
-        Ok(self.key_slots()?.0.iter().any(|slot| slot.description.shares))
-    }
-
-    /// Relies on the packs that its key is for, and on those that full keys made or vouch for when it sees them and `and_shared` says so.
-    pub(super) fn rely(&self, and_shared: bool) {
-        self.index.rely_on(self.keys.writer(), and_shared && self.sees_shared());
+    /// Relies on the packs that its key is for, and on those that full keys made when it sees them and `and_full` says so.
+    pub(super) fn rely(&self, and_full: bool) {
+        self.index.rely_on(self.keys.writer(), and_full && self.sees_shared());
     }
 
     /// Whether it sees what full keys stored.

@@ -5,7 +5,7 @@ use super::{Error, Repository};
 use crate::backend::Kind;
 use crate::crypto::FULL;
 use crate::format::header;
-use crate::format::index::{IndexObject, Maker, PackEntry};
+use crate::format::index::{Maker, PackEntry};
 use crate::format::pack::{self, FOOTER_LEN};
 use crate::index::{BlockRecord, PackRecord};
 use crate::model::Id;
@@ -14,15 +14,6 @@ use crate::model::Id;
 pub const READ_FACT: &str = "read ";
 /// Under which the cache remembers when a check ended last, and how much it found.
 pub const CHECKED_FACT: &str = "checked";
-
-/// What the local index keeps of the packs that an index object names. A writer's pack that a full key names is one that it read.
-pub fn records(object: &IndexObject) -> Vec<PackRecord> {
-    let record = |entry: &PackEntry| {
-        let vouched = object.made_by == FULL && entry.maker.writer != FULL;
-        PackRecord { vouched, ..record(entry) }
-    };
-    object.packs.iter().map(record).collect()
-}
 
 /// What the local index keeps of a pack.
 pub fn record(entry: &PackEntry) -> PackRecord {
@@ -33,8 +24,6 @@ pub fn record(entry: &PackEntry) -> PackRecord {
         salt: entry.salt,
         commitment: entry.commitment,
         writer: entry.maker.writer,
-        proof: entry.maker.proof,
-        vouched: false,
         directory_offset: entry.directory_offset,
         directory_length: entry.directory_length,
         // The blocks say it all; the text would only take room in the cache.
@@ -73,19 +62,13 @@ impl Repository {
         }
     }
 
-    /// What the directory of a pack says that recovery data brings back.
-    pub(super) fn mended_entry(&self, name: &Id) -> Option<PackEntry> {
+    fn mended_entry(&self, name: &Id) -> Option<PackEntry> {
         let pack = self.mended(name)?;
-        self.entry_of_end(name, pack.len() as u64, 0, &pack).ok()
-    }
-
-    /// The directory of a pack of that length, of which these bytes are the end, from that offset on.
-    pub fn entry_of_end(&self, name: &Id, length: u64, start: u64, bytes: &[u8]) -> Result<PackEntry, Error> {
-        self.entry_by(name, length, &|offset, length| {
-            let from = offset.checked_sub(start).and_then(|from| usize::try_from(from).ok());
-            let part = from.and_then(|from| bytes.get(from..)?.get(..length));
-            Ok(part.unwrap_or_default().to_vec())
-        })
+        let read = |offset: u64, length: usize| {
+            let bytes = usize::try_from(offset).ok().and_then(|start| pack.get(start..)?.get(..length));
+            Ok(bytes.unwrap_or_default().to_vec())
+        };
+        self.entry_by(name, pack.len() as u64, &read).ok()
     }
 
     /// The directory of a pack of which `read` gives so many bytes at an offset.
@@ -158,7 +141,11 @@ impl Repository {
             Err(error) => return Err(error),
         };
         for object in self.index.index_objects_of(name)? {
-            let object = self.load_index_object(&object)?;
+            let object = match self.load_index_object(&object) {
+                // Another one may say it.
+                Err(error) if error.is_damage() => continue,
+                other => other?,
+            };
             if let Some(entry) = object.packs.into_iter().find(|entry| entry.name == *name) {
                 return Ok((entry, Some(problem)));
             }

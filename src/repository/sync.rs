@@ -161,7 +161,6 @@ impl Repository {
         {
             let mut seen = self.seen();
             hidden_packs.extend(&seen.unsound);
-            seen.removed = removals.packs.into_iter().collect();
             seen.unreadable = unreadable;
         }
         self.index.set_hidden(&hidden_packs, &[])?;
@@ -183,11 +182,7 @@ impl Repository {
     ) -> Result<(), Error> {
         match object {
             Ok(object) => {
-                let records = packs::records(&object);
-                if records.iter().any(|record| record.vouched) {
-                    self.index.take_in(std::mem::take(intake))?;
-                    self.make_way(&records)?;
-                }
+                let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                 // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.
                 let corrects = object.replaces.iter().any(|old| !explained.contains(old));
                 drop(object);
@@ -261,6 +256,7 @@ impl Repository {
         synced.problems.extend(removals.problems);
         {
             let mut seen = self.seen();
+            seen.removed = removed.packs.iter().copied().collect();
             seen.removals = removals.names.into_iter().collect();
             seen.marked = hidden_packs.iter().copied().collect();
         }
@@ -270,13 +266,13 @@ impl Repository {
             match self.damage(name) {
                 Ok(damage) => damaged.extend(damage.packs),
                 Err(error) => {
-                    knows_damage = false;
+                    // As older programs wrote it: what it calls damaged is not known to who only adds.
+                    knows_damage &= !matches!(error, Error::Closed { .. });
                     synced.problems.push(error);
                 }
             }
         }
-        // Of records as older programs wrote them one who only adds learns nothing: what full keys say is there may be what these call damaged.
-        self.rely(knows_damage || !self.is_write_only());
+        self.rely(knows_damage);
         hidden_packs.extend(&damaged);
         {
             let mut seen = self.seen();

@@ -1,7 +1,7 @@
 //! Sealed objects: changed ones never open, and hostile records under a good seal are refused like any other bytes.
 
 use crate::decoders::{attack, directory, id, keys, segments};
-use copal::crypto::{FULL, Keys, MasterKey, password::Cost};
+use copal::crypto::{Keys, MasterKey, password::Cost};
 use copal::format::index::{self, IndexObject, PackEntry};
 use copal::format::note::{self, Link, Note, Verb};
 use copal::format::record::Writer;
@@ -79,7 +79,6 @@ fn small_objects(keys: &Keys) -> Vec<(u8, Vec<u8>, Opens)> {
         snapshots: vec![b"object".to_vec()],
         replaces: vec![id(1)],
         config: b"config".to_vec(),
-        made_by: FULL,
     };
     let removal =
         Removal { packs: vec![id(1), id(2)], done: true, index_objects: vec![id(3)], ..Removal::default() };

@@ -15,12 +15,6 @@ pub struct Thief {
     pub keys: Keys,
 }
 
-/// A pack of the thief's own, whose key it kept.
-pub struct Made {
-    key: PackKey,
-    pub entry: PackEntry,
-}
-
 /// A note of nothing.
 pub fn a_note() -> Note {
     Note {
@@ -71,51 +65,41 @@ impl Thief {
 
     /// Stores a pack that says it holds these chunks, and holds other bytes.
     pub fn rubbish(&self, backend: &Local, chunks: &[&[u8]]) {
-        let made = self.pack(backend, chunks, false, &|_| true);
-        self.index(backend, made.entry);
+        let hasher = Hasher::new(&self.keys);
+        let named =
+            chunks.iter().map(|chunk| (hasher.id(Contents::Data, chunk), chunk.len() as u32)).collect();
+        self.rubbish_called(backend, named);
     }
 
-    /// Stores a pack that holds these chunks, as it says, under a name that fits.
-    pub fn plant(&self, backend: &Local, chunks: &[&[u8]], fits: &dyn Fn(&Id) -> bool) -> Made {
-        let made = self.pack(backend, chunks, true, fits);
-        self.index(backend, made.entry.clone());
-        made
-    }
-
-    fn pack(&self, backend: &Local, chunks: &[&[u8]], is_honest: bool, fits: &dyn Fn(&Id) -> bool) -> Made {
-        loop {
-            let (key, salt) = PackKey::generate(&self.keys, Contents::Data).unwrap();
-            let hasher = Hasher::new(&self.keys);
-            let named: Vec<(Id, u32)> =
-                chunks.iter().map(|chunk| (hasher.id(Contents::Data, chunk), chunk.len() as u32)).collect();
-            let plain: u32 = named.iter().map(|(_, length)| length).sum();
-            let mut stored = if is_honest { chunks.concat() } else { vec![0x5a; plain as usize] };
-            key.seal_block(0, &mut stored).unwrap();
-            let mut bytes = key.head();
-            bytes.extend_from_slice(&stored);
-            let block = Block {
-                codec: CODEC_PLAIN,
-                offset: BLOCKS_AT as u64,
-                stored: stored.len() as u32,
-                plain,
-                chunks: named,
-            };
-            let directory = Directory {
-                contents: Contents::Data,
-                blocks: vec![block],
-                domain: Id16([6; 16]),
-                written: Time::new(1_790_000_000, 0),
-            };
-            let plain = pack::encode_directory(&directory);
-            let (directory_offset, directory_length) = key.finish(&mut bytes, &plain).unwrap();
-            let (name, length) = (object_name(&bytes), bytes.len() as u64);
-            if !fits(&name) {
-                continue;
-            }
-            self.put(backend, Kind::Packs, &bytes);
-            let maker = Maker::of(&key, &name, length, directory_offset, &plain);
-            let commitment = key.commitment();
-            let entry = PackEntry {
+    /// The same by the ids and lengths of chunks.
+    pub fn rubbish_called(&self, backend: &Local, named: Vec<(Id, u32)>) {
+        let (key, salt) = PackKey::generate(&self.keys, Contents::Data).unwrap();
+        let plain: u32 = named.iter().map(|(_, length)| length).sum();
+        let mut stored = vec![0x5a; plain as usize];
+        key.seal_block(0, &mut stored).unwrap();
+        let mut bytes = key.head();
+        bytes.extend_from_slice(&stored);
+        let block = Block {
+            codec: CODEC_PLAIN,
+            offset: BLOCKS_AT as u64,
+            stored: stored.len() as u32,
+            plain,
+            chunks: named,
+        };
+        let directory = Directory {
+            contents: Contents::Data,
+            blocks: vec![block],
+            domain: Id16([6; 16]),
+            written: Time::new(1_790_000_000, 0),
+        };
+        let plain = pack::encode_directory(&directory);
+        let (directory_offset, directory_length) = key.finish(&mut bytes, &plain).unwrap();
+        let (name, length) = (self.put(backend, Kind::Packs, &bytes), bytes.len() as u64);
+        let maker = Maker::of(&key, &name, length, directory_offset, &plain);
+        let commitment = key.commitment();
+        self.index(
+            backend,
+            PackEntry {
                 name,
                 length,
                 salt,
@@ -124,27 +108,8 @@ impl Thief {
                 directory_offset,
                 directory_length,
                 maker,
-            };
-            return Made { key, entry };
-        }
-    }
-
-    /// Says of a pack of its own that it holds these blocks, with a proof that fits, in an index object whose name fits.
-    pub fn say_again(&self, backend: &Local, made: &Made, blocks: Vec<Block>, fits: &dyn Fn(&Id) -> bool) {
-        let directory = Directory { blocks, ..made.entry.directory.clone() };
-        let (name, length, offset) = (&made.entry.name, made.entry.length, made.entry.directory_offset);
-        let maker = Maker::of(&made.key, name, length, offset, &pack::encode_directory(&directory));
-        let entry = PackEntry { directory, maker, ..made.entry.clone() };
-        // In the place of something, as a repair would say it.
-        let object =
-            IndexObject { packs: vec![entry], replaces: vec![Id([7; 32])], ..IndexObject::default() };
-        loop {
-            let bytes = index::encode(&self.keys, &object).unwrap();
-            if fits(&object_name(&bytes)) {
-                self.put(backend, Kind::Index, &bytes);
-                return;
-            }
-        }
+            },
+        );
     }
 
     /// Stores packs that begin and end like these, and hold nothing between: of such a name, and of their own.

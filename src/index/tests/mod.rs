@@ -21,8 +21,6 @@ fn pack(name: u64, chunks: &[Id]) -> PackRecord {
     let plain = 100 * chunks.len() as u32;
     PackRecord {
         writer: 0,
-        proof: [0; 32],
-        vouched: false,
         name: id(name),
         length: 4096,
         contents: Contents::Data,
