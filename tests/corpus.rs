@@ -25,9 +25,9 @@ const CORPUS_BYTES: u64 = 500_000;
 /// Memory for each byte of input, and for any input; as in tests/hostile/decoders.rs, twice, since each is read, written and read again.
 const FACTOR: usize = 1024;
 const SLACK: usize = 1 << 20;
-/// Targets whose memory has nothing to do with the input's length: whole repositories, the command line, compiled patterns, and compressed
-/// payloads, which may say that they are up to `SMALL_MAX` long.
-const LARGE: [&str; 5] = ["repository", "arguments", "patterns", "ignore", "small"];
+/// Targets whose memory has nothing to do with the input's length: whole repositories, the command line, compiled patterns, and what may
+/// say that it is long before it comes: compressed payloads, up to `SMALL_MAX`, and what stands before an entry of an archive, up to 8 MiB.
+const LARGE: [&str; 6] = ["repository", "arguments", "patterns", "ignore", "small", "tar"];
 
 /// Changed inputs of each target when nothing else is said.
 const ROUNDS: u64 = 300;

@@ -10,12 +10,12 @@ mod error;
 mod place;
 mod pour;
 pub mod program;
-mod records;
+pub mod records;
 pub mod restic;
 mod row;
 mod run;
 mod stream;
-mod tar;
+pub mod tar;
 #[cfg(test)]
 mod tests;
 mod tree;

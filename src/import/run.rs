@@ -126,7 +126,7 @@ impl Work<'_, '_> {
 
     fn archive(&mut self, output: &mut dyn Read) -> Result<(), Error> {
         let mut archive = Archive::new(BufReader::with_capacity(READ_AT_ONCE, output));
-        while let Some(entry) = archive.next()? {
+        while let Some(entry) = archive.next_entry()? {
             self.pour.check_stop()?;
             self.pour.checkpoint_when_due()?;
             self.entry(entry, &mut archive)?;

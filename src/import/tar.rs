@@ -73,7 +73,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The next entry; none at the end of the archive, when all that follows it is read too.
-    pub fn next(&mut self) -> Result<Option<Entry>, Error> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         self.skip()?;
         let mut before = Before::default();
         for _ in 0..HEADERS_MOST {

@@ -50,7 +50,7 @@ fn sample() -> Vec<u8> {
 fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, Error> {
     let mut archive = Archive::new(bytes);
     let mut all = Vec::new();
-    while let Some(entry) = archive.next()? {
+    while let Some(entry) = archive.next_entry()? {
         let mut content = Vec::new();
         let mut buffer = [0; 100];
         // As much as there is, whatever the header says.

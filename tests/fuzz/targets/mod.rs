@@ -3,6 +3,7 @@
 //! `tests/fuzz/target.rs` runs them under cargo-fuzz, `tests/corpus.rs` with what was kept in `fixtures/fuzz`. A target panics when a rule is
 //! broken: what was accepted is not the same when it was written and read again, or lies outside the limits.
 
+mod archives;
 mod local;
 mod objects;
 mod records;
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "slot", run: objects::slot, seeds: objects::slot_seeds },
     Target { name: "small", run: objects::small, seeds: objects::small_seeds },
     Target { name: "snapshot", run: records::snapshot, seeds: records::snapshot_seeds },
+    Target { name: "tar", run: archives::tar, seeds: archives::tar_seeds },
     Target { name: "text", run: texts::text, seeds: texts::text_seeds },
     Target { name: "tree", run: trees::tree, seeds: trees::tree_seeds },
 ];
