@@ -139,6 +139,28 @@ fn a_new_profile_is_sound_and_never_written_over() {
 }
 
 #[test]
+fn a_new_profile_for_a_write_only_key_does_what_that_may() {
+    let sandbox = bare();
+    let (repository, key) = (sandbox.repository(), sandbox.key_file());
+    let (repository, key) = (repository.to_str().unwrap(), key.to_str().unwrap());
+    let words =
+        ["key", "add", "-r", repository, "--key-file", key, "--write-only", "--new-key-file", "web.key"];
+    sandbox.run(words).expect(0);
+    sandbox.write("source/file", "kept");
+    let words =
+        ["profile", "new", "web", "--write-only", "-r", repository, "--key-file", "web.key", "source"];
+    sandbox.run(words).expect(0);
+    let text = std::fs::read_to_string(sandbox.path("home/config/copal/web.toml")).unwrap();
+    assert!(["[forget]", "[prune]", "[check]", "[drill]"].iter().all(|part| !text.contains(part)), "{text}");
+    let ran = sandbox.run(["run", "web"]).expect(0);
+    assert!(ran.text().contains("; snapshot "), "{ran}");
+    // With all that others do, it would be told so every night.
+    let words = ["profile", "new", "all", "-r", repository, "--key-file", "web.key", "source"];
+    sandbox.run(words).expect(0);
+    sandbox.run(["run", "all"]).expect(6);
+}
+
+#[test]
 fn what_is_inherited_is_shown_with_where_it_comes_from() {
     let sandbox = bare();
     profile(

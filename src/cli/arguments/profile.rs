@@ -36,6 +36,9 @@ pub struct ProfileNew {
     /// What it saves [default: your home folder; root's: /etc, /home, /root, /srv and /var/lib, as far as they are there]
     #[arg(value_name = "SOURCE", value_parser = values::bytes())]
     pub sources: Vec<OsString>,
+    /// Without what a write-only key may not do: forget, prune, check, drill
+    #[arg(long)]
+    pub write_only: bool,
 }
 
 /// Say what is wrong with profiles, with the line where it stands

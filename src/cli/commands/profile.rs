@@ -89,7 +89,13 @@ fn make(context: &Context<'_>, new: &ProfileNew) -> Result<Code, Failure> {
             })
         }
     };
-    let text = crate::profile::template(&new.name, repository.as_deref(), &key_line(context)?, &sources);
+    let text = crate::profile::template(
+        &new.name,
+        repository.as_deref(),
+        &key_line(context)?,
+        &sources,
+        new.write_only,
+    );
     let failed = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             return Failure::new(Code::Refused, format!("{} is there already", shown(&file)))
