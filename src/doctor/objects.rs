@@ -83,7 +83,7 @@ fn damaged(kind: Kind, objects: Vec<(String, String)>, folder: Option<&Path>) ->
         ),
         Kind::Index => (
             Matter::IndexDamaged,
-            "index objects are damaged; the packs themselves say all that they said",
+            "index objects are damaged, or name packs that can not be read; the packs that can say themselves all that was said of them",
             Some("repair index"),
         ),
         Kind::Snapshots | Kind::Confirmed => (

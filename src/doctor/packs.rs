@@ -53,6 +53,10 @@ impl Named {
                     continue;
                 }
             };
+            if let Some(error) = repository.unseen(&name, &object) {
+                problems.add(Kind::Index, &error);
+                named.unreadable = true;
+            }
             for entry in object.packs.into_iter().filter(|entry| !removed.contains(&entry.name)) {
                 named.packs.insert(entry.name, entry.length);
                 if !named.wanted.is_empty() && stored.get(&entry.name) == Some(&entry.length) {

@@ -51,6 +51,8 @@ pub struct IndexObject {
     pub replaces: Vec<Id>,
     /// A copy of the newest `config`.
     pub config: Vec<u8>,
+    /// Not in it: packs that it names too and that storage did not give when it was held to them.
+    pub unseen: Vec<Id>,
 }
 
 fn encode_entry(entry: &PackEntry) -> Vec<u8> {

@@ -228,7 +228,10 @@ pub(super) fn laid_out(run: &Run<'_>, used: Used, perhaps_used: Used) -> Result<
         });
     })?;
     let by_row = packs.iter().enumerate().map(|(number, pack)| (pack.row, number)).collect();
-    let strange = |name: &Id| !known.contains(name) && !marked.contains(name) && !removed.contains(name);
+    // What is written down as damaged and named by nothing may have been out of reach when the index was repaired.
+    let strange = |name: &Id| {
+        !known.contains(name) && !marked.contains(name) && !removed.contains(name) && !damaged.contains(name)
+    };
     let mut leftovers: Vec<Id> = stored.keys().filter(|name| strange(name)).copied().collect();
     leftovers.sort_unstable();
     let leftover_bytes = leftovers.iter().filter_map(|name| stored.get(name)).sum();

@@ -7,6 +7,7 @@ use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
 use crate::format::limits::INDEX_PACKS;
+use crate::format::session::Damage;
 use crate::model::Id;
 use crate::progress::Event;
 use crate::repository::index_objects::{chunks_of, fitting};
@@ -30,17 +31,21 @@ pub struct IndexPlan {
     /// Index objects that say something else than the packs themselves, and how many packs that is: they are replaced.
     pub wrong: Vec<Id>,
     pub wrong_packs: u64,
+    /// Index objects of write-only keys that name packs which can not be read, and those packs: what these hold is lost, unless they come back.
+    pub partly: Vec<Id>,
+    pub unseen: Vec<Id>,
 }
 
 impl IndexPlan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.unreadable.is_empty() && self.unnamed_packs == 0 && self.wrong.is_empty()
+        [&self.unreadable, &self.wrong, &self.partly].iter().all(|names| names.is_empty())
+            && self.unnamed_packs == 0
     }
 
     /// Whether something goes that can not be had again.
     pub fn takes_away(&self) -> bool {
-        !self.unreadable.is_empty()
+        !self.unreadable.is_empty() || !self.unseen.is_empty()
     }
 }
 
@@ -89,6 +94,12 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(u32, Id, u64
             Ok(object) => {
                 plan.objects += 1;
                 named.extend(object.packs.iter().map(|entry| entry.name));
+                if !object.unseen.is_empty() {
+                    // It is put anew without them.
+                    plan.unseen.extend(&object.unseen);
+                    plan.partly.push(name);
+                    continue;
+                }
                 let mut wrong = 0;
                 for entry in object.packs.iter().filter(|entry| read_packs && !removed.contains(&entry.name))
                 {
@@ -112,7 +123,7 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(u32, Id, u64
     let mut unnamed = Vec::new();
     for (name, length) in stored {
         run.check_stop()?;
-        if named.contains(&name) || removed.contains(&name) {
+        if named.contains(&name) || removed.contains(&name) || plan.unseen.contains(&name) {
             continue;
         }
         match run.own_entry(&name, length)? {
@@ -127,6 +138,8 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(u32, Id, u64
     }
     unnamed.sort_unstable();
     plan.unknown.sort_unstable();
+    plan.unseen.sort_unstable();
+    plan.unseen.dedup();
     plan.unreadable.sort_unstable();
     Ok((plan, unnamed))
 }
@@ -192,8 +205,14 @@ fn execute(
         }
     }
     filling.put()?;
+    // Before nothing names them any more: should they come back, nobody takes them for packs without use.
+    if !outcome.plan.unseen.is_empty() {
+        let now = run.tools.clock.now();
+        repository.put_damage(&Damage { packs: outcome.plan.unseen.clone(), lost: None, time: now })?;
+    }
     let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
-    for name in &outcome.plan.wrong {
+    let anew = [&outcome.plan.wrong[..], &outcome.plan.partly].concat();
+    for name in &anew {
         let object = match repository.load_index_object(name) {
             Ok(object) => object,
             Err(error) if error.is_damage() && !repository.backend_has(Kind::Index, name)? => continue,
@@ -229,7 +248,7 @@ fn execute(
             Err(error) => return Err(error),
         }
     }
-    for name in &outcome.plan.wrong {
+    for name in &anew {
         run.repository.remove_object(Kind::Index, name)?;
         outcome.objects_removed += 1;
     }

@@ -48,6 +48,14 @@ impl Repository {
                 }
             };
             let is_known = known.contains(&name);
+            if let Some(error) = self.unseen(&name, &object) {
+                compared.problems.push(error);
+                // A synchronisation takes it in, and remembers that.
+                if !is_known {
+                    named.extend(object.packs.iter().map(|entry| entry.name));
+                    return Ok(());
+                }
+            }
             let (mut wrong, mut new) = (Vec::new(), Vec::new());
             for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
                 named.insert(entry.name);
@@ -108,7 +116,7 @@ impl Repository {
     fn give_places_back(&self, stop: &AtomicBool) -> Result<(), Error> {
         let sums = self.index.sums(stop)?;
         self.each_index_object(stop, &mut |name, object| {
-            let Ok(object) = object else { return Ok(()) };
+            let Some(object) = object.ok().filter(|object| object.unseen.is_empty()) else { return Ok(()) };
             let (mut lacking, mut unlinked) = (Vec::new(), Vec::new());
             for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
                 let record = packs::record(entry);

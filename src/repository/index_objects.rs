@@ -58,35 +58,42 @@ impl Repository {
             .map_err(|error| Error::decode(Kind::Index, &name.to_string(), error))?;
         let writer = header::writer(&object);
         if ![FULL, self.keys.writer()].contains(&writer) {
-            self.hold_to_packs(name, &mut decoded.packs)?;
+            self.hold_to_packs(name, &mut decoded)?;
         }
         Ok((writer, decoded))
     }
 
     /// Holds what one who only adds says of packs to the packs themselves: it could give those of others for its own. Those that are removed
-    /// are left out.
+    /// are left out; those that storage does not give are set apart. What is not believed must not be forgotten either, as if nothing were
+    /// missing: the pack may come back, and somebody else say meanwhile that he holds the same.
     ///
-    /// Errors: `Damaged` when it does, and when storage does not give a pack: what is not believed must not be forgotten either, as if
-    /// nothing were missing, when the pack may come back and somebody else says that he holds the same.
-    fn hold_to_packs(&self, object: &Id, packs: &mut Vec<PackEntry>) -> Result<(), Error> {
+    /// Errors: `Damaged` when it does.
+    fn hold_to_packs(&self, object: &Id, index: &mut IndexObject) -> Result<(), Error> {
         let is_there = |entry: &PackEntry| !self.is_removed(&entry.name);
-        let wanted = std::mem::take(packs).into_iter().filter(is_there).collect();
-        let damaged = |what: &str| Error::damaged(Kind::Index, &object.to_string(), what);
+        let wanted = std::mem::take(&mut index.packs).into_iter().filter(is_there).collect();
         for (entry, is_so) in self.gathered(wanted, &|entry| self.is_as_said(entry)) {
             match is_so? {
-                Some(true) => packs.push(entry),
+                Some(true) => index.packs.push(entry),
                 Some(false) => {
                     let what = format!("it takes pack {} for its own, which somebody else made", entry.name);
-                    return Err(damaged(&what));
+                    return Err(Error::damaged(Kind::Index, &object.to_string(), &what));
                 }
-                // Perhaps a prune just removed it.
-                None if self.removals()?.removed().contains(&entry.name) => {}
-                None => {
-                    return Err(damaged(&format!("pack {}, which it names, can not be read", entry.name)));
-                }
+                None => index.unseen.push(entry.name),
             }
         }
+        if !index.unseen.is_empty() {
+            // Perhaps a prune just removed them.
+            let removed = self.removals()?.removed();
+            index.unseen.retain(|pack| !removed.contains(pack));
+        }
         Ok(())
+    }
+
+    /// What is wrong with an index object that names packs which storage does not give.
+    pub fn unseen(&self, name: &Id, object: &IndexObject) -> Option<Error> {
+        let first = object.unseen.first()?;
+        let what = format!("pack {first}, which it names, can not be read");
+        Some(Error::damaged(Kind::Index, &name.to_string(), &what))
     }
 
     /// Whether a pack begins, or ends, as an entry says, which with the entry's proof says everything. Of one that is known so, it was seen
@@ -102,7 +109,7 @@ impl Repository {
         for offset in [0, entry.length.saturating_sub(FOOTER_LEN as u64)] {
             let head = match self.read_pack_range(&entry.name, offset, BLOCKS_AT) {
                 Ok(head) => head,
-                Err(error) if error.is_damage() => continue,
+                Err(error) if error.is_damage() && !error.is_forbidden() => continue,
                 Err(error) => return Err(error),
             };
             match pack::decode_head(&head, self.keys.repository) {
@@ -199,6 +206,9 @@ impl Repository {
                 Err(error) if error.is_damage() && !self.backend_has(Kind::Index, &name)? => continue,
                 other => other?,
             };
+            if let Some(error) = self.unseen(&name, &object) {
+                return Err(error);
+            }
             old.push(name);
             let new = all.entry(writer).or_default();
             new.replaces.push(name);

@@ -39,6 +39,24 @@ impl Removals {
         self.tombstones.iter().flat_map(|(_, removal)| removal.packs.iter().copied()).collect()
     }
 
+    /// Names of the marks that a tombstone answers, and says all of. A write-only key can not tell who wrote one: no word may take back what
+    /// a mark says.
+    fn done(&self) -> HashSet<Id> {
+        let mut answers: HashMap<Id, Vec<&Removal>> = HashMap::new();
+        for (_, tombstone) in &self.tombstones {
+            if let Some(mark) = tombstone.answers {
+                answers.entry(mark).or_default().push(tombstone);
+            }
+        }
+        let is_done = |name: &Id, mark: &Removal| {
+            answers
+                .get(name)
+                .is_some_and(|all| all.iter().any(|tombstone| names_all(&tombstone.packs, &mark.packs)))
+        };
+        let done = self.marks.iter().filter(|(name, mark)| is_done(name, mark));
+        done.map(|(name, _)| *name).collect()
+    }
+
     /// Tells apart the tombstones of which another says everything, as it claims.
     fn set_apart_replaced(&mut self) {
         let by_name: HashMap<Id, &Removal> = self.tombstones.iter().map(|(name, one)| (*name, one)).collect();
@@ -59,13 +77,14 @@ impl Removals {
 
 /// Whether a tombstone says all that another one does.
 fn contains(whole: &Removal, part: &Removal) -> bool {
-    let all = |whole: &[Id], part: &[Id]| {
-        let whole: HashSet<&Id> = whole.iter().collect();
-        part.iter().all(|name| whole.contains(name))
-    };
-    all(&whole.packs, &part.packs)
-        && all(&whole.index_objects, &part.index_objects)
-        && all(&whole.snapshots, &part.snapshots)
+    names_all(&whole.packs, &part.packs)
+        && names_all(&whole.index_objects, &part.index_objects)
+        && names_all(&whole.snapshots, &part.snapshots)
+}
+
+fn names_all(whole: &[Id], part: &[Id]) -> bool {
+    let whole: HashSet<&Id> = whole.iter().collect();
+    part.iter().all(|name| whole.contains(name))
 }
 
 impl Repository {
@@ -102,13 +121,11 @@ impl Repository {
     /// The same, of those that were just listed.
     pub(super) fn removals_named(&self, listed: &[Id], from: Origin) -> Result<Removals, Error> {
         let mut removals = Removals::default();
-        let mut answered = HashSet::new();
         self.drop_gone_removals(listed);
         for name in listed.iter().copied() {
             match self.removal(&name, from) {
                 Ok(None) => continue,
                 Ok(Some(removal)) if removal.done => {
-                    answered.extend(removal.answers);
                     removals.tombstones.push((name, removal));
                 }
                 Ok(Some(removal)) => removals.marks.push((name, removal)),
@@ -120,6 +137,7 @@ impl Repository {
             }
             removals.names.push(name);
         }
+        let answered = removals.done();
         removals.answered = removals.marks.iter().map(|(name, _)| *name).collect();
         removals.answered.retain(|name| answered.contains(name));
         removals.marks.retain(|(name, _)| !answered.contains(name));

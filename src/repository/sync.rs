@@ -15,6 +15,9 @@ use crate::progress::{Event, Listener};
 /// Under which the index objects are remembered that went away unexplained.
 const LOST_INDEX_FACT: &str = "lost index objects";
 
+/// Under which the index objects are remembered that name packs which storage did not give: they are read again.
+const PARTLY_FACT: &str = "index objects in part";
+
 /// What the last synchronisation saw.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -123,8 +126,12 @@ impl Repository {
         let gone: Vec<Id> = known.difference(&present).copied().collect();
         let mut unreadable = Vec::new();
         let mut intake = Intake::default();
+        let partly = self.partly_known()?;
         let explained = &removals.index_objects;
-        let new: Vec<_> = listing.index_objects().filter(|(name, _)| !known.contains(name)).collect();
+        let new: Vec<_> = listing
+            .index_objects()
+            .filter(|(name, _)| !known.contains(name) || partly.contains(name))
+            .collect();
         let (mut left, mut read) = (&new[..], Ok(()));
         while !left.is_empty() && read.is_ok() {
             let loaded = self.load_first(left);
@@ -136,6 +143,10 @@ impl Repository {
         // What was read stays, whatever came after it.
         self.index.take_in(intake)?;
         read?;
+        let partly = self.partly_known()?;
+        if partly.iter().any(|name| !unreadable.contains(name)) {
+            self.remember_partly(partly.into_iter().filter(|name| unreadable.contains(name)))?;
+        }
         // After those that say the same: what both name is not forgotten meanwhile.
         let mut has_lost = false;
         if !gone.is_empty() {
@@ -183,6 +194,14 @@ impl Repository {
         match object {
             Ok(object) => {
                 let records: Vec<_> = object.packs.iter().map(packs::record).collect();
+                if let Some(error) = self.unseen(&name, &object) {
+                    // Before it is known: what of it was not seen must be looked for again.
+                    let mut partly = self.partly_known()?;
+                    partly.insert(name);
+                    self.remember_partly(partly.into_iter())?;
+                    unreadable.push(name);
+                    synced.problems.push(error);
+                }
                 // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.
                 let corrects = object.replaces.iter().any(|old| !explained.contains(old));
                 drop(object);
@@ -219,6 +238,17 @@ impl Repository {
     /// Whether a tombstone names the pack.
     pub(super) fn is_removed(&self, pack: &Id) -> bool {
         self.seen().removed.contains(pack)
+    }
+
+    /// Index objects of which only a part is known.
+    fn partly_known(&self) -> Result<HashSet<Id>, Error> {
+        let names = self.index.fact(PARTLY_FACT)?.unwrap_or_default();
+        Ok(names.as_chunks().0.iter().map(|name| Id(*name)).collect())
+    }
+
+    fn remember_partly(&self, names: impl Iterator<Item = Id>) -> Result<(), Error> {
+        let names: Vec<u8> = names.flat_map(|name| name.0).collect();
+        Ok(self.index.set_fact(PARTLY_FACT, &names)?)
     }
 
     /// Remembers that index objects went away without a tombstone that says so.

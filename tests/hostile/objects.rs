@@ -79,6 +79,7 @@ fn small_objects(keys: &Keys) -> Vec<(u8, Vec<u8>, Opens)> {
         snapshots: vec![b"object".to_vec()],
         replaces: vec![id(1)],
         config: b"config".to_vec(),
+        ..IndexObject::default()
     };
     let removal =
         Removal { packs: vec![id(1), id(2)], done: true, index_objects: vec![id(3)], ..Removal::default() };

@@ -7,11 +7,13 @@ use copal::backend::{Backend, Kind};
 use copal::crypto::object_name;
 use copal::format::index::{IndexObject, PackEntry};
 use copal::format::record::Writer;
+use copal::format::session::{self, Removal};
 use copal::format::{header, index, small};
-use copal::model::{Contents, Time};
+use copal::model::clock::{Clock, SystemClock};
+use copal::model::{Contents, Id, Time};
 
 use crate::common::{flip, noise};
-use crate::{World, id, sealed};
+use crate::{World, common, id, sealed};
 
 fn sharing() -> World {
     World::with_key(&["--share-index"])
@@ -226,7 +228,7 @@ fn a_damaged_directory_of_a_writers_pack_costs_nothing_while_the_index_has_it() 
 /// cache nothing must seem to be there twice, and nothing superfluous when it comes back.
 #[test]
 fn what_is_out_of_reach_for_a_while_is_not_forgotten() {
-    for is_listed in [true, false] {
+    for (is_listed, is_repaired) in [(true, false), (false, false), (true, true), (false, true)] {
         let world = World::new();
         let saved = id(&world.add(&[]));
         let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
@@ -258,6 +260,12 @@ fn what_is_out_of_reach_for_a_while_is_not_forgotten() {
             let refused = world.full(&["prune", "--grace", "0"]);
             assert_eq!(refused.code, 5, "{refused}");
         }
+        if is_repaired {
+            // Too soon: it was not gone for good.
+            let told = world.full(&["repair", "index", "--yes"]);
+            assert!(told.expect(0).text().contains("and that only write-only keys named"));
+            world.full(&["prune", "--grace", "0"]).expect(0);
+        }
         for (path, bytes) in moved {
             fs::write(path, bytes).unwrap();
         }
@@ -270,6 +278,82 @@ fn what_is_out_of_reach_for_a_while_is_not_forgotten() {
             world.assert_restores(&saved, "out");
         }
     }
+}
+
+/// One pack out of reach takes nothing away of what the same index object says of others, whose own directories may be damaged.
+#[test]
+fn what_an_index_object_says_of_other_packs_stays_when_one_is_out_of_reach() {
+    let world = World::new();
+    for number in 0..11 {
+        world.sandbox.write(format!("source/large/{number}"), noise(50 + number, 4_000_000));
+    }
+    let saved = id(&world.add(&[]));
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let objects = world.names("index").into_iter();
+    let objects = objects.map(|path| index::decode(&full, &fs::read(path).unwrap()).unwrap().packs);
+    let data = |packs: &Vec<PackEntry>| {
+        let of_data = packs.iter().filter(|entry| entry.directory.contents == Contents::Data);
+        of_data.cloned().collect::<Vec<_>>()
+    };
+    let together = objects.map(|packs| data(&packs)).max_by_key(Vec::len).unwrap();
+    assert!(together.len() >= 2, "they are in several index objects");
+    let path = |entry: &PackEntry| {
+        let name = entry.name.to_string();
+        world.sandbox.repository().join("packs").join(&name[..2]).join(&name)
+    };
+    let (gone, damaged) = (&together[0], &together[1]);
+    fs::remove_file(path(gone)).unwrap();
+    let mut bytes = fs::read(path(damaged)).unwrap();
+    bytes[damaged.directory_offset as usize + 5] ^= 1;
+    fs::write(path(damaged), bytes).unwrap();
+    let lost = |cache: &str| {
+        let out = world.full(&["restore", "--json", &saved, "-t", cache]);
+        assert_eq!(out.code, 5, "{out}");
+        let files = walkdir::WalkDir::new(common::below(&world.sandbox.path(cache), &world.sandbox.source()));
+        files
+            .into_iter()
+            .filter(|entry| {
+                let entry = entry.as_ref().unwrap();
+                let name = entry
+                    .path()
+                    .strip_prefix(common::below(&world.sandbox.path(cache), &world.sandbox.source()));
+                let original = world.sandbox.source().join(name.unwrap());
+                entry.file_type().is_file() && fs::read(entry.path()).unwrap() != fs::read(original).unwrap()
+            })
+            .count()
+    };
+    let with_cache = lost("one");
+    for step in ["other", "repaired"] {
+        fs::remove_dir_all(world.sandbox.cache()).unwrap();
+        assert!(lost(step) <= with_cache, "{step}: more than {with_cache} are lost");
+        if step == "other" {
+            world.full(&["repair", "index", "--yes"]).expect(0);
+        }
+    }
+}
+
+/// Storage says to a write-only key, which can not tell who wrote it, that what is about to go has gone already, and names nothing of it.
+#[test]
+fn what_is_about_to_go_is_not_relied_on_whatever_storage_says_of_it() {
+    let world = sharing();
+    world.sandbox.back_up();
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let names =
+        packs(&world).into_iter().map(|path| Id::parse(path.file_name().unwrap().to_str().unwrap()).unwrap());
+    let mark = Removal { packs: names.collect(), time: SystemClock.now(), ..Removal::default() };
+    let mark = session::encode_removal(&full, &mark).unwrap();
+    let mark_name = object_name(&mark);
+    world.backend().put(Kind::Removals, &mark_name.to_string(), &mark).unwrap();
+    let mut record = Writer::default();
+    record.time(2, true, Some(SystemClock.now())).int(5, true, 2).id(6, true, Some(&mark_name));
+    let record = record.finish();
+    let mut forged = header::encode(session::REMOVAL, full.repository).to_vec();
+    forged.extend_from_slice(&[7; 16]);
+    forged.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    forged.extend_from_slice(&record);
+    forged.extend_from_slice(&[9; 60]);
+    world.backend().put(Kind::Removals, &object_name(&forged).to_string(), &forged).unwrap();
+    stores_all(&world.add(&[]));
 }
 
 /// It is gone for good: a repair says so, and all goes on.

@@ -114,6 +114,7 @@ pub(super) fn index_seeds() -> Vec<Vec<u8>> {
         snapshots: vec![b"object".to_vec()],
         replaces: vec![id(1)],
         config: b"config".to_vec(),
+        ..IndexObject::default()
     };
     vec![record_of(index::KIND, &index::encode(keys(), &object).expect("a seed"))]
 }

@@ -18,6 +18,7 @@ struct Line {
     packs_unnamed: u64,
     packs_wrong: u64,
     packs_unknown: Vec<String>,
+    packs_unseen: Vec<String>,
     dry_run: bool,
 }
 
@@ -59,6 +60,13 @@ fn text(plan: &IndexPlan, dry_run: bool) -> String {
             some(&plan.unreadable)
         );
     }
+    if !plan.unseen.is_empty() {
+        text += &format!(
+            "{would}write down as damaged {} that can not be read, and that only write-only keys named: {}\n",
+            show_count(plan.unseen.len() as u64, "pack"),
+            some(&plan.unseen)
+        );
+    }
     if !plan.unknown.is_empty() {
         text += &format!(
             "lost: what {} {}, which nothing names and which can not be read: {}\n",
@@ -84,6 +92,7 @@ pub(super) fn run(context: &Context<'_>, wanted: &RepairIndex) -> Result<Code, F
                 packs_unnamed: plan.unnamed_packs,
                 packs_wrong: plan.wrong_packs,
                 packs_unknown: names(&plan.unknown),
+                packs_unseen: names(&plan.unseen),
                 dry_run,
             };
             asking.agree(&text(plan, dry_run), &line, plan.is_empty(), plan.takes_away())
