@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Run, Tools, at_work, may_go_on};
 use crate::backend::Kind;
 use crate::format::index::{IndexObject, PackEntry};
-use crate::format::limits::INDEX_PACKS;
+use crate::format::limits::{INDEX_PACKS, LIST_MAX};
 use crate::format::session::Damage;
 use crate::model::Id;
 use crate::progress::Event;
@@ -120,10 +120,12 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(u32, Id, u64
             Err(error) => return Err(error),
         }
     }
+    plan.unseen.sort_unstable();
+    plan.unseen.dedup();
     let mut unnamed = Vec::new();
     for (name, length) in stored {
         run.check_stop()?;
-        if named.contains(&name) || removed.contains(&name) || plan.unseen.contains(&name) {
+        if named.contains(&name) || removed.contains(&name) || plan.unseen.binary_search(&name).is_ok() {
             continue;
         }
         match run.own_entry(&name, length)? {
@@ -138,8 +140,6 @@ fn look(run: &Run<'_>, read_packs: bool) -> Result<(IndexPlan, Vec<(u32, Id, u64
     }
     unnamed.sort_unstable();
     plan.unknown.sort_unstable();
-    plan.unseen.sort_unstable();
-    plan.unseen.dedup();
     plan.unreadable.sort_unstable();
     Ok((plan, unnamed))
 }
@@ -207,8 +207,11 @@ fn execute(
     filling.put()?;
     // Before nothing names them any more: should they come back, nobody takes them for packs without use.
     if !outcome.plan.unseen.is_empty() {
-        let now = run.tools.clock.now();
-        repository.put_damage(&Damage { packs: outcome.plan.unseen.clone(), lost: None, time: now })?;
+        for packs in outcome.plan.unseen.chunks(LIST_MAX) {
+            let time = run.tools.clock.now();
+            repository.put_damage(&Damage { packs: packs.to_vec(), lost: None, time })?;
+        }
+        repository.settle(run.tools.clock)?;
     }
     let stored: HashMap<Id, u64> = repository.stored_packs()?.into_iter().collect();
     let anew = [&outcome.plan.wrong[..], &outcome.plan.partly].concat();
@@ -218,6 +221,13 @@ fn execute(
             Err(error) if error.is_damage() && !repository.backend_has(Kind::Index, name)? => continue,
             Err(error) => return Err(error),
         };
+        // More went out of reach since it was asked.
+        if let Some(error) = repository.unseen(name, &object)
+            && object.unseen.iter().any(|pack| outcome.plan.unseen.binary_search(pack).is_err())
+        {
+            return Err(error);
+        }
+        filling.object = IndexObject::default();
         filling.object.replaces.push(*name);
         filling.object.snapshots.extend(object.snapshots);
         for entry in object.packs {

@@ -144,7 +144,9 @@ fn missing(run: &Run<'_>, removed: &HashSet<Id>) -> Result<Vec<Id>, Error> {
     for name in list_names(&*repository.backend, Kind::Index)? {
         run.check_stop()?;
         match repository.load_index_object(&name) {
-            Ok(object) => missing.extend(object.packs.iter().map(|entry| entry.name)),
+            Ok(object) => {
+                missing.extend(object.packs.iter().map(|entry| entry.name).chain(object.unseen));
+            }
             Err(error) if error.is_damage() && !repository.backend_has(Kind::Index, &name)? => {}
             Err(error) => return Err(error),
         }

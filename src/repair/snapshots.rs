@@ -132,7 +132,10 @@ fn round(
     for name in list_names(&*run.repository.backend, Kind::Index)?.iter().filter(|name| !known.contains(name))
     {
         // What it names would seem lost.
-        run.repository.load_index_object(name)?;
+        let object = run.repository.load_index_object(name)?;
+        if let Some(error) = run.repository.unseen(name, &object) {
+            return Err(error);
+        }
     }
     // Packs that no index object names may hold what seems lost.
     run.repository.adopt_packs(&mut Synced::default())?;

@@ -114,9 +114,11 @@ impl Repository {
     /// Enters anew every pack that is not here as index objects list it, and forgets nothing of others. A cache that was wrong is read
     /// anew in its place and not put aside: others may be using it, and what it knows of unchanged files stays.
     fn give_places_back(&self, stop: &AtomicBool) -> Result<(), Error> {
+        let known: HashSet<Id> = self.index.known_index_objects()?.into_iter().collect();
         let sums = self.index.sums(stop)?;
         self.each_index_object(stop, &mut |name, object| {
-            let Some(object) = object.ok().filter(|object| object.unseen.is_empty()) else { return Ok(()) };
+            let is_known = |object: &IndexObject| object.unseen.is_empty() || known.contains(&name);
+            let Some(object) = object.ok().filter(is_known) else { return Ok(()) };
             let (mut lacking, mut unlinked) = (Vec::new(), Vec::new());
             for entry in object.packs.iter().filter(|entry| !self.is_removed(&entry.name)) {
                 let record = packs::record(entry);

@@ -157,8 +157,14 @@ impl Repository {
         let removed = self.removals_from(Origin::Storage)?.whole()?.removed();
         let mut settled = 0;
         for (name, damage) in records {
-            let is_over = |pack: &&Id| sound.contains(*pack) || removed.contains(*pack);
-            let left: Vec<Id> = damage.packs.iter().filter(|pack| !is_over(pack)).copied().collect();
+            let mut left = Vec::new();
+            for pack in damage.packs.iter().filter(|pack| !removed.contains(*pack)) {
+                // Of one that nothing names this record is all that says that it is more than a leftover.
+                let is_named = || Ok::<_, Error>(self.index.pack(pack)?.is_some_and(|known| known.listed));
+                if !sound.contains(pack) || !is_named()? {
+                    left.push(*pack);
+                }
+            }
             if left.len() == damage.packs.len() {
                 continue;
             }

@@ -15,9 +15,6 @@ use crate::progress::{Event, Listener};
 /// Under which the index objects are remembered that went away unexplained.
 const LOST_INDEX_FACT: &str = "lost index objects";
 
-/// Under which the index objects are remembered that name packs which storage did not give: they are read again.
-const PARTLY_FACT: &str = "index objects in part";
-
 /// What the last synchronisation saw.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -126,12 +123,8 @@ impl Repository {
         let gone: Vec<Id> = known.difference(&present).copied().collect();
         let mut unreadable = Vec::new();
         let mut intake = Intake::default();
-        let partly = self.partly_known()?;
         let explained = &removals.index_objects;
-        let new: Vec<_> = listing
-            .index_objects()
-            .filter(|(name, _)| !known.contains(name) || partly.contains(name))
-            .collect();
+        let new: Vec<_> = listing.index_objects().filter(|(name, _)| !known.contains(name)).collect();
         let (mut left, mut read) = (&new[..], Ok(()));
         while !left.is_empty() && read.is_ok() {
             let loaded = self.load_first(left);
@@ -143,10 +136,6 @@ impl Repository {
         // What was read stays, whatever came after it.
         self.index.take_in(intake)?;
         read?;
-        let partly = self.partly_known()?;
-        if partly.iter().any(|name| !unreadable.contains(name)) {
-            self.remember_partly(partly.into_iter().filter(|name| unreadable.contains(name)))?;
-        }
         // After those that say the same: what both name is not forgotten meanwhile.
         let mut has_lost = false;
         if !gone.is_empty() {
@@ -195,12 +184,15 @@ impl Repository {
             Ok(object) => {
                 let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                 if let Some(error) = self.unseen(&name, &object) {
-                    // Before it is known: what of it was not seen must be looked for again.
-                    let mut partly = self.partly_known()?;
-                    partly.insert(name);
-                    self.remember_partly(partly.into_iter())?;
+                    // Not among the known ones: what of it was not seen is looked for again the next time. What was is there in this run.
+                    for record in records {
+                        if !self.index.relies_on(&record.name)? {
+                            self.index.add_packs(None, &[record])?;
+                        }
+                    }
                     unreadable.push(name);
                     synced.problems.push(error);
+                    return Ok(());
                 }
                 // What a prune puts together says the same, and its tombstone names the old ones; a repair says something else.
                 let corrects = object.replaces.iter().any(|old| !explained.contains(old));
@@ -238,17 +230,6 @@ impl Repository {
     /// Whether a tombstone names the pack.
     pub(super) fn is_removed(&self, pack: &Id) -> bool {
         self.seen().removed.contains(pack)
-    }
-
-    /// Index objects of which only a part is known.
-    fn partly_known(&self) -> Result<HashSet<Id>, Error> {
-        let names = self.index.fact(PARTLY_FACT)?.unwrap_or_default();
-        Ok(names.as_chunks().0.iter().map(|name| Id(*name)).collect())
-    }
-
-    fn remember_partly(&self, names: impl Iterator<Item = Id>) -> Result<(), Error> {
-        let names: Vec<u8> = names.flat_map(|name| name.0).collect();
-        Ok(self.index.set_fact(PARTLY_FACT, &names)?)
     }
 
     /// Remembers that index objects went away without a tombstone that says so.
