@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use copal::backend::{Backend, Kind};
 use copal::crypto::object_name;
 use copal::format::index::{IndexObject, PackEntry};
 use copal::format::record::Writer;
 use copal::format::session::{self, Removal};
+use copal::format::slot::Unlock;
 use copal::format::{header, index, small};
 use copal::model::clock::{Clock, SystemClock};
 use copal::model::{Contents, Id, Time};
+use copal::progress::Silent;
+use copal::repair;
 
 use crate::common::{flip, noise};
 use crate::{World, common, id, sealed};
@@ -330,6 +334,61 @@ fn what_an_index_object_says_of_other_packs_stays_when_one_is_out_of_reach() {
             world.full(&["repair", "index", "--yes"]).expect(0);
         }
     }
+}
+
+/// Between the question and the answer more goes out of reach: that was not agreed to.
+#[test]
+fn a_repair_gives_up_only_what_it_asked_about() {
+    let world = World::new();
+    for number in 0..11 {
+        world.sandbox.write(format!("source/large/{number}"), noise(50 + number, 4_000_000));
+    }
+    let saved = id(&world.add(&[]));
+    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let objects = world.names("index").into_iter();
+    let objects = objects.map(|path| index::decode(&full, &fs::read(path).unwrap()).unwrap().packs);
+    let together = objects.max_by_key(Vec::len).unwrap();
+    assert!(together.len() >= 2);
+    let path = |entry: &PackEntry| {
+        let name = entry.name.to_string();
+        world.sandbox.repository().join("packs").join(&name[..2]).join(&name)
+    };
+    let all: Vec<PathBuf> = together.iter().map(path).collect();
+    let kept: Vec<Vec<u8>> = all.iter().map(|path| fs::read(path).unwrap()).collect();
+    fs::remove_file(&all[0]).unwrap();
+    let key = fs::read_to_string(world.sandbox.key_file()).unwrap();
+    let key = copal::crypto::MasterKey::from_key_file(&key).unwrap();
+    let open = || copal::repository::open(Box::new(world.backend()), Unlock::KeyFile(&key), None).unwrap();
+    let repository = open();
+    let (options, stop) = (repair::Options::default(), AtomicBool::new(false));
+    let tools = repair::Tools {
+        repository: &repository,
+        options: &options,
+        clock: &SystemClock,
+        listener: &Silent,
+        stop: &stop,
+    };
+    // Refused, or done with what was seen before: but nothing of these is given up.
+    let _ = repair::index(tools, false, &mut |plan| {
+        assert_eq!(plan.unseen.len(), 1);
+        all[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
+        true
+    });
+    let given_up = sealed::names(&world.sandbox.repository().join("damage"));
+    let given_up =
+        given_up.iter().map(|path| session::decode_damage(&full, &fs::read(path).unwrap()).unwrap());
+    assert_eq!(given_up.map(|damage| damage.packs.len()).sum::<usize>(), 1);
+    for block in together.iter().flat_map(|entry| &entry.directory.blocks) {
+        if block.chunks.len() < 30 {
+            world.thief().rubbish_called(&world.backend(), block.chunks.clone());
+        }
+    }
+    for (path, bytes) in all.iter().zip(kept) {
+        fs::write(path, bytes).unwrap();
+    }
+    fs::remove_dir_all(world.sandbox.cache()).unwrap();
+    world.full(&["prune", "--grace", "0"]).expect(0);
+    world.assert_restores(&saved, "out");
 }
 
 /// Storage says to a write-only key, which can not tell who wrote it, that what is about to go has gone already, and names nothing of it.
