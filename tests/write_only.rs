@@ -45,14 +45,9 @@ impl World {
 
     /// Runs with the write-only key.
     fn writer(&self, arguments: &[&str]) -> Ended {
-        self.with("writer", arguments)
-    }
-
-    /// Runs with that key file, and a cache of its own.
-    fn with(&self, key: &str, arguments: &[&str]) -> Ended {
         let mut command = self.sandbox.command(arguments);
-        command.env("COPAL_KEY_FILE", self.sandbox.path(key));
-        command.env("XDG_CACHE_HOME", self.sandbox.path("home").join(key));
+        command.env("COPAL_KEY_FILE", self.sandbox.path("writer"));
+        command.env("XDG_CACHE_HOME", self.sandbox.path("home/writer"));
         common::end(command)
     }
 

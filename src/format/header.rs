@@ -10,7 +10,7 @@ pub const MAGIC: [u8; 8] = *b"\x8bCOPAL\r\n";
 pub const VERSION: u8 = 1;
 
 /// The kind of index objects, the only ones that are signed.
-const SIGNED: u8 = 4;
+const SIGNED: u8 = super::index::KIND;
 /// Signature kind of those.
 const ED25519: u8 = 1;
 

@@ -171,10 +171,11 @@ impl Repository {
     ) -> Result<Repository, Error> {
         drop(self.index);
         let (index, cache) = make(self.keys.cache_id())?;
-        index.rely_on(self.keys.writer(), self.keys.shared_index().is_some());
         let blocks = reader::BlockCache::default();
         let (looked_again, seen, mended) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Repository { index, cache, blocks, looked_again, seen, mended, ..self })
+        let repository = Repository { index, cache, blocks, looked_again, seen, mended, ..self };
+        repository.rely(true);
+        Ok(repository)
     }
 
     /// The repository's id.

@@ -299,8 +299,7 @@ fn assembled(
     slot: Id,
     (index, cache): (Index, Opened),
 ) -> Repository {
-    index.rely_on(keys.writer(), keys.shared_index().is_some());
-    Repository {
+    let repository = Repository {
         backend,
         hasher: Hasher::new(&keys),
         keys,
@@ -317,7 +316,9 @@ fn assembled(
         cache,
         seen: Mutex::default(),
         looked_again: Mutex::default(),
-    }
+    };
+    repository.rely(true);
+    repository
 }
 
 /// Opens a repository for who adds only. It goes by the `config` in its slot, since it can not open another; of a later format it sees so

@@ -39,22 +39,11 @@ impl Removals {
         self.tombstones.iter().flat_map(|(_, removal)| removal.packs.iter().copied()).collect()
     }
 
-    /// Names of the marks that a tombstone answers, and says all of. A write-only key can not tell who wrote one: no word may take back what
-    /// a mark says.
-    fn done(&self) -> HashSet<Id> {
-        let mut answers: HashMap<Id, Vec<&Removal>> = HashMap::new();
-        for (_, tombstone) in &self.tombstones {
-            if let Some(mark) = tombstone.answers {
-                answers.entry(mark).or_default().push(tombstone);
-            }
-        }
-        let is_done = |name: &Id, mark: &Removal| {
-            answers
-                .get(name)
-                .is_some_and(|all| all.iter().any(|tombstone| names_all(&tombstone.packs, &mark.packs)))
-        };
-        let done = self.marks.iter().filter(|(name, mark)| is_done(name, mark));
-        done.map(|(name, _)| *name).collect()
+    /// Whether a tombstone answers this mark, and says all of it. A write-only key can not tell who wrote one: no word may take back what a
+    /// mark says.
+    fn is_done(&self, name: &Id, mark: &Removal) -> bool {
+        let mut answers = self.tombstones.iter().filter(|(_, tombstone)| tombstone.answers == Some(*name));
+        answers.any(|(_, tombstone)| names_all(&tombstone.packs, &mark.packs))
     }
 
     /// Tells apart the tombstones of which another says everything, as it claims.
@@ -125,9 +114,7 @@ impl Repository {
         for name in listed.iter().copied() {
             match self.removal(&name, from) {
                 Ok(None) => continue,
-                Ok(Some(removal)) if removal.done => {
-                    removals.tombstones.push((name, removal));
-                }
+                Ok(Some(removal)) if removal.done => removals.tombstones.push((name, removal)),
                 Ok(Some(removal)) => removals.marks.push((name, removal)),
                 Err(error) if error.is_damage() => {
                     removals.unreadable.push(name);
@@ -137,10 +124,11 @@ impl Repository {
             }
             removals.names.push(name);
         }
-        let answered = removals.done();
-        removals.answered = removals.marks.iter().map(|(name, _)| *name).collect();
-        removals.answered.retain(|name| answered.contains(name));
-        removals.marks.retain(|(name, _)| !answered.contains(name));
+        let all = std::mem::take(&mut removals.marks);
+        let (done, marks): (Vec<_>, _) =
+            all.into_iter().partition(|(name, mark)| removals.is_done(name, mark));
+        removals.marks = marks;
+        removals.answered = done.into_iter().map(|(name, _)| name).collect();
         removals.set_apart_replaced();
         Ok(removals)
     }

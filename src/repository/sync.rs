@@ -185,11 +185,13 @@ impl Repository {
                 let records: Vec<_> = object.packs.iter().map(packs::record).collect();
                 if let Some(error) = self.unseen(&name, &object) {
                     // Not among the known ones: what of it was not seen is looked for again the next time. What was is there in this run.
+                    let mut new = Vec::with_capacity(records.len());
                     for record in records {
                         if !self.index.relies_on(&record.name)? {
-                            self.index.add_packs(None, &[record])?;
+                            new.push(record);
                         }
                     }
+                    self.index.add_packs(None, &new)?;
                     unreadable.push(name);
                     synced.problems.push(error);
                     return Ok(());

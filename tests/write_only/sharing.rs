@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use copal::backend::{Backend, Kind};
-use copal::crypto::object_name;
+use copal::crypto::{Keys, object_name};
 use copal::format::index::{IndexObject, PackEntry};
 use copal::format::record::Writer;
 use copal::format::session::{self, Removal};
@@ -25,6 +25,50 @@ fn sharing() -> World {
 
 fn packs(world: &World) -> Vec<PathBuf> {
     world.names("packs").iter().flat_map(|folder| sealed::names(folder)).collect()
+}
+
+fn largest_pack(world: &World) -> PathBuf {
+    packs(world).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+fn full_keys(world: &World) -> Keys {
+    sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file())
+}
+
+/// What each index object names.
+fn entries(world: &World) -> Vec<Vec<PackEntry>> {
+    let full = full_keys(world);
+    let objects = world.names("index").into_iter().map(|path| fs::read(path).unwrap());
+    objects.map(|object| index::decode(&full, &object).unwrap().packs).collect()
+}
+
+fn of_data(entry: &PackEntry) -> bool {
+    entry.directory.contents == Contents::Data
+}
+
+fn path_of(world: &World, entry: &PackEntry) -> PathBuf {
+    let name = entry.name.to_string();
+    world.sandbox.repository().join("packs").join(&name[..2]).join(&name)
+}
+
+fn damage_directory(world: &World, entry: &PackEntry) {
+    let path = path_of(world, entry);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[entry.directory_offset as usize + 5] ^= 1;
+    fs::write(&path, bytes).unwrap();
+}
+
+/// A world whose write-only client has added so much that an index object names several packs of data, and those.
+fn with_several_packs() -> (World, String, Vec<PackEntry>) {
+    let world = World::new();
+    for number in 0..11 {
+        world.sandbox.write(format!("source/large/{number}"), noise(50 + number, 4_000_000));
+    }
+    let saved = id(&world.add(&[]));
+    let data = entries(&world).into_iter().map(|packs| packs.into_iter().filter(of_data).collect::<Vec<_>>());
+    let together = data.max_by_key(Vec::len).unwrap();
+    assert!(together.len() >= 2, "they are in several index objects");
+    (world, saved, together)
 }
 
 #[track_caller]
@@ -101,7 +145,7 @@ fn damage_of_what_others_stored_is_healed_by_its_next_backup() {
     let world = sharing();
     world.sandbox.back_up();
     stores_nothing(&world.add(&[]));
-    let largest = packs(&world).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let largest = largest_pack(&world);
     flip(&largest);
     world.full(&["check", "--read-data"]).expect(5);
     let healed = world.add(&[]);
@@ -135,7 +179,7 @@ fn an_index_object_of_before_makes_nobody_rely_on_what_is_gone() {
 fn a_thief_sees_what_is_stored_and_makes_nothing_that_passes_for_it() {
     let world = sharing();
     let saved = id(&world.sandbox.back_up());
-    let (full, thief) = (sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file()), world.thief());
+    let (full, thief) = (full_keys(&world), world.thief());
     let object = fs::read(&world.names("index")[0]).unwrap();
     let seen = index::decode(&thief.keys, &object).unwrap();
     assert_eq!(seen.packs, index::decode(&full, &object).unwrap().packs);
@@ -201,28 +245,19 @@ fn a_thief_sees_what_is_stored_and_makes_nothing_that_passes_for_it() {
     world.assert_sound();
     world.assert_restores(&saved, "out");
     stores_nothing(&world.add(&[]));
-    // Nor does one that sees, of the others that do not: of their packs it is told nothing.
+    // A key that was not made so reads nothing of it.
     world.full(&["key", "add", "--write-only", "--new-key-file", "alone"]).expect(0);
     let alone = crate::thief::Thief::new(&world.sandbox.repository(), &world.sandbox.path("alone"));
     assert!(alone.keys.shared_index().is_none());
     assert!(index::decode(&alone.keys, &object).is_err());
 }
 
-/// The directory of a writer's pack is damaged, and the index has it too: who comes without a cache reads the blocks instead.
+/// The directory of a writer's pack is damaged, and the index has it too: how the pack begins is enough for who comes without a cache.
 #[test]
 fn a_damaged_directory_of_a_writers_pack_costs_nothing_while_the_index_has_it() {
     let world = World::new();
     let saved = id(&world.add(&[]));
-    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
-    for path in world.names("index") {
-        for entry in index::decode(&full, &fs::read(path).unwrap()).unwrap().packs {
-            let name = entry.name.to_string();
-            let path = world.sandbox.repository().join("packs").join(&name[..2]).join(&name);
-            let mut bytes = fs::read(&path).unwrap();
-            bytes[entry.directory_offset as usize + 5] ^= 1;
-            fs::write(&path, bytes).unwrap();
-        }
-    }
+    entries(&world).iter().flatten().for_each(|entry| damage_directory(&world, entry));
     world.assert_restores(&saved, "out");
     fs::remove_dir_all(world.sandbox.cache()).unwrap();
     world.assert_restores(&saved, "out");
@@ -235,21 +270,14 @@ fn what_is_out_of_reach_for_a_while_is_not_forgotten() {
     for (is_listed, is_repaired) in [(true, false), (false, false), (true, true), (false, true)] {
         let world = World::new();
         let saved = id(&world.add(&[]));
-        let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
-        let entries = world
-            .names("index")
-            .into_iter()
-            .flat_map(|path| index::decode(&full, &fs::read(path).unwrap()).unwrap().packs);
-        let data: Vec<PackEntry> =
-            entries.filter(|entry| entry.directory.contents == Contents::Data).collect();
+        let data: Vec<PackEntry> = entries(&world).into_iter().flatten().filter(of_data).collect();
         for block in data.iter().flat_map(|entry| &entry.directory.blocks) {
             world.thief().rubbish_called(&world.backend(), block.chunks.clone());
         }
         let moved: Vec<(PathBuf, Vec<u8>)> = data
             .iter()
             .map(|entry| {
-                let name = entry.name.to_string();
-                let path = world.sandbox.repository().join("packs").join(&name[..2]).join(&name);
+                let path = path_of(&world, entry);
                 let bytes = fs::read(&path).unwrap();
                 match is_listed {
                     // As long as it was, and nothing of it to be seen.
@@ -287,42 +315,19 @@ fn what_is_out_of_reach_for_a_while_is_not_forgotten() {
 /// One pack out of reach takes nothing away of what the same index object says of others, whose own directories may be damaged.
 #[test]
 fn what_an_index_object_says_of_other_packs_stays_when_one_is_out_of_reach() {
-    let world = World::new();
-    for number in 0..11 {
-        world.sandbox.write(format!("source/large/{number}"), noise(50 + number, 4_000_000));
-    }
-    let saved = id(&world.add(&[]));
-    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
-    let objects = world.names("index").into_iter();
-    let objects = objects.map(|path| index::decode(&full, &fs::read(path).unwrap()).unwrap().packs);
-    let data = |packs: &Vec<PackEntry>| {
-        let of_data = packs.iter().filter(|entry| entry.directory.contents == Contents::Data);
-        of_data.cloned().collect::<Vec<_>>()
-    };
-    let together = objects.map(|packs| data(&packs)).max_by_key(Vec::len).unwrap();
-    assert!(together.len() >= 2, "they are in several index objects");
-    let path = |entry: &PackEntry| {
-        let name = entry.name.to_string();
-        world.sandbox.repository().join("packs").join(&name[..2]).join(&name)
-    };
-    let (gone, damaged) = (&together[0], &together[1]);
-    fs::remove_file(path(gone)).unwrap();
-    let mut bytes = fs::read(path(damaged)).unwrap();
-    bytes[damaged.directory_offset as usize + 5] ^= 1;
-    fs::write(path(damaged), bytes).unwrap();
-    let lost = |cache: &str| {
-        let out = world.full(&["restore", "--json", &saved, "-t", cache]);
+    let (world, saved, together) = with_several_packs();
+    fs::remove_file(path_of(&world, &together[0])).unwrap();
+    damage_directory(&world, &together[1]);
+    let lost = |target: &str| {
+        let out = world.full(&["restore", "--json", &saved, "-t", target]);
         assert_eq!(out.code, 5, "{out}");
-        let files = walkdir::WalkDir::new(common::below(&world.sandbox.path(cache), &world.sandbox.source()));
+        let restored = common::below(&world.sandbox.path(target), &world.sandbox.source());
+        let files = walkdir::WalkDir::new(&restored).into_iter().map(Result::unwrap);
+        let files = files.filter(|entry| entry.file_type().is_file());
         files
-            .into_iter()
             .filter(|entry| {
-                let entry = entry.as_ref().unwrap();
-                let name = entry
-                    .path()
-                    .strip_prefix(common::below(&world.sandbox.path(cache), &world.sandbox.source()));
-                let original = world.sandbox.source().join(name.unwrap());
-                entry.file_type().is_file() && fs::read(entry.path()).unwrap() != fs::read(original).unwrap()
+                let original = world.sandbox.source().join(entry.path().strip_prefix(&restored).unwrap());
+                fs::read(entry.path()).unwrap() != fs::read(original).unwrap()
             })
             .count()
     };
@@ -339,27 +344,14 @@ fn what_an_index_object_says_of_other_packs_stays_when_one_is_out_of_reach() {
 /// Between the question and the answer more goes out of reach: that was not agreed to.
 #[test]
 fn a_repair_gives_up_only_what_it_asked_about() {
-    let world = World::new();
-    for number in 0..11 {
-        world.sandbox.write(format!("source/large/{number}"), noise(50 + number, 4_000_000));
-    }
-    let saved = id(&world.add(&[]));
-    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
-    let objects = world.names("index").into_iter();
-    let objects = objects.map(|path| index::decode(&full, &fs::read(path).unwrap()).unwrap().packs);
-    let together = objects.max_by_key(Vec::len).unwrap();
-    assert!(together.len() >= 2);
-    let path = |entry: &PackEntry| {
-        let name = entry.name.to_string();
-        world.sandbox.repository().join("packs").join(&name[..2]).join(&name)
-    };
-    let all: Vec<PathBuf> = together.iter().map(path).collect();
+    let (world, saved, together) = with_several_packs();
+    let full = full_keys(&world);
+    let all: Vec<PathBuf> = together.iter().map(|entry| path_of(&world, entry)).collect();
     let kept: Vec<Vec<u8>> = all.iter().map(|path| fs::read(path).unwrap()).collect();
     fs::remove_file(&all[0]).unwrap();
     let key = fs::read_to_string(world.sandbox.key_file()).unwrap();
     let key = copal::crypto::MasterKey::from_key_file(&key).unwrap();
-    let open = || copal::repository::open(Box::new(world.backend()), Unlock::KeyFile(&key), None).unwrap();
-    let repository = open();
+    let repository = copal::repository::open(Box::new(world.backend()), Unlock::KeyFile(&key), None).unwrap();
     let (options, stop) = (repair::Options::default(), AtomicBool::new(false));
     let tools = repair::Tools {
         repository: &repository,
@@ -368,12 +360,19 @@ fn a_repair_gives_up_only_what_it_asked_about() {
         listener: &Silent,
         stop: &stop,
     };
-    // Refused, or done with what was seen before: but nothing of these is given up.
-    let _ = repair::index(tools, false, &mut |plan| {
-        assert_eq!(plan.unseen.len(), 1);
-        all[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
+    let before = world.names("index");
+    let refused = repair::index(tools, false, &mut |plan| {
+        assert_eq!(plan.unseen, [together[0].name]);
+        // In their place: who has them open must not see them any more either.
+        all[1..]
+            .iter()
+            .zip(&kept[1..])
+            .for_each(|(path, bytes)| fs::write(path, vec![0; bytes.len()]).unwrap());
         true
     });
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("which it names, can not be read"), "{told}");
+    assert_eq!(world.names("index"), before);
     let given_up = sealed::names(&world.sandbox.repository().join("damage"));
     let given_up =
         given_up.iter().map(|path| session::decode_damage(&full, &fs::read(path).unwrap()).unwrap());
@@ -396,7 +395,7 @@ fn a_repair_gives_up_only_what_it_asked_about() {
 fn what_is_about_to_go_is_not_relied_on_whatever_storage_says_of_it() {
     let world = sharing();
     world.sandbox.back_up();
-    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let full = full_keys(&world);
     let names =
         packs(&world).into_iter().map(|path| Id::parse(path.file_name().unwrap().to_str().unwrap()).unwrap());
     let mark = Removal { packs: names.collect(), time: SystemClock.now(), ..Removal::default() };
@@ -420,7 +419,7 @@ fn what_is_about_to_go_is_not_relied_on_whatever_storage_says_of_it() {
 fn what_is_gone_for_good_is_named_until_a_repair() {
     let world = World::new();
     world.add(&[]);
-    let largest = packs(&world).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let largest = largest_pack(&world);
     fs::remove_file(largest).unwrap();
     fs::remove_dir_all(world.sandbox.cache()).unwrap();
     let told = world.full(&["check"]);
@@ -440,7 +439,7 @@ fn what_is_gone_for_good_is_named_until_a_repair() {
 fn what_an_older_program_found_damaged_is_not_relied_on_unknowingly() {
     let world = sharing();
     world.sandbox.back_up();
-    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let full = full_keys(&world);
     let named = sealed::packs_of_index(&full, &fs::read(&world.names("index")[0]).unwrap());
     let mut record = Writer::default();
     record.list(1, true, named.iter().map(|name| name.0)).time(3, true, Some(Time::new(1_790_000_000, 0)));
@@ -470,7 +469,7 @@ fn varint(mut number: usize) -> Vec<u8> {
 fn a_changed_byte_of_a_signed_index_object_is_damage() {
     let world = World::new();
     world.sandbox.back_up();
-    let full = sealed::keys(&world.sandbox.repository(), &world.sandbox.key_file());
+    let full = full_keys(&world);
     let object = fs::read(&world.names("index")[0]).unwrap();
     assert!(header::is_signed(&object));
     let places = (0..200).chain(object.len() - 200..object.len());
